@@ -1,0 +1,141 @@
+"""The expression graph: what front-end translators build and the optimizer takes apart.
+
+Grammar::
+
+    Node = Input(name, shape, dtype | None)
+         | Constant(array)
+         | Contraction(einsum, operands: Node+, dtype, conjugated, broadcast, epilogue)
+         | Reshape(operand: Node, shape)
+
+Dialect rules end here: dtypes are explicit (None only while an operand's dtype is not settled), and
+an axis of extent 1 that stands for a longer one is marked in ``broadcast``; all other axes of one
+index must have equal extents. What cannot be decided about symbolic extents is a guard, derived by
+:func:`einloom_compiler.ir.shapes.guards`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from einloom_compiler.dtypes import AnyDType
+    from einloom_compiler.extents import Extent
+    from einloom_compiler.ir.einsum import EinsumExpr
+
+Shape = tuple["Extent", ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """A symbolic operand.
+
+    Attributes:
+        name: how messages and formulas call it; unique in a graph.
+        shape: extents, ints or symbols.
+        dtype: None until settled by the arrays of a call.
+    """
+
+    name: str
+    shape: Shape
+    dtype: AnyDType | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Constant:
+    """An operand whose values are known; compared by identity of the array."""
+
+    array: npt.NDArray[Any] = field(repr=False)
+    name: str = "constant"
+
+    def __eq__(self, other: object) -> bool:
+        """Compare by identity of the array."""
+        return isinstance(other, Constant) and self.array is other.array
+
+    def __hash__(self) -> int:
+        """Hash by identity of the array."""
+        return id(self.array)
+
+    @property
+    def shape(self) -> Shape:
+        """The array's shape."""
+        return self.array.shape
+
+    @property
+    def dtype(self) -> AnyDType:
+        """The array's dtype."""
+        return self.array.dtype
+
+
+@dataclass(frozen=True, slots=True)
+class Map:
+    """One elementwise step: ``sqrt``, ``reciprocal``, or ``maximum`` with its constant."""
+
+    function: str
+    constant: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Contraction:
+    """A sum of products of operand elements.
+
+    Attributes:
+        einsum: the index of every axis.
+        operands: one node a term.
+        dtype: dtype that operands are cast to on load, and of the result.
+        conjugated: whether each operand is conjugated on load.
+        broadcast: for each operand, the axes of extent 1 that stand for a longer extent.
+        epilogue: maps applied to each finished sum, in order.
+    """
+
+    einsum: EinsumExpr
+    operands: tuple[Node, ...]
+    dtype: AnyDType | None
+    conjugated: tuple[bool, ...]
+    broadcast: tuple[frozenset[int], ...]
+    epilogue: tuple[Map, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Reshape:
+    """The operand's elements in C order under another shape."""
+
+    operand: Node
+    shape: Shape
+
+
+Node = Input | Constant | Contraction | Reshape
+
+
+def inputs_of(node: Node) -> tuple[Input, ...]:
+    """Return the graph's inputs, once each, in order of first use, depth first."""
+    found: dict[str, Input] = {}
+
+    def visit(part: Node) -> None:
+        match part:
+            case Input():
+                found.setdefault(part.name, part)
+            case Contraction():
+                for operand in part.operands:
+                    visit(operand)
+            case Reshape():
+                visit(part.operand)
+            case Constant():
+                pass
+
+    visit(node)
+    return tuple(found.values())
+
+
+def dtype_of(node: Node) -> np.dtype[Any] | None:
+    """Return the node's dtype, None while it is not settled."""
+    match node:
+        case Reshape():
+            return dtype_of(node.operand)
+        case _:
+            return node.dtype

@@ -1,0 +1,164 @@
+"""Shapes of graph nodes, and the guards that symbolic extents leave.
+
+Sources: numpy.einsum's documentation for the meaning of an index; broadcasting is already marked
+on the nodes (see :mod:`.graph`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from einloom_compiler.errors import ShapeError
+from einloom_compiler.extents import Extent, is_equal, is_known, product, text
+from einloom_compiler.ir.einsum import EinsumExpr, Index
+from einloom_compiler.ir.graph import Contraction, Node, Reshape, Shape
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """An equation of extents that holds at some sizes only and is checked at call time."""
+
+    left: Extent
+    right: Extent
+    reason: str
+
+    def __str__(self) -> str:
+        """Print as ``K == L  (reason)``."""
+        return f"{text(self.left)} == {text(self.right)}  ({self.reason})"
+
+
+def shape_of(node: Node) -> Shape:
+    """Return the node's shape, symbolic where its inputs' are."""
+    match node:
+        case Contraction():
+            extents = index_extents(node)
+            return tuple(extents[index] for index in node.einsum.output)
+        case _:
+            return node.shape
+
+
+def index_extents(node: Contraction) -> dict[Index, Extent]:
+    """Return the extent of every index: a known integer wins over a symbol equal to it by guard.
+
+    Raises:
+        ShapeError: two axes of one index cannot be equal at any size.
+    """
+    extents, _ = _unify(node)
+    return extents
+
+
+def guards(node: Node) -> tuple[Guard, ...]:
+    """Return the equations that must hold at call time for the whole graph below ``node``."""
+    found: dict[Guard, None] = {}
+
+    def visit(part: Node) -> None:
+        match part:
+            case Contraction():
+                for operand in part.operands:
+                    visit(operand)
+                _, own = _unify(part)
+                found.update(dict.fromkeys(own))
+            case Reshape():
+                visit(part.operand)
+                before, after = product(shape_of(part.operand)), product(part.shape)
+                if is_equal(before, after) is None:
+                    found[Guard(before, after, "a reshape keeps the number of elements")] = None
+            case _:
+                pass
+
+    visit(node)
+    return tuple(found)
+
+
+def _unify(node: Contraction) -> tuple[dict[Index, Extent], list[Guard]]:
+    extents: dict[Index, Extent] = {}
+    first: dict[Index, str] = {}
+    pending: list[Guard] = []
+    for number, (term, operand) in enumerate(zip(node.einsum.terms, node.operands, strict=True)):
+        shape = shape_of(operand)
+        if len(shape) != len(term):
+            raise ShapeError(
+                f"operand {number} has rank {len(shape)} but its term has {len(term)} indices"
+            )
+        for axis, (index, extent) in enumerate(zip(term, shape, strict=True)):
+            if axis in node.broadcast[number]:
+                continue
+            where = f"axis {axis} of operand {number}"
+            if index not in extents:
+                extents[index], first[index] = extent, where
+                continue
+            known = extents[index]
+            match is_equal(known, extent):
+                case True:
+                    continue
+                case False:
+                    raise ShapeError(
+                        f"index '{index.name}' has extent {text(known)} ({first[index]}) but "
+                        f"{text(extent)} ({where}): {text(known)} == {text(extent)} cannot hold"
+                    )
+                case None:
+                    reason = f"index '{index.name}': {first[index]} and {where}"
+                    pending.append(Guard(known, extent, reason))
+                    if is_known(extent):
+                        extents[index] = extent
+    for term, axes in zip(node.einsum.terms, node.broadcast, strict=True):
+        for axis in axes:
+            extents.setdefault(term[axis], 1)
+    return extents, pending
+
+
+def bind_extents(
+    expr: EinsumExpr,
+    shapes: Sequence[tuple[int, ...]],
+    *,
+    broadcasts: bool,
+    names: Sequence[str] = (),
+) -> tuple[dict[Index, int], tuple[frozenset[int], ...]]:
+    """Return every index's extent for concrete shapes, and the axes that are broadcast.
+
+    Args:
+        expr: the expression; its terms have the operands' ranks.
+        shapes: extents of each operand's axes.
+        broadcasts: whether an axis of extent 1 may stand for a longer extent of its index, as in
+            numpy.einsum; never within one operand.
+        names: what messages call the operands; by number where empty.
+
+    Raises:
+        ShapeError: two axes of one index differ.
+    """
+    extents: dict[Index, int] = {}
+    first: dict[Index, int] = {}
+    for number, (term, shape) in enumerate(zip(expr.terms, shapes, strict=True)):
+        own: dict[Index, int] = {}
+        for index, extent in zip(term, shape, strict=True):
+            if own.setdefault(index, extent) != extent:
+                raise ShapeError(
+                    f"dimensions in operand {number} for collapsing index '{index.name}' don't "
+                    f"match ({own[index]} != {extent}): {_describe(expr, number, shape, names)}"
+                )
+        for index, extent in own.items():
+            known = extents.get(index)
+            if known is None or (broadcasts and known == 1):
+                extents[index], first[index] = extent, number
+            elif extent != known and not (broadcasts and extent == 1):
+                a, b = first[index], number
+                raise ShapeError(
+                    f"index '{index.name}' has extent {known} in "
+                    f"{_describe(expr, a, shapes[a], names)} but {extent} in "
+                    f"{_describe(expr, b, shape, names)}; give it one extent in both"
+                    + (", or 1 to broadcast" if broadcasts else "")
+                )
+    broadcast = tuple(
+        frozenset(a for a, i in enumerate(term) if shape[a] == 1 and extents[i] != 1)
+        for term, shape in zip(expr.terms, shapes, strict=True)
+    )
+    return extents, broadcast
+
+
+def _describe(
+    expr: EinsumExpr, number: int, shape: tuple[int, ...], names: Sequence[str]
+) -> str:
+    letters = "".join(index.name for index in expr.terms[number])
+    name = f" {names[number]}" if names else ""
+    return f"operand {number}{name} '{letters}' (shape {shape})"

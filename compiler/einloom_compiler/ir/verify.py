@@ -1,0 +1,112 @@
+"""Verifiers: what must hold of each intermediate representation between two stages.
+
+They raise :class:`InternalCompilerError` with the printed IR; a user never sees one unless einloom
+has a bug.
+"""
+
+from __future__ import annotations
+
+from einloom_compiler.dtypes import arithmetic
+from einloom_compiler.errors import InternalCompilerError
+from einloom_compiler.ir.contraction import ContractionTree
+from einloom_compiler.ir.einsum import EinsumExpr
+from einloom_compiler.ir.graph import Contraction, Node, inputs_of
+from einloom_compiler.ir.loops import LoopNest
+from einloom_compiler.ir.printer import print_einsum, print_graph, print_nest, print_tree
+from einloom_compiler.ir.shapes import index_extents, shape_of
+
+
+def verify_einsum(expr: EinsumExpr, stage: str) -> None:
+    """Check that output indices are distinct and appear in a term."""
+    known = {index for term in expr.terms for index in term}
+    _require(len(set(expr.output)) == len(expr.output), stage, "an output index repeats", expr)
+    _require(known.issuperset(expr.output), stage, "an output index is in no term", expr)
+    _require(bool(expr.terms), stage, "there is no operand", expr)
+
+
+def verify_graph(node: Node, stage: str) -> None:
+    """Check ranks, marks and names of a graph; shape errors of users were raised before."""
+    names = [operand.name for operand in inputs_of(node)]
+    _require(len(set(names)) == len(names), stage, f"input names repeat: {names}", node)
+    _verify_node(node, stage)
+
+
+def _verify_node(node: Node, stage: str) -> None:
+    if not isinstance(node, Contraction):
+        return
+    verify_einsum(node.einsum, stage)
+    n_terms = len(node.einsum.terms)
+    marks = (node.operands, node.conjugated, node.broadcast)
+    _require(all(len(mark) == n_terms for mark in marks), stage, "one mark an operand", node)
+    for operand, term, axes in zip(node.operands, node.einsum.terms, node.broadcast, strict=True):
+        shape = shape_of(operand)
+        _require(len(shape) == len(term), stage, "term and operand differ in rank", node)
+        for axis in axes:
+            _require(shape[axis] == 1, stage, "only extent 1 is broadcast", node)
+        _verify_node(operand, stage)
+    index_extents(node)
+
+
+def verify_tree(tree: ContractionTree, stage: str) -> None:
+    """Check that each operand and intermediate is used once and the last step gives the output."""
+    n_inputs = len(tree.expr.terms)
+    terms = list(tree.expr.terms)
+    used: list[int] = []
+    for step in tree.steps:
+        verify_einsum(step.expr, stage)
+        _require(max(step.positions) < len(terms), stage, "a step uses a later result", tree)
+        given = tuple(terms[position] for position in step.positions)
+        _require(given == step.expr.terms, stage, "a step's terms are not its operands'", tree)
+        terms.append(step.expr.output)
+        used.extend(step.positions)
+    expected = range(n_inputs + len(tree.steps) - 1)
+    _require(sorted(used) == list(expected), stage, "each result is used exactly once", tree)
+    _require(terms[-1] == tree.expr.output, stage, "the last step's output is another", tree)
+
+
+def verify_nest(nest: LoopNest, stage: str) -> None:
+    """Check that indices are bound once, loads see bound indices, and no parallel loop races."""
+    for index in nest.indices:
+        kinds = [level.kind for level in nest.levels if level.index == index]
+        sizes = {level.size for level in nest.levels if level.index == index}
+        bound = kinds == ["range"] or (kinds == ["tile", "within"] and len(sizes) == 1)
+        _require(bound, stage, f"index {index} is bound by levels {kinds}", nest)
+    for access in (*nest.inputs, nest.output):
+        unbound = set(access.indices) - set(nest.indices)
+        _require(not unbound, stage, f"{access.name} uses unbound {sorted(unbound)}", nest)
+        _require(
+            access.unit is None or access.unit in access.indices, stage, "unit is no index", nest
+        )
+    summed = set(nest.contracted)
+    _require(not summed & set(nest.output.indices), stage, "a sum index is in the output", nest)
+    covered = summed | set(nest.output.indices)
+    _require(covered == set(nest.indices), stage, "an index is neither kept nor summed", nest)
+    for level in nest.levels[: nest.n_parallel]:
+        _require(level.index not in summed, stage, f"parallel sum over {level.index} races", nest)
+        _require(level.kind != "within", stage, "a within level cannot be parallel", nest)
+    inner = [level for level in nest.levels[nest.first_contracted :] if level.index not in summed]
+    bounded = all(level.kind == "within" for level in inner)
+    _require(bounded and len(inner) <= 1, stage, "accumulators are unbounded", nest)
+    unrolled = [level for level in nest.levels if level.unroll > 1]
+    _require(len(unrolled) <= 1, stage, "more than one level is unrolled", nest)
+    for level in unrolled:
+        legal = level.kind == "range" and level.index not in summed
+        _require(legal, stage, f"level {level.index} cannot be unrolled and jammed", nest)
+    arithmetic(nest.compute)
+
+
+def _require(
+    holds: bool, stage: str, reason: str, ir: EinsumExpr | Node | ContractionTree | LoopNest
+) -> None:
+    if holds:
+        return
+    match ir:
+        case EinsumExpr():
+            dump = print_einsum(ir)
+        case ContractionTree():
+            dump = print_tree(ir)
+        case LoopNest():
+            dump = print_nest(ir)
+        case _:
+            dump = print_graph(ir)
+    raise InternalCompilerError(stage, reason, dump)

@@ -1,0 +1,111 @@
+"""The iteration space of one contraction: its indices as numbers, with extents and strides.
+
+Squeezing drops indices of extent 1; fusing joins two indices that every access steps through as
+one, ``index == outer * extent(inner) + inner``. Both change nothing but the number of loops, and
+make most contiguous contractions fall into a handful of structures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from einloom_compiler.ir.einsum import EinsumExpr, Index
+
+
+@dataclass(frozen=True, slots=True)
+class IterationSpace:
+    """Extents and strides of a contraction's indices; index number = position in ``extents``.
+
+    Attributes:
+        extents: of each index, elements.
+        n_output: the first so many indices are the output's, the rest are contracted.
+        strides: for each input and, last, the output: stride of each index in elements, None where
+            the access does not depend on the index.
+        labels: what each index stands for, for comments: one or several fused names.
+    """
+
+    extents: tuple[int, ...]
+    n_output: int
+    strides: tuple[tuple[int | None, ...], ...]
+    labels: tuple[str, ...]
+
+
+def iteration_space(
+    expr: EinsumExpr,
+    shapes: Sequence[tuple[int, ...]],
+    strides: Sequence[tuple[int, ...]],
+    output_strides: tuple[int, ...],
+    letters: dict[Index, str],
+) -> IterationSpace:
+    """Return the iteration space of ``expr`` over operands with these shapes and strides.
+
+    Args:
+        expr: the contraction; a repeated index in a term is a diagonal (its strides add up).
+        shapes: extents of each operand's axes, already checked.
+        strides: strides of each operand's axes, in elements, any sign.
+        output_strides: strides of the output's axes, in elements.
+        letters: names of the indices for comments.
+    """
+    indices = expr.indices
+    extents: dict[Index, int] = dict.fromkeys(indices, 1)
+    columns: list[dict[Index, int]] = []
+    for term, shape, steps in zip(expr.terms, shapes, strides, strict=True):
+        column: dict[Index, int] = {}
+        for axis, index in enumerate(term):
+            extents[index] = shape[axis]
+            column[index] = column.get(index, 0) + steps[axis]
+        columns.append(column)
+    columns.append(dict(zip(expr.output, output_strides, strict=True)))
+    space = IterationSpace(
+        tuple(extents[index] for index in indices),
+        len(expr.output),
+        tuple(tuple(column.get(index) for index in indices) for column in columns),
+        tuple(letters[index] for index in indices),
+    )
+    return fuse(squeeze(space))
+
+
+def squeeze(space: IterationSpace) -> IterationSpace:
+    """Drop the indices of extent 1."""
+    return _select(space, [n for n, extent in enumerate(space.extents) if extent != 1])
+
+
+def fuse(space: IterationSpace) -> IterationSpace:
+    """Join every pair of indices that all accesses step through as one, until none is left."""
+    while (pair := _fusible(space)) is not None:
+        outer, inner = pair
+        extents, labels = list(space.extents), list(space.labels)
+        extents[inner] *= extents[outer]
+        labels[inner] = f"{labels[outer]}{labels[inner]}"
+        joined = IterationSpace(tuple(extents), space.n_output, space.strides, tuple(labels))
+        space = _select(joined, [n for n in range(len(extents)) if n != outer])
+    return space
+
+
+def _fusible(space: IterationSpace) -> tuple[int, int] | None:
+    for outer in range(len(space.extents)):
+        for inner in range(len(space.extents)):
+            if outer == inner or (outer < space.n_output) != (inner < space.n_output):
+                continue
+            extent = space.extents[inner]
+            if all(
+                (column[outer] is None and column[inner] is None)
+                or (
+                    (step := column[inner]) is not None
+                    and column[outer] is not None
+                    and column[outer] == step * extent
+                )
+                for column in space.strides
+            ):
+                return outer, inner
+    return None
+
+
+def _select(space: IterationSpace, kept: list[int]) -> IterationSpace:
+    return IterationSpace(
+        tuple(space.extents[n] for n in kept),
+        sum(n < space.n_output for n in kept),
+        tuple(tuple(column[n] for n in kept) for column in space.strides),
+        tuple(space.labels[n] for n in kept),
+    )

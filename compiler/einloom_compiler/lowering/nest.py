@@ -1,0 +1,91 @@
+"""Name an iteration space's indices and write its plain loop nest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from einloom_compiler.ir.graph import Map
+from einloom_compiler.ir.loops import Access, Level, LoopNest
+from einloom_compiler.lowering.iteration import IterationSpace
+
+#: Loop indices by depth. ``p`` is the flattened parallel index and a-h are loaded values.
+_NAMES = "ijklmnoqrstuvwxyz"
+
+
+@dataclass(frozen=True, slots=True)
+class Arithmetics:
+    """What a contraction computes besides its indices.
+
+    Attributes:
+        inputs: dtype name of each operand in memory.
+        output: dtype name of the output in memory.
+        compute: dtype name that operands are cast to.
+        conjugated: whether each operand is conjugated on load.
+        epilogue: maps applied to each finished sum.
+    """
+
+    inputs: tuple[str, ...]
+    output: str
+    compute: str
+    conjugated: tuple[bool, ...]
+    epilogue: tuple[Map, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class NamedNest:
+    """A loop nest and how it was numbered.
+
+    Attributes:
+        nest: the plain nest: output levels, then contracted ones.
+        order: the iteration space's index number of each of the nest's indices.
+        operands: position in the expression of each of the nest's inputs.
+    """
+
+    nest: LoopNest
+    order: tuple[int, ...]
+    operands: tuple[int, ...]
+
+
+def loop_name(position: int) -> str:
+    """Return the name of the loop index at this depth."""
+    return _NAMES[position] if position < len(_NAMES) else f"i{position}"
+
+
+def lower(space: IterationSpace, order: Sequence[int], arithmetics: Arithmetics) -> NamedNest:
+    """Return the plain loop nest over ``space`` with its loops in ``order``, outermost first.
+
+    Operands are sorted, since a product does not depend on their order, so that structures that
+    differ only in it share one kernel.
+    """
+    names = {number: loop_name(position) for position, number in enumerate(order)}
+
+    def access(name: str, dtype: str, column: tuple[int | None, ...], conjugated: bool) -> Access:
+        used = [number for number in order if column[number] is not None]
+        unit = next((names[number] for number in reversed(used) if column[number] == 1), None)
+        return Access(name, dtype, tuple(names[n] for n in used), unit, conjugated)
+
+    columns = space.strides[:-1]
+    found = [
+        access("", dtype, column, conjugated)
+        for dtype, column, conjugated in zip(
+            arithmetics.inputs, columns, arithmetics.conjugated, strict=True
+        )
+    ]
+    operands = sorted(
+        range(len(found)),
+        key=lambda n: (found[n].indices, found[n].dtype, found[n].unit or "", arithmetics.conjugated[n]),
+    )
+    inputs = tuple(
+        Access(f"x{position}", f.dtype, f.indices, f.unit, f.is_conjugated)
+        for position, f in enumerate(found[n] for n in operands)
+    )
+    nest = LoopNest(
+        inputs=inputs,
+        output=access("out", arithmetics.output, space.strides[-1], False),
+        contracted=tuple(names[n] for n in order if n >= space.n_output),
+        compute=arithmetics.compute,
+        levels=tuple(Level(names[number]) for number in order),
+        epilogue=arithmetics.epilogue,
+    )
+    return NamedNest(nest, tuple(order), tuple(operands))

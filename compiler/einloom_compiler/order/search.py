@@ -1,0 +1,127 @@
+"""Find a contraction order: opt_einsum proposes, our cost model chooses.
+
+No search happens for one or two operands. For more, ``optimize=True`` lets several of opt_einsum's
+optimizers propose (exhaustive up to 5 operands, dynamic programming up to 12, greedy always) and
+takes the tree with the fewest FLOPs, then the fewest bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from einloom_compiler.errors import DTypeError
+from einloom_compiler.ir.contraction import ContractionTree
+from einloom_compiler.ir.einsum import EinsumExpr, Index
+from einloom_compiler.order.cost import tree_cost
+from einloom_compiler.order.path import single_step, tree_from_path
+
+#: What ``optimize=`` may be: a bool, None, an optimizer's name, (name, memory limit in elements), a
+#: path, or an opt_einsum path optimizer.
+Optimize = Any
+
+_EXHAUSTIVE = 5
+_DYNAMIC = 12
+
+
+class OptimizerNameError(DTypeError, KeyError):
+    """``optimize=`` names no optimizer; a KeyError as in NumPy and opt_einsum."""
+
+
+class OptimizeTypeError(DTypeError):
+    """``optimize=`` is of no known form."""
+
+
+def search(
+    expr: EinsumExpr, extents: Mapping[Index, int], optimize: Optimize, itemsize: int = 8
+) -> ContractionTree:
+    """Return the contraction tree of ``expr`` at these extents.
+
+    Args:
+        expr: the expression; broadcast axes are already dropped from its terms.
+        extents: elements along each index.
+        optimize: see :data:`Optimize`.
+        itemsize: bytes of an element of the result dtype.
+
+    Raises:
+        OptimizerNameError: an optimizer's name is unknown.
+        OptimizeTypeError: ``optimize`` is of no known form.
+        PathError: an explicit path does not contract all operands.
+    """
+    n_operands = len(expr.terms)
+    if (path := _explicit_path(optimize)) is not None:
+        return tree_from_path(expr, path)
+    name, memory_limit = _optimizer(optimize)
+    if name is None or n_operands <= 2:
+        if isinstance(name, str) and name != "best":
+            _check_name(name)
+        return tree_from_path(expr, single_step(n_operands))
+    problem = [frozenset(term) for term in expr.terms], frozenset(expr.output), dict(extents)
+    if name != "best":
+        return tree_from_path(expr, _propose(name, problem, memory_limit))
+    names = ["greedy"]
+    if n_operands <= _EXHAUSTIVE:
+        names.append("optimal")
+    elif n_operands <= _DYNAMIC:
+        names.append("dp")
+    trees = [tree_from_path(expr, _propose(n, problem, memory_limit)) for n in names]
+    return min(trees, key=lambda tree: _rank(tree, extents, itemsize))
+
+
+def _rank(
+    tree: ContractionTree, extents: Mapping[Index, int], itemsize: int
+) -> tuple[object, object]:
+    cost = tree_cost(tree, extents, itemsize)
+    return cost.flops, cost.bytes
+
+
+def _explicit_path(optimize: Optimize) -> Sequence[Sequence[int]] | None:
+    if isinstance(optimize, list | tuple) and optimize:
+        if optimize[0] == "einsum_path":
+            return list(optimize[1:])
+        if isinstance(optimize, list | tuple) and all(isinstance(s, tuple | list) for s in optimize):
+            return list(optimize)
+    return None
+
+
+def _optimizer(optimize: Optimize) -> tuple[Any, int | None]:
+    if optimize is None or optimize is False:
+        return None, None
+    if optimize is True:
+        return "best", None
+    if isinstance(optimize, str) or callable(optimize):
+        return optimize, None
+    if isinstance(optimize, tuple) and len(optimize) == 2 and isinstance(optimize[0], str):
+        name, limit = optimize
+        if isinstance(limit, int | float) and not isinstance(limit, bool):
+            return name, int(limit)
+    raise OptimizeTypeError(
+        f"did not understand optimize={optimize!r}; give a bool, an optimizer's name such as "
+        "'greedy' or 'optimal', (name, memory limit in elements), or a path such as "
+        "['einsum_path', (0, 1), (0, 1)]"
+    )
+
+
+def _check_name(name: str) -> None:
+    from opt_einsum import paths
+
+    try:
+        paths.get_path_fn(name)
+    except KeyError:
+        known = ", ".join(sorted(map(str, paths._PATH_OPTIONS)))
+        raise OptimizerNameError(
+            f"optimize={name!r} names no optimizer; known: {known}"
+        ) from None
+
+
+def _propose(name: Any, problem: Any, memory_limit: int | None) -> Sequence[Sequence[int]]:
+    from opt_einsum import paths
+
+    inputs, output, extents = problem
+    if isinstance(name, str):
+        _check_name(name)
+        optimizer = paths.get_path_fn(name)
+    else:
+        optimizer = name
+    path: Sequence[Sequence[int]] = optimizer(inputs, output, extents, memory_limit)
+    return path

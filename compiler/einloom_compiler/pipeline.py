@@ -1,0 +1,116 @@
+"""The whole compiler on one screen: from an einsum expression to a compiled kernel.
+
+Each stage is a pure function; after each, its representation is verified and may be dumped::
+
+    EinsumExpr       the optimizer's input: indices, no extents
+    ContractionTree  order.search       which operands meet first, at these extents
+    IterationSpace   lowering.iteration indices as numbers, bound to memory, squeezed and fused
+    LoopNest         lowering.nest      named loops around one multiply-add
+    LoopNest         schedule           tiled, unrolled, parallel range marked
+    Kernel           codegen            Python source, compiled when first run
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from einloom_compiler.codegen import jit
+from einloom_compiler.ir.contraction import ContractionTree
+from einloom_compiler.ir.einsum import EinsumExpr, Index
+from einloom_compiler.ir.printer import letters_of, print_einsum, print_nest, print_tree
+from einloom_compiler.ir.verify import verify_einsum, verify_nest, verify_tree
+from einloom_compiler.lowering.iteration import IterationSpace, iteration_space
+from einloom_compiler.lowering.nest import Arithmetics, NamedNest, lower
+from einloom_compiler.order.search import Optimize, search
+from einloom_compiler.schedule import policy, steps
+
+Dump = Callable[[str, str], None]
+
+
+def _no_dump(stage: str, text: str) -> None:
+    """Take a stage's name and its printed representation, and drop them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """One contraction bound to memory: its kernel and the numbers that the kernel takes.
+
+    Attributes:
+        kernel: compiled when first run.
+        space: indices, extents and strides.
+        schedule: the steps that made the kernel's nest.
+        operands: which operand each of the kernel's inputs is.
+        numbers: extents and strides in the order of the kernel ABI.
+        total: length of the parallel range.
+        points: number of points of the loop nest.
+    """
+
+    kernel: jit.Kernel
+    space: IterationSpace
+    schedule: steps.Schedule
+    operands: tuple[int, ...]
+    numbers: tuple[int, ...]
+    total: int
+    points: int
+
+
+def plan(
+    expr: EinsumExpr,
+    extents: Mapping[Index, int],
+    optimize: Optimize,
+    itemsize: int,
+    dump: Dump = _no_dump,
+) -> ContractionTree:
+    """Choose the contraction order of ``expr``."""
+    verify_einsum(expr, "einsum")
+    dump("einsum", print_einsum(expr))
+    tree = search(expr, extents, optimize, itemsize)  # EinsumExpr -> ContractionTree
+    verify_tree(tree, "order")
+    dump("order", print_tree(tree))
+    return tree
+
+
+def bind(
+    expr: EinsumExpr,
+    shapes: Sequence[tuple[int, ...]],
+    strides: Sequence[tuple[int, ...]],
+    output_strides: tuple[int, ...],
+    arithmetics: Arithmetics,
+    dump: Dump = _no_dump,
+) -> Bound:
+    """Bind one contraction to memory of these shapes and strides (in elements)."""
+    letters = letters_of(expr)
+    # EinsumExpr -> IterationSpace
+    space = iteration_space(expr, shapes, strides, output_strides, letters)
+    # IterationSpace -> LoopNest
+    named = lower(space, policy.loop_order(space), arithmetics)
+    dump("loop nest", print_nest(named.nest))
+    # LoopNest -> Schedule -> LoopNest
+    schedule = policy.choose(named.nest)
+    nest = steps.apply(named.nest, schedule)
+    verify_nest(nest, "schedule")
+    dump("schedule", steps.print_schedule(schedule))
+    dump("scheduled loop nest", print_nest(nest))
+    # LoopNest -> Kernel
+    kernel = jit.build(nest)
+    dump("source", kernel.source)
+    numbers = _numbers(space, named)
+    extents = numbers[: len(named.order)]
+    points = 1
+    for extent in extents:
+        points *= extent
+    return Bound(
+        kernel, space, schedule, named.operands, numbers, nest.parallel_extent(extents), points
+    )
+
+
+def _numbers(space: IterationSpace, named: NamedNest) -> tuple[int, ...]:
+    """Return extents and strides in the order of the kernel ABI."""
+    nest = named.nest
+    position = dict(zip(nest.indices, named.order, strict=True))
+    numbers = [space.extents[number] for number in named.order]
+    columns = [space.strides[operand] for operand in named.operands] + [space.strides[-1]]
+    for access, column in zip((*nest.inputs, nest.output), columns, strict=True):
+        numbers += [column[position[index]] or 0 for index in access.strided]
+    return tuple(numbers)

@@ -1,0 +1,5 @@
+"""Run the command line: ``python -m einloom``."""
+
+from einloom.cli import main
+
+main()

@@ -1,0 +1,265 @@
+"""Compiled functions: ``einloom.compile`` and what it returns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from einloom.expression import Expression, constant
+from einloom.frontends.arrays import as_numpy
+from einloom.frontends.dispatch import settle
+from einloom.runtime.program import Program
+from einloom.runtime.threads import checked_threads
+from einloom_compiler.dtypes import AnyDType
+from einloom_compiler.errors import (
+    AmbiguousMeaningError,
+    DTypeError,
+    ShapeError,
+    SpecError,
+)
+from einloom_compiler.order.search import Optimize
+
+if TYPE_CHECKING:
+    from einloom.report.plan import PlanReport
+    from einloom_compiler.ir.graph import Shape
+    from einloom_compiler.order.cost import Cost
+
+Array = npt.NDArray[Any]
+
+
+def compile(  # noqa: A001 - the design's public name
+    target: str | Expression,
+    *operands: Any,
+    optimize: Optimize = True,
+    threads: int | None = None,
+) -> CompiledFunction:
+    """Return a function of arrays that evaluates ``target`` with generated code.
+
+    Args:
+        target: an equation (with one operand a term), an expression, a call as text, or a JSON
+            document of an expression.
+        operands: for an equation: specs, shapes as tuples, or arrays, which become constants.
+        optimize: how the order of three and more operands is chosen, as in :func:`einloom.einsum`.
+        threads: threads of each call; all available ones for large work where None.
+
+    Raises:
+        SubscriptError, ShapeError, DTypeError, SpecError: the target is malformed or does not fit.
+        AmbiguousMeaningError: framework releases differ on the call and none was named; a compiled
+            function cannot warn at each use.
+
+    Example:
+        >>> import numpy as np, einloom as el
+        >>> f = el.compile("ij,jk->ik", el.spec("M", 3), el.spec(3, "N"))
+        >>> f(np.ones((2, 3)), np.ones((3, 4))).shape
+        (2, 4)
+    """
+    return compile_expression(_expression(target, operands), optimize=optimize, threads=threads)
+
+
+def _expression(target: str | Expression, operands: Sequence[Any]) -> Expression:
+    if isinstance(target, Expression):
+        if operands:
+            raise SpecError("an expression brings its own operands; pass none beside it")
+        return target
+    if not isinstance(target, str):
+        raise SpecError(
+            f"cannot compile {target!r}; give an equation, an expression, or a call as text"
+        )
+    if not operands:
+        from einloom.text.calls import parse
+
+        return parse(target)
+    from einloom.frontends.numpy import einsum_expression
+    from einloom.expression import spec
+
+    given = []
+    for number, operand in enumerate(operands):
+        if isinstance(operand, Expression):
+            given.append(operand)
+        elif isinstance(operand, tuple):
+            given.append(spec(operand))
+        else:
+            given.append(constant(as_numpy(operand), f"constant{number}"))
+    return einsum_expression(target, *given)
+
+
+def compile_expression(
+    expression: Expression, *, optimize: Optimize = True, threads: int | None = None
+) -> CompiledFunction:
+    """Return the compiled function of ``expression``; see :func:`compile`."""
+    if expression.ambiguity is not None:
+        raise AmbiguousMeaningError(
+            f"{expression.ambiguity.message} A compiled function cannot warn, so name the version."
+        )
+    return CompiledFunction(expression, optimize=optimize, threads=threads)
+
+
+class CompiledFunction:
+    """A function of arrays, generated for an expression's structure and dtypes, not its sizes.
+
+    Attributes:
+        expression: what it evaluates.
+    """
+
+    def __init__(
+        self, expression: Expression, *, optimize: Optimize = True, threads: int | None = None
+    ) -> None:
+        """Take the expression; kernels are compiled when first needed."""
+        self.expression = expression
+        self._optimize = optimize
+        self._threads = None if threads is None else checked_threads(threads)
+        self._programs: dict[tuple[str, ...], Program] = {}
+        self._inputs = expression.inputs
+        self._names = expression.operand_names
+        self._unsettled = any(operand.dtype is None for operand in self._inputs)
+
+    def __call__(self, *arrays: Any, out: Array | None = None, threads: int | None = None) -> Array:
+        """Return the value for ``arrays``, one for each of the expression's inputs.
+
+        Args:
+            arrays: of the declared ranks and dtypes; sizes are free where extents are symbolic.
+            out: array of the result's shape and dtype to write to; may overlap operands.
+            threads: threads of this call.
+
+        Raises:
+            ShapeError: a rank, an extent or a guard does not fit.
+            DTypeError: an array's dtype is not the declared one.
+        """
+        if len(arrays) != len(self._inputs):
+            names = ", ".join(self._names.values())
+            raise SpecError(f"takes {len(self._inputs)} arrays ({names}), but {len(arrays)} given")
+        given = [as_numpy(array) for array in arrays]
+        program = self._program(given)
+        threads = self._threads if threads is None else checked_threads(threads)
+        if out is None:
+            return program.run(given, None, threads)
+        self._check_out(out, program, given)
+        if any(np.may_share_memory(out, array) for array in given):
+            out[...] = program.run(given, None, threads)
+            return out
+        return program.run(given, out, threads)
+
+    def _program(self, arrays: Sequence[Array]) -> Program:
+        key = tuple(array.dtype.str for array in arrays) if self._unsettled else ()
+        if not self._unsettled:
+            for operand, array in zip(self._inputs, arrays, strict=True):
+                if operand.dtype != array.dtype and operand.dtype != array.dtype.newbyteorder("="):
+                    name = self._names[operand.node.name]  # type: ignore[union-attr]
+                    raise DTypeError(
+                        f"operand '{name}' has dtype {array.dtype} but was declared as "
+                        f"{operand.dtype}, which is never cast to; pass "
+                        f"{name}.astype('{operand.dtype}'), or declare no dtype"
+                    )
+        program = self._programs.get(key)
+        if program is None:
+            program = Program(self._settled(arrays).node, self._names, self._optimize)
+            self._programs[key] = program
+        return program
+
+    def _settled(self, arrays: Sequence[Array]) -> Expression:
+        if not self._unsettled:
+            return self.expression
+        dtypes: dict[str, AnyDType] = {}
+        for operand, array in zip(self._inputs, arrays, strict=True):
+            if operand.dtype is not None and operand.dtype != array.dtype:
+                raise DTypeError(
+                    f"operand '{operand.name}' has dtype {array.dtype} but was declared as "
+                    f"{operand.dtype}, which is never cast to"
+                )
+            dtypes[operand.node.name] = array.dtype.newbyteorder("=")  # type: ignore[union-attr]
+        return settle(self.expression, dtypes)
+
+    def _check_out(self, out: Any, program: Program, arrays: Sequence[Array]) -> None:
+        if not isinstance(out, np.ndarray):
+            raise DTypeError(f"out must be a NumPy array, not {type(out).__name__}")
+        from einloom_compiler.extents import evaluate
+        from einloom_compiler.ir.graph import dtype_of
+        from einloom_compiler.ir.shapes import shape_of
+
+        sizes = program.check([array.shape for array in arrays])
+        shape = tuple(evaluate(extent, sizes) for extent in shape_of(program.node))
+        if out.shape != shape:
+            raise ShapeError(f"out has shape {out.shape}, but the result has shape {shape}")
+        dtype = dtype_of(program.node)
+        if out.dtype != dtype:
+            raise DTypeError(f"out has dtype {out.dtype}, but the result has dtype {dtype}")
+        if not out.flags.writeable:
+            raise ShapeError("out is read-only; pass a writeable array")
+
+    @property
+    def equation(self) -> str:
+        """The expression's einsum notation."""
+        return self.expression.equation
+
+    @property
+    def output_shape(self) -> Shape:
+        """The result's shape, symbolic where operands are."""
+        return self.expression.shape
+
+    @property
+    def dtype(self) -> AnyDType | None:
+        """The result's dtype, None where it follows each call's arrays."""
+        return self.expression.dtype
+
+    @property
+    def cost(self) -> Cost:
+        """FLOPs, bytes and intensity."""
+        return self.expression.cost
+
+    @cached_property
+    def _report(self) -> PlanReport:
+        from einloom.report.plan import report
+
+        return report(self.expression, self._optimize)
+
+    @property
+    def plan(self) -> str:
+        """The contraction order, one step a line; at representative sizes for symbolic extents."""
+        return self._report.order
+
+    @property
+    def schedule(self) -> str:
+        """The schedule of each step, as printable data."""
+        return self._report.schedule
+
+    @property
+    def source(self) -> str:
+        """The generated program: kernels, their parallel launchers, and ``run``, its reference.
+
+        It imports only numpy and numba, and gives the same results un-jitted
+        (``NUMBA_DISABLE_JIT=1``). Shown for operands in C order and, where no dtype was declared,
+        for float32.
+        """
+        return self._report.source
+
+    @property
+    def llvm(self) -> str:
+        """LLVM IR of the kernels in :attr:`source`, optimised."""
+        return self._report.llvm
+
+    @property
+    def asm(self) -> str:
+        """Assembly of the kernels in :attr:`source`."""
+        return self._report.asm
+
+    def plan_for(self, *shapes: tuple[int, ...]) -> PlanReport:
+        """Return the order chosen for operands of these shapes, with its ``flops``.
+
+        Raises:
+            ShapeError: the shapes do not fit the expression.
+        """
+        from einloom.report.plan import report
+
+        return report(self.expression, self._optimize, shapes)
+
+    def explain(self) -> str:
+        """Return notation, shapes, formula, cost and order as text."""
+        return self.expression.explain()
+
+    def __repr__(self) -> str:
+        """Print as ``<einloom ij,jk->ik of (x, y)>``."""
+        return f"<einloom {self.equation} of ({', '.join(self._names.values())})>"

@@ -1,0 +1,181 @@
+"""Evaluate one contraction on arrays, keeping what was planned for layouts it has seen."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from einloom.runtime.launch import launch
+from einloom_compiler.dtypes import AnyDType, arithmetic, dtype_name
+from einloom_compiler.ir.contraction import ContractionTree
+from einloom_compiler.ir.einsum import EinsumExpr, Index
+from einloom_compiler.ir.graph import Map
+from einloom_compiler.ir.shapes import bind_extents
+from einloom_compiler.lowering.nest import Arithmetics
+from einloom_compiler.order.search import Optimize
+from einloom_compiler.pipeline import Bound, bind, plan
+
+Array = npt.NDArray[Any]
+Layout = tuple[tuple[int, ...], tuple[int, ...], str]
+
+#: Layouts kept for one contraction; the oldest is dropped first.
+_KEPT_LAYOUTS = 256
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedStep:
+    """One step of a plan: operands by number, its bound kernel, its result's shape and dtype."""
+
+    positions: tuple[int, ...]
+    bound: Bound
+    shape: tuple[int, ...]
+    dtype: AnyDType
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All steps of a contraction for operands of one layout."""
+
+    tree: ContractionTree
+    extents: dict[Index, int]
+    steps: tuple[PlannedStep, ...]
+
+
+@dataclass(eq=False)
+class Contractor:
+    """A contraction of fixed structure and dtype that serves every size and layout.
+
+    Attributes:
+        expr: the einsum expression.
+        dtype: dtype operands are cast to, and of the result.
+        conjugated: whether each operand is conjugated on load.
+        epilogue: maps applied to each finished sum.
+        optimize: how the order of three and more operands is chosen.
+        broadcasts: whether an axis of extent 1 stands for a longer extent of its index.
+        names: what messages call the operands.
+    """
+
+    expr: EinsumExpr
+    dtype: AnyDType
+    conjugated: tuple[bool, ...]
+    epilogue: tuple[Map, ...] = ()
+    optimize: Optimize = True
+    broadcasts: bool = False
+    names: tuple[str, ...] = ()
+    _plans: dict[tuple[Layout, ...], Plan] = field(default_factory=dict, repr=False)
+
+    def output_shape(self, shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
+        """Return the result's shape for operands of these shapes.
+
+        Raises:
+            ShapeError: extents of one index differ.
+        """
+        extents, _ = bind_extents(
+            self.expr, shapes, broadcasts=self.broadcasts, names=self.names
+        )
+        return tuple(extents[index] for index in self.expr.output)
+
+    def __call__(self, arrays: Sequence[Array], out: Array, threads: int | None = None) -> None:
+        """Write the contraction of ``arrays`` to ``out``, which overlaps none of them.
+
+        Arrays may have any strides that are multiples of the itemsize, are aligned, and are in
+        native byte order.
+        """
+        plan = self.plan_for([layout(array) for array in (*arrays, out)])
+        if out.size == 0:
+            return
+        results = list(arrays)
+        last = len(plan.steps) - 1
+        for number, step in enumerate(plan.steps):
+            target = out if number == last else np.empty(step.shape, step.dtype)
+            launch(step.bound, [results[p] for p in step.positions], target, threads)
+            results.append(target)
+
+    def plan_for(self, layouts: Sequence[Layout]) -> Plan:
+        """Return the plan for operands and, last, the result of these layouts."""
+        key = tuple(layouts)
+        found = self._plans.get(key)
+        if found is None:
+            found = self._plan(key)
+            if len(self._plans) >= _KEPT_LAYOUTS:
+                self._plans.pop(next(iter(self._plans)), None)
+            self._plans[key] = found
+        return found
+
+    def _plan(self, layouts: tuple[Layout, ...]) -> Plan:
+        *given, output = layouts
+        shapes = [shape for shape, _, _ in given]
+        extents, broadcast = bind_extents(
+            self.expr, shapes, broadcasts=self.broadcasts, names=self.names
+        )
+        kept = [
+            [axis for axis in range(len(shape)) if axis not in axes]
+            for shape, axes in zip(shapes, broadcast, strict=True)
+        ]
+        terms = tuple(
+            tuple(term[axis] for axis in axes)
+            for term, axes in zip(self.expr.terms, kept, strict=True)
+        )
+        expr = EinsumExpr(terms, self.expr.output)
+        tree = plan(expr, extents, self.optimize, self.dtype.itemsize)
+        known: list[Layout] = [
+            (tuple(shape[a] for a in axes), tuple(strides[a] for a in axes), dtype)
+            for (shape, strides, dtype), axes in zip(given, kept, strict=True)
+        ]
+        conjugated = [*self.conjugated]
+        compute = dtype_name(self.dtype)
+        between = np.dtype("float32") if arithmetic(compute).is_half else self.dtype
+        steps = []
+        for number, step in enumerate(tree.steps):
+            is_last = number == len(tree.steps) - 1
+            shape = tuple(extents[index] for index in step.expr.output)
+            result = output if is_last else (shape, _c_strides(shape), dtype_name(between))
+            operands = [known[position] for position in step.positions]
+            is_raw = max(step.positions) < len(given)
+            arithmetics = Arithmetics(
+                inputs=tuple(dtype for _, _, dtype in operands),
+                output=result[2],
+                compute=compute if is_raw else dtype_name(between),
+                conjugated=tuple(conjugated[position] for position in step.positions),
+                epilogue=self.epilogue if is_last else (),
+            )
+            bound = bind(
+                step.expr,
+                [shape for shape, _, _ in operands],
+                [strides for _, strides, _ in operands],
+                result[1],
+                arithmetics,
+            )
+            steps.append(PlannedStep(step.positions, bound, shape, between))
+            known.append(result)
+            conjugated.append(False)
+        return Plan(tree, extents, tuple(steps))
+
+
+def layout(array: Array) -> Layout:
+    """Return shape, strides in elements, and dtype name of an array."""
+    itemsize = array.itemsize
+    strides = tuple(stride // itemsize for stride in array.strides)
+    return array.shape, strides, dtype_name(array.dtype)
+
+
+def _c_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
+
+
+def kernel_ready(array: Array) -> Array:
+    """Return ``array``, or a copy where its bytes cannot be addressed element by element.
+
+    Copies are made of arrays in foreign byte order, unaligned ones, and ones whose strides are no
+    multiples of the itemsize.
+    """
+    if not array.dtype.isnative:
+        return array.astype(array.dtype.newbyteorder("="))
+    if not array.flags.aligned or any(stride % array.itemsize for stride in array.strides):
+        return array.copy()
+    return array
