@@ -12,12 +12,14 @@ Each stage is a pure function; after each, its representation is verified and ma
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from einloom_compiler.codegen import jit
 from einloom_compiler.ir.contraction import ContractionTree
 from einloom_compiler.ir.einsum import EinsumExpr, Index
+from einloom_compiler.ir.loops import LoopNest
 from einloom_compiler.ir.printer import letters_of, print_einsum, print_nest, print_tree
 from einloom_compiler.ir.verify import verify_einsum, verify_nest, verify_tree
 from einloom_compiler.lowering.iteration import IterationSpace, iteration_space
@@ -41,6 +43,7 @@ class Bound:
         space: indices, extents and strides.
         schedule: the steps that made the kernel's nest.
         operands: which operand each of the kernel's inputs is.
+        order: which index of the space each of the nest's indices is.
         numbers: extents and strides in the order of the kernel ABI.
         total: length of the parallel range.
         points: number of points of the loop nest.
@@ -50,6 +53,7 @@ class Bound:
     space: IterationSpace
     schedule: steps.Schedule
     operands: tuple[int, ...]
+    order: tuple[int, ...]
     numbers: tuple[int, ...]
     total: int
     points: int
@@ -88,29 +92,36 @@ def bind(
     dump("loop nest", print_nest(named.nest))
     # LoopNest -> Schedule -> LoopNest
     schedule = policy.choose(named.nest)
-    nest = steps.apply(named.nest, schedule)
+    nest = steps.generalize(steps.apply(named.nest, schedule))
     verify_nest(nest, "schedule")
     dump("schedule", steps.print_schedule(schedule))
     dump("scheduled loop nest", print_nest(nest))
     # LoopNest -> Kernel
     kernel = jit.build(nest)
     dump("source", kernel.source)
-    numbers = _numbers(space, named)
-    extents = numbers[: len(named.order)]
-    points = 1
-    for extent in extents:
-        points *= extent
+    position = dict(zip(named.nest.indices, named.order, strict=True))
+    order = tuple(position[index] for index in nest.indices)
+    extents = [space.extents[number] for number in order]
+    numbers = (*extents, *_strides(space, named, nest, position))
     return Bound(
-        kernel, space, schedule, named.operands, numbers, nest.parallel_extent(extents), points
+        kernel=kernel,
+        space=space,
+        schedule=schedule,
+        operands=named.operands,
+        order=order,
+        numbers=numbers,
+        total=nest.parallel_extent(extents),
+        points=math.prod(extents),
     )
 
 
-def _numbers(space: IterationSpace, named: NamedNest) -> tuple[int, ...]:
-    """Return extents and strides in the order of the kernel ABI."""
-    nest = named.nest
-    position = dict(zip(nest.indices, named.order, strict=True))
-    numbers = [space.extents[number] for number in named.order]
+def _strides(
+    space: IterationSpace, named: NamedNest, nest: LoopNest, position: Mapping[str, int]
+) -> list[int]:
+    """Return the strides that the kernel takes, in the order of its ABI."""
     columns = [space.strides[operand] for operand in named.operands] + [space.strides[-1]]
-    for access, column in zip((*nest.inputs, nest.output), columns, strict=True):
-        numbers += [column[position[index]] or 0 for index in access.strided]
-    return tuple(numbers)
+    return [
+        column[position[index]] or 0
+        for access, column in zip((*nest.inputs, nest.output), columns, strict=True)
+        for index in access.strided
+    ]

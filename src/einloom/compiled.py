@@ -180,7 +180,7 @@ class CompiledFunction:
         from einloom_compiler.ir.graph import dtype_of
         from einloom_compiler.ir.shapes import shape_of
 
-        sizes = program.check([array.shape for array in arrays])
+        sizes = program.signature.check([array.shape for array in arrays])
         shape = tuple(evaluate(extent, sizes) for extent in shape_of(program.node))
         if out.shape != shape:
             raise ShapeError(f"out has shape {out.shape}, but the result has shape {shape}")

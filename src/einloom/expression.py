@@ -228,6 +228,11 @@ def spec(*shape: Any, dtype: object = None, name: str | None = None) -> Expressi
     return Expression(Input(name or f"?{next(_unnamed)}", extents, settled))
 
 
+def default_names(count: int) -> list[str]:
+    """Return the first ``count`` names that unnamed operands get: x, y, z, ..."""
+    return [*_DEFAULT_NAMES[:count], *(f"x{n}" for n in range(count - len(_DEFAULT_NAMES)))]
+
+
 def constant(array: Any, name: str = "constant") -> Expression:
     """Return an operand whose values are ``array``'s, a NumPy array."""
     return Expression(Constant(array, name))

@@ -123,6 +123,18 @@ class Kernel:
             launch: Callable[..., None] = njit([signature], nogil=True)(namespace["launch"])
             return launch
 
+    @property
+    def llvm(self) -> str:
+        """The kernel's optimised LLVM IR."""
+        (text,) = self._jitted.inspect_llvm().values()
+        return str(text)
+
+    @property
+    def asm(self) -> str:
+        """The kernel's assembly for this CPU."""
+        (text,) = self._jitted.inspect_asm().values()
+        return str(text)
+
     def run_python(self, arrays: Sequence[npt.NDArray[Any]], numbers: Sequence[int], *, total: int) -> None:
         """Run the text un-jitted, as the reference of the compiled kernel.
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from textwrap import fill
 
 from einloom_compiler.codegen import casts
 from einloom_compiler.dtypes import arithmetic
@@ -23,6 +24,7 @@ from einloom_compiler.ir.graph import Map
 from einloom_compiler.ir.loops import Access, Level, LoopNest
 
 _VALUES = "abcdefgh"
+_WIDTH = 100
 _FASTMATH = '{"reassoc", "contract"}'
 OPTIONS = f'nogil=True, error_model="numpy", fastmath={_FASTMATH}'
 
@@ -51,14 +53,26 @@ def print_parallel(nest: LoopNest, name: str = "kernel") -> str:
     """
     shared = ", ".join(parameters(nest)[:-3])
     own = f"acc_0 + r * {nest.scratch_elements}" if nest.scratch_elements else "acc_0"
+    head = wrapped(f"def parallel_{name}(", f"{shared}, acc_0, total, parts", "):")
+    call = wrapped(f"        {name}(", f"{shared}, {own}, lo, hi", ")")
     return f"""\
 @njit(parallel=True, {OPTIONS})
-def parallel_{name}({shared}, acc_0, total, parts):
+{head}
     for r in prange(parts):
         lo = total * r // parts
         hi = total * (r + 1) // parts
-        {name}({shared}, {own}, lo, hi)
+{call}
 """
+
+
+def wrapped(head: str, items: str, tail: str) -> str:
+    """Return ``head``, comma-separated ``items`` and ``tail``, broken where a line gets too long."""
+    line = f"{head}{items}{tail}"
+    if len(line) <= _WIDTH:
+        return line
+    pad = " " * (len(head) - len(head.lstrip()) + 4)
+    body = fill(items, _WIDTH, initial_indent=pad, subsequent_indent=pad, break_long_words=False)
+    return f"{head}\n{body}\n{pad[:-4]}{tail}"
 
 
 def print_module(functions: str) -> str:
@@ -78,7 +92,7 @@ class _Emitter:
         self.lanes = range(unrolled.unroll) if unrolled else range(1)
 
     def emit(self, name: str) -> str:
-        with self._block(f"def {name}({', '.join(parameters(self.nest))}):"):
+        with self._block(wrapped(f"def {name}(", ", ".join(parameters(self.nest)), "):")):
             flattened = self.nest.levels[: self.nest.n_parallel]
             with ExitStack() as stack:
                 self._open_parallel(stack, flattened)

@@ -27,6 +27,8 @@ _DYNAMIC = 12
 class OptimizerNameError(DTypeError, KeyError):
     """``optimize=`` names no optimizer; a KeyError as in NumPy and opt_einsum."""
 
+    __str__ = Exception.__str__
+
 
 class OptimizeTypeError(DTypeError):
     """``optimize=`` is of no known form."""

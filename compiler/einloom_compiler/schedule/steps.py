@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from einloom_compiler.errors import InternalCompilerError
-from einloom_compiler.ir.loops import Level, LoopNest
+from einloom_compiler.ir.loops import Access, Level, LoopNest
 from einloom_compiler.ir.printer import print_nest
 
 
@@ -79,6 +79,21 @@ def _position(nest: LoopNest, step: Step, index: str, kind: str) -> int:
         if level.index == index and level.kind == kind:
             return position
     raise InternalCompilerError("schedule", f"{step} finds no {kind} {index}", print_nest(nest))
+
+
+def generalize(nest: LoopNest) -> LoopNest:
+    """Forget which strides are 1, except along the innermost loop.
+
+    There it decides whether loads are vectors; elsewhere it would only multiply the number of
+    kernels that have to be compiled.
+    """
+    innermost = nest.levels[-1].index if nest.levels else None
+
+    def general(access: Access) -> Access:
+        return access if access.unit == innermost else replace(access, unit=None)
+
+    inputs = tuple(general(access) for access in nest.inputs)
+    return replace(nest, inputs=inputs, output=general(nest.output))
 
 
 def print_schedule(schedule: Schedule) -> str:

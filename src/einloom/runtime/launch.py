@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Sequence
 from typing import Any
@@ -23,6 +24,24 @@ PARTS_PER_THREAD = 4
 
 _scratch = threading.local()
 
+#: Numba's thread pool serves one caller at a time (its ``workqueue`` layer ends the process
+#: otherwise) and does not survive a fork (its ``omp`` layer hangs); a busy or lost pool means that
+#: the caller runs all ranges itself, with the same result.
+_pool = threading.Lock()
+_is_forked = False
+
+
+def _after_fork() -> None:
+    global _is_forked
+    _is_forked = True
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
+def _take_pool() -> bool:
+    return not _is_forked and _pool.acquire(blocking=False)
+
 
 def launch(bound: Bound, arrays: Sequence[Array], out: Array, threads: int | None) -> None:
     """Run ``bound`` on ``arrays`` (in the expression's order), writing ``out``.
@@ -38,8 +57,9 @@ def launch(bound: Bound, arrays: Sequence[Array], out: Array, threads: int | Non
     if wanted is None:
         wanted = available_threads() if bound.points >= PARALLEL_POINTS else 1
     wanted = min(wanted, bound.total)
-    parts = wanted * PARTS_PER_THREAD if wanted > 1 else 1
-    parts = min(parts, bound.total)
+    if wanted > 1 and not _take_pool():
+        wanted = 1
+    parts = min(wanted * PARTS_PER_THREAD, bound.total) if wanted > 1 else 1
     addresses = [array.__array_interface__["data"][0] for array in (*operands, out)]
     itemsize = np.dtype(kernel.storages[-1]).itemsize
     scratch = _scratch_address(parts * kernel.nest.scratch_elements * itemsize)
@@ -47,15 +67,22 @@ def launch(bound: Bound, arrays: Sequence[Array], out: Array, threads: int | Non
         run = _ready(kernel, "serial")
         run(*addresses, *bound.numbers, scratch, 0, 0, bound.total)
         return
+    _launch_parallel(bound, addresses, scratch, wanted, parts)
+
+
+def _launch_parallel(
+    bound: Bound, addresses: Sequence[int], scratch: int, threads: int, parts: int
+) -> None:
     import numba
 
-    run = _ready(kernel, "parallel")
+    run = _ready(bound.kernel, "parallel")
     before = numba.get_num_threads()
-    numba.set_num_threads(min(wanted, numba.config.NUMBA_NUM_THREADS))
+    numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
     try:
         run(*addresses, *bound.numbers, scratch, 0, bound.total, parts)
     finally:
         numba.set_num_threads(before)
+        _pool.release()
 
 
 def _ready(kernel: Any, entry: str) -> Any:

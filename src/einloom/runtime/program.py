@@ -9,9 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from einloom.runtime.contractor import Contractor, kernel_ready
+from einloom.runtime.signature import Signature
 from einloom_compiler.dtypes import AnyDType, has_kernel
-from einloom_compiler.errors import InternalCompilerError, ShapeError, UnsupportedError
-from einloom_compiler.extents import evaluate, free_names, is_known, text
+from einloom_compiler.errors import InternalCompilerError, UnsupportedError
+from einloom_compiler.extents import evaluate
 from einloom_compiler.ir.graph import (
     Constant,
     Contraction,
@@ -19,9 +20,7 @@ from einloom_compiler.ir.graph import (
     Node,
     Reshape,
     dtype_of,
-    inputs_of,
 )
-from einloom_compiler.ir.shapes import guards
 from einloom_compiler.ir.verify import verify_graph
 from einloom_compiler.order.search import Optimize
 
@@ -33,8 +32,7 @@ class Program:
 
     Attributes:
         node: the graph.
-        inputs: its inputs, in the order arrays are given.
-        names: what messages call each input.
+        signature: its inputs and guards.
     """
 
     def __init__(self, node: Node, names: Mapping[str, str], optimize: Optimize) -> None:
@@ -45,11 +43,8 @@ class Program:
         """
         verify_graph(node, "graph")
         self.node = node
-        self.inputs = inputs_of(node)
-        self.names = tuple(names[operand.name] for operand in self.inputs)
-        self.guards = guards(node)
+        self.signature = Signature(node, names)
         self.contractors: dict[Contraction, Contractor] = {}
-        self._checked: dict[tuple[tuple[int, ...], ...], dict[str, int]] = {}
         self._collect(node, optimize)
 
     def _collect(self, node: Node, optimize: Optimize) -> None:
@@ -77,71 +72,15 @@ class Program:
 
         ``out`` has the result's shape and dtype and overlaps no operand.
         """
-        sizes = self.check([array.shape for array in arrays])
+        sizes = self.signature.check([array.shape for array in arrays])
         values: dict[Node, Array] = {
-            node: kernel_ready(array) for node, array in zip(self.inputs, arrays, strict=True)
+            node: kernel_ready(array) for node, array in zip(self.signature.inputs, arrays, strict=True)
         }
         result = self._value(self.node, values, sizes, out, threads)
         if out is not None and result is not out:
             out[...] = result
             return out
-        if any(result is array or result.base is not None for array in arrays):
-            return _owned(result, arrays)
-        return result
-
-    def check(self, shapes: Sequence[tuple[int, ...]]) -> dict[str, int]:
-        """Return the value of every symbol for operands of these shapes.
-
-        Raises:
-            ShapeError: a rank or extent is not the declared one, or a guard does not hold.
-        """
-        key = tuple(shapes)
-        found = self._checked.get(key)
-        if found is None:
-            found = self._bind_symbols(key)
-            if len(self._checked) > 1024:
-                self._checked.clear()
-            self._checked[key] = found
-        return found
-
-    def _bind_symbols(self, shapes: tuple[tuple[int, ...], ...]) -> dict[str, int]:
-        sizes: dict[str, int] = {}
-        origin: dict[str, str] = {}
-        declared = list(zip(self.inputs, self.names, shapes, strict=True))
-        for operand, name, shape in declared:
-            if len(shape) != len(operand.shape):
-                wanted = ", ".join(map(text, operand.shape))
-                raise ShapeError(
-                    f"operand '{name}' has rank {len(shape)} (shape {shape}) but was declared "
-                    f"with rank {len(operand.shape)}: ({wanted})"
-                )
-            for axis, (extent, given) in enumerate(zip(operand.shape, shape, strict=True)):
-                if is_known(extent) or not getattr(extent, "is_Symbol", False):
-                    continue
-                symbol = str(extent)
-                if sizes.setdefault(symbol, given) != given:
-                    raise ShapeError(
-                        f"extent {text(extent)} is {sizes[symbol]} in {origin[symbol]} but {given} "
-                        f"in axis {axis} of operand '{name}' (shape {shape}); it must be the same"
-                    )
-                origin.setdefault(symbol, f"axis {axis} of operand '{name}' (shape {shape})")
-        for operand, name, shape in declared:
-            for axis, (extent, given) in enumerate(zip(operand.shape, shape, strict=True)):
-                wanted = evaluate(extent, sizes) if free_names(extent) <= set(sizes) else given
-                if wanted != given:
-                    raise ShapeError(
-                        f"axis {axis} of operand '{name}' has extent {given} (shape {shape}) but "
-                        f"was declared with {text(extent)}; compile for a symbolic extent to allow "
-                        "others"
-                    )
-        for guard in self.guards:
-            left, right = evaluate(guard.left, sizes), evaluate(guard.right, sizes)
-            if left != right:
-                raise ShapeError(
-                    f"the guard {text(guard.left)} == {text(guard.right)} does not hold: "
-                    f"{left} != {right} ({guard.reason})"
-                )
-        return sizes
+        return _owned(result, arrays)
 
     def _value(
         self,

@@ -1,0 +1,131 @@
+r"""Formulas of expressions: LaTeX for documents, Unicode for terminals.
+
+One line a statement; an operand may be called as an index is (``c_{abc}``), so names and indices
+are set apart by their place alone. An index ``0`` marks an axis of extent 1 that is broadcast.
+"""
+
+from __future__ import annotations
+
+from einloom.expression import Expression
+from einloom.report.statements import Statement, statements
+from einloom.text.extents import is_unknown
+from einloom_compiler.extents import Extent
+from einloom_compiler.extents import text as extent_text
+from einloom_compiler.ir.graph import Contraction, Map
+
+_PRODUCT = "\N{MIDDLE DOT}"
+_SUM = "\N{GREEK CAPITAL LETTER SIGMA}"
+
+
+def latex(expression: Expression) -> str:
+    r"""Return the formula in LaTeX; several statements become an ``aligned`` block.
+
+    >>> import einloom as el
+    >>> print(latex(el.einsum("ij,jk->ik", el.spec(2, 3, name="x"), el.spec(3, 4, name="y"))))
+    \mathrm{out}_{ik} = \sum_{j} x_{ij}\, y_{jk}
+    """
+    lines = [_latex_line(statement) for statement in statements(expression)]
+    if not lines:
+        return _latex_name(expression.name)
+    if len(lines) == 1:
+        return lines[0]
+    body = " \\\\\n".join(line.replace(" = ", " &= ", 1) for line in lines)
+    return f"\\begin{{aligned}}\n{body}\n\\end{{aligned}}"
+
+
+def formula(expression: Expression) -> str:
+    """Return the formula as Unicode text, one statement a line.
+
+    >>> import einloom as el
+    >>> formula(el.einsum("ij,jk->ik", el.spec(2, 3, name="x"), el.spec(3, 4, name="y")))
+    'out[i,k] = Σ_j x[i,j] · y[j,k]'
+    """
+    lines = [_text_line(statement) for statement in statements(expression)]
+    return "\n".join(lines) or expression.name
+
+
+def _latex_line(statement: Statement) -> str:
+    name = _latex_name(statement.name)
+    if not isinstance(statement.node, Contraction):
+        inner = _latex_name(statement.factors[0].name)
+        shape = ", ".join(map(_latex_extent, statement.shape))
+        trailing = "," if len(statement.shape) == 1 else ""
+        return f"{name} = \\operatorname{{reshape}}({inner}, ({shape}{trailing}))"
+    factors = []
+    for factor in statement.factors:
+        term = _latex_indexed(_latex_name(factor.name), factor.letters)
+        factors.append(f"\\overline{{{term}}}" if factor.is_conjugated else term)
+    value = "\\, ".join(factors)
+    if statement.contracted:
+        value = f"\\sum_{{{_joined(statement.contracted)}}} {value}"
+    for step in statement.node.epilogue:
+        value = _latex_map(step, value)
+    return f"{_latex_indexed(name, statement.letters)} = {value}"
+
+
+def _latex_map(step: Map, value: str) -> str:
+    match step:
+        case Map(function="sqrt"):
+            return f"\\sqrt{{{value}}}"
+        case Map(function="reciprocal"):
+            return f"\\frac{{1}}{{{value}}}"
+        case Map(function="maximum", constant=constant):
+            return f"\\max\\left({value},\\ {constant:g}\\right)"
+    arguments = value if step.constant is None else f"{value},\\ {step.constant:g}"
+    return f"\\operatorname{{{step.function}}}\\left({arguments}\\right)"
+
+
+def _latex_indexed(name: str, letters: tuple[str, ...]) -> str:
+    return f"{name}_{{{_joined(letters)}}}" if letters else name
+
+
+def _joined(letters: tuple[str, ...]) -> str:
+    return "".join(letters)
+
+
+def _latex_name(name: str) -> str:
+    escaped = name.replace("_", "\\_")
+    return escaped if len(name) == 1 else f"\\mathrm{{{escaped}}}"
+
+
+def _latex_extent(extent: Extent) -> str:
+    if isinstance(extent, int):
+        return str(extent)
+    if is_unknown(extent):
+        return f"u_{{{str(extent)[1:]}}}"
+    import sympy
+
+    return str(sympy.latex(extent))
+
+
+def _text_line(statement: Statement) -> str:
+    if not isinstance(statement.node, Contraction):
+        shape = ", ".join(map(extent_text, statement.shape))
+        trailing = "," if len(statement.shape) == 1 else ""
+        return f"{statement.name} = reshape({statement.factors[0].name}, ({shape}{trailing}))"
+    factors = []
+    for factor in statement.factors:
+        term = _text_indexed(factor.name, factor.letters)
+        factors.append(f"conj({term})" if factor.is_conjugated else term)
+    value = f" {_PRODUCT} ".join(factors)
+    if statement.contracted:
+        letters = ",".join(statement.contracted)
+        value = f"{_SUM}_{letters if len(statement.contracted) == 1 else f'{{{letters}}}'} {value}"
+    for step in statement.node.epilogue:
+        value = _text_map(step, value)
+    return f"{_text_indexed(statement.name, statement.letters)} = {value}"
+
+
+def _text_map(step: Map, value: str) -> str:
+    match step:
+        case Map(function="sqrt"):
+            return f"√({value})"
+        case Map(function="reciprocal"):
+            return f"1 / ({value})"
+        case Map(function="maximum", constant=constant):
+            return f"max({value}, {constant:g})"
+    return f"{step.function}({value}{'' if step.constant is None else f', {step.constant:g}'})"
+
+
+def _text_indexed(name: str, letters: tuple[str, ...]) -> str:
+    return f"{name}[{','.join(letters)}]" if letters else name

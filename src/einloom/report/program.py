@@ -1,0 +1,301 @@
+"""The generated program of an expression as one readable Python module.
+
+It holds the kernels with their parallel launchers, one function a contraction that calls them for
+operands in C order, and ``run``, the whole expression. It imports only numpy and numba; un-jitted
+(``NUMBA_DISABLE_JIT=1``) it is the reference of the compiled kernels.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from einloom_compiler import __version__
+from einloom_compiler.codegen.jit import Kernel
+from einloom_compiler.codegen.numba_source import (
+    print_kernel,
+    print_module,
+    print_parallel,
+    wrapped,
+)
+from einloom_compiler.dtypes import AnyDType, arithmetic, as_dtype, dtype_name
+from einloom_compiler.extents import text
+from einloom_compiler.ir.contraction import ContractionTree
+from einloom_compiler.ir.einsum import EinsumExpr, Index, Term
+from einloom_compiler.ir.graph import Constant, Contraction, Input, Node, Reshape, dtype_of
+from einloom_compiler.ir.loops import LoopNest
+from einloom_compiler.ir.printer import letters_of, print_einsum
+from einloom_compiler.lowering.nest import Arithmetics
+from einloom_compiler.pipeline import Bound, bind
+from einloom_compiler.schedule.steps import Schedule, print_schedule
+
+if TYPE_CHECKING:
+    from einloom.expression import Expression
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramText:
+    """A printed program.
+
+    Attributes:
+        source: the module's text.
+        schedules: the schedule of each kernel call.
+        kernels: the distinct kernels, compiled only when asked.
+    """
+
+    source: str
+    schedules: tuple[Schedule, ...]
+    kernels: tuple[Kernel, ...]
+
+
+def print_program(
+    expression: Expression,
+    trees: Sequence[ContractionTree],
+    extents: Sequence[Mapping[Index, int]],
+) -> ProgramText:
+    """Return the program of an expression whose contractions have these trees and extents."""
+    writer = _Writer(expression)
+    for node, tree, sizes in zip(writer.contractions(), trees, extents, strict=True):
+        writer.write_contraction(node, tree, sizes)
+    return writer.finish()
+
+
+class _Writer:
+    def __init__(self, expression: Expression) -> None:
+        self.expression = expression
+        self.names = expression.operand_names
+        self.kernels: dict[LoopNest, tuple[str, Kernel]] = {}
+        self.calls: list[tuple[str, Schedule]] = []
+        self.functions: list[str] = []
+        self.function_of: dict[Contraction, str] = {}
+
+    def contractions(self) -> list[Contraction]:
+        from einloom.report.plan import contractions
+
+        return contractions(self.expression.node)
+
+    # --- one contraction -------------------------------------------------------------------------
+
+    def write_contraction(
+        self, node: Contraction, tree: ContractionTree, extents: Mapping[Index, int]
+    ) -> None:
+        """Write the function of one contraction and the kernels that it calls."""
+        name = f"contract_{len(self.function_of) + 1}"
+        self.function_of[node] = name
+        letters = letters_of(node.einsum)
+        operands = [f"x{number}" for number in range(len(node.operands))]
+        memory = [_memory(dtype_of(operand)) for operand in node.operands]
+        lines = [f"def {name}({', '.join(operands)}):"]
+        lines.append(f'    """Return {print_einsum(node.einsum)} as a new array in C order."""')
+        lines += self._extent_lines(node, letters)
+        for operand, dtype in zip(operands, memory, strict=True):
+            lines.append(f"    {operand} = np.ascontiguousarray({operand}, {_dtype_text(dtype)})")
+        compute = _memory(node.dtype)
+        half = arithmetic(dtype_name(compute)).is_half
+        between = as_dtype("float32") if half else compute
+        arrays = list(zip(operands, memory, node.conjugated, strict=True))
+        for number, step in enumerate(tree.steps, 1):
+            is_last = number == len(tree.steps)
+            result = "out" if is_last else f"t{number}"
+            dtype = compute if is_last else between
+            raw = max(step.positions) < len(operands)
+            given = [arrays[position] for position in step.positions]
+            arithmetics = Arithmetics(
+                inputs=tuple(dtype_name(memory) for _, memory, _ in given),
+                output=dtype_name(dtype),
+                compute=dtype_name(compute if raw else between),
+                conjugated=tuple(conjugated for _, _, conjugated in given),
+                epilogue=node.epilogue if is_last else (),
+            )
+            bound = _bind_c_order(step.expr, extents, arithmetics)
+            lines += self._step_lines(step.expr, bound, [g[0] for g in given], result, letters)
+            arrays.append((result, dtype, False))
+        lines.append("    return out")
+        self.functions.append("\n".join(lines) + "\n")
+
+    @staticmethod
+    def _extent_lines(node: Contraction, letters: Mapping[Index, str]) -> list[str]:
+        lines: list[str] = []
+        known: set[Index] = set()
+        for number, (term, axes) in enumerate(zip(node.einsum.terms, node.broadcast, strict=True)):
+            for axis, index in enumerate(term):
+                if index not in known and axis not in axes:
+                    known.add(index)
+                    lines.append(f"    n_{letters[index]} = x{number}.shape[{axis}]")
+        lines += [f"    n_{letters[index]} = 1" for index in node.einsum.indices if index not in known]
+        return lines
+
+    def _step_lines(
+        self,
+        expr: EinsumExpr,
+        bound: Bound,
+        operands: Sequence[str],
+        result: str,
+        letters: Mapping[Index, str],
+    ) -> list[str]:
+        nest = bound.kernel.nest
+        name, _ = self.kernels.setdefault(
+            nest, (f"kernel_{len(self.kernels) + 1}", bound.kernel)
+        )
+        self.calls.append((print_einsum(expr), bound.schedule))
+        shape = _tuple_text([f"n_{letters[index]}" for index in expr.output])
+        output = _dtype_text(as_dtype(nest.output.dtype))
+        accumulator = arithmetic(nest.compute).compute
+        numbers = ", ".join([*_number_texts(expr, bound, letters), "acc", "0", "0", "total"])
+        accesses = (*nest.inputs, nest.output)
+        named = [*(operands[position] for position in bound.operands), result]
+        pointers = ", ".join(
+            _pointer_text(array, access.dtype) for array, access in zip(named, accesses, strict=True)
+        )
+        return [
+            f"    {result} = np.empty({shape}, {output})",
+            f"    acc = np.empty({max(1, nest.scratch_elements)}, np.{accumulator})",
+            f"    total = {_total_text(bound, letters)}",
+            wrapped(f"    {name}(", f"{pointers}, {numbers}", ")"),
+        ]
+
+    # --- the whole -------------------------------------------------------------------------------
+
+    def finish(self) -> ProgramText:
+        """Return the module: header, kernels, contractions, ``run``."""
+        parts = []
+        for nest, (name, _) in self.kernels.items():
+            parts.append(print_kernel(nest, name))
+            parts.append(print_parallel(nest, name))
+        parts += self.functions
+        parts.append(self._run())
+        source = self._header() + print_module("\n\n".join(parts))
+        kernels = tuple(kernel for _, kernel in self.kernels.values())
+        return ProgramText(source, tuple(schedule for _, schedule in self.calls), kernels)
+
+    def _header(self) -> str:
+        shape = ", ".join(text(extent) for extent in self.expression.shape)
+        lines = [f"# einloom {__version__}: {self.expression.equation} -> [{shape}]"]
+        for equation, schedule in self.calls:
+            lines.append(f"# {equation}: {print_schedule(schedule)}")
+        return "\n".join(lines) + "\n"
+
+    def _run(self) -> str:
+        parameters = ", ".join(self.names.values())
+        lines = [f"def run({parameters}):"]
+        lines.append('    """Return the expression\'s value for NumPy arrays."""')
+        results: dict[Node, str] = {}
+
+        def visit(node: Node) -> str:
+            if node in results:
+                return results[node]
+            match node:
+                case Input(name=name):
+                    value = self.names[name]
+                case Constant():
+                    value = f"constant_{len(results)}"
+                case Reshape(operand=operand, shape=shape):
+                    inner = visit(operand)
+                    value = f"r{len(results)}"
+                    extents = _tuple_text([_python_extent(extent, self) for extent in shape])
+                    lines.append(f"    {value} = {inner}.reshape({extents})")
+                case Contraction():
+                    given = ", ".join([visit(operand) for operand in node.operands])
+                    value = f"r{len(results)}"
+                    lines.append(f"    {value} = {self.function_of[node]}({given})")
+            results[node] = value
+            return value
+
+        lines.append(f"    return {visit(self.expression.node)}")
+        constants = [name for name in results.values() if name.startswith("constant_")]
+        if constants:
+            lines[0] = f"def run({', '.join(filter(None, (parameters, *constants)))}):"
+        return "\n".join(lines) + "\n"
+
+
+def _tuple_text(items: Sequence[str]) -> str:
+    return f"({items[0]},)" if len(items) == 1 else f"({', '.join(items)})"
+
+
+def _memory(dtype: AnyDType | None) -> AnyDType:
+    return as_dtype("float32") if dtype is None else dtype.newbyteorder("=")
+
+
+def _dtype_text(dtype: AnyDType) -> str:
+    name = dtype_name(dtype)
+    if name == "bool":
+        return "np.bool_"
+    return '"bfloat16"' if name == "bfloat16" else f"np.{name}"
+
+
+def _pointer_text(array: str, dtype: str) -> str:
+    storage = arithmetic(dtype).storage
+    view = "" if storage == dtype else f".view(np.{storage})"
+    return f"{array}.reshape(-1){view}"
+
+
+def _bind_c_order(expr: EinsumExpr, extents: Mapping[Index, int], arithmetics: Arithmetics) -> Bound:
+    shapes = [tuple(extents[index] for index in term) for term in expr.terms]
+    output = tuple(extents[index] for index in expr.output)
+    return bind(expr, shapes, [_c_strides(s) for s in shapes], _c_strides(output), arithmetics)
+
+
+def _c_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
+
+
+def _extent_text(label: str) -> str:
+    return " * ".join(f"n_{letter}" for letter in label) or "1"
+
+
+def _number_texts(expr: EinsumExpr, bound: Bound, letters: Mapping[Index, str]) -> list[str]:
+    """Return extents and strides in the order of the kernel ABI, as expressions of the extents."""
+    nest, space = bound.kernel.nest, bound.space
+    label_of = _labels(bound)
+    numbers = [_extent_text(label_of[index]) for index in nest.indices]
+    terms = [expr.terms[position] for position in bound.operands] + [expr.output]
+    for access, term in zip((*nest.inputs, nest.output), terms, strict=True):
+        for index in access.strided:
+            numbers.append(_stride_text(term, label_of[index][-1], letters))
+    assert len(space.labels) == len(nest.indices)
+    return numbers
+
+
+def _labels(bound: Bound) -> dict[str, str]:
+    """Return which letters each loop index stands for."""
+    return {
+        name: bound.space.labels[number]
+        for name, number in zip(bound.kernel.nest.indices, bound.order, strict=True)
+    }
+
+
+def _stride_text(term: Term, letter: str, letters: Mapping[Index, str]) -> str:
+    own = [letters[index] for index in term]
+    strides = [
+        " * ".join(f"n_{later}" for later in own[axis + 1 :]) or "1"
+        for axis, name in enumerate(own)
+        if name == letter
+    ]
+    return " + ".join(strides)
+
+
+def _total_text(bound: Bound, letters: Mapping[Index, str]) -> str:
+    del letters
+    label_of = _labels(bound)
+    nest = bound.kernel.nest
+    counts = []
+    for level in nest.levels[: nest.n_parallel]:
+        extent = _extent_text(label_of[level.index])
+        step = level.size if level.kind == "tile" else level.unroll
+        counts.append(f"-(-({extent}) // {step})" if step > 1 else extent)
+    return " * ".join(counts) or "1"
+
+
+def _python_extent(extent: object, writer: _Writer) -> str:
+    """Return an extent as Python; symbols are read from the operand axis that declares them."""
+    if isinstance(extent, int):
+        return str(extent)
+    replaced = text(extent)  # type: ignore[arg-type]
+    for operand in writer.expression.inputs:
+        for axis, declared in enumerate(operand.shape):
+            if text(declared) == replaced:
+                name = writer.names[operand.node.name]  # type: ignore[union-attr]
+                return f"{name}.shape[{axis}]"
+    return "-1"

@@ -1,0 +1,83 @@
+"""Check the shapes of a call against what was declared, and bind its symbols."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from einloom_compiler.errors import ShapeError
+from einloom_compiler.extents import evaluate, free_names, is_known, text
+from einloom_compiler.ir.graph import Node, inputs_of
+from einloom_compiler.ir.shapes import guards
+
+_KEPT_SHAPES = 1024
+
+
+class Signature:
+    """The declared operands of an expression.
+
+    Attributes:
+        inputs: the graph's inputs, in the order arrays are given.
+        names: what messages call each.
+        guards: equations of symbolic extents that must hold.
+    """
+
+    def __init__(self, node: Node, names: Mapping[str, str]) -> None:
+        """Take the inputs and guards of a graph, and the name shown for each input."""
+        self.inputs = inputs_of(node)
+        self.names = tuple(names[operand.name] for operand in self.inputs)
+        self.guards = guards(node)
+        self._checked: dict[tuple[tuple[int, ...], ...], dict[str, int]] = {}
+
+    def check(self, shapes: Sequence[tuple[int, ...]]) -> dict[str, int]:
+        """Return the value of every symbol for operands of these shapes.
+
+        Raises:
+            ShapeError: a rank or extent is not the declared one, or a guard does not hold.
+        """
+        key = tuple(shapes)
+        found = self._checked.get(key)
+        if found is None:
+            found = self._bind_symbols(key)
+            if len(self._checked) >= _KEPT_SHAPES:
+                self._checked.clear()
+            self._checked[key] = found
+        return found
+
+    def _bind_symbols(self, shapes: tuple[tuple[int, ...], ...]) -> dict[str, int]:
+        sizes: dict[str, int] = {}
+        origin: dict[str, str] = {}
+        declared = list(zip(self.inputs, self.names, shapes, strict=True))
+        for operand, name, shape in declared:
+            if len(shape) != len(operand.shape):
+                wanted = ", ".join(map(text, operand.shape))
+                raise ShapeError(
+                    f"operand '{name}' has rank {len(shape)} (shape {shape}) but was declared "
+                    f"with rank {len(operand.shape)}: ({wanted})"
+                )
+            for axis, (extent, given) in enumerate(zip(operand.shape, shape, strict=True)):
+                if is_known(extent) or not getattr(extent, "is_Symbol", False):
+                    continue
+                symbol = str(extent)
+                if sizes.setdefault(symbol, given) != given:
+                    raise ShapeError(
+                        f"extent {text(extent)} is {sizes[symbol]} in {origin[symbol]} but {given} "
+                        f"in axis {axis} of operand '{name}' (shape {shape}); it must be the same"
+                    )
+                origin.setdefault(symbol, f"axis {axis} of operand '{name}' (shape {shape})")
+        for operand, name, shape in declared:
+            for axis, (extent, given) in enumerate(zip(operand.shape, shape, strict=True)):
+                wanted = evaluate(extent, sizes) if free_names(extent) <= set(sizes) else given
+                if wanted != given:
+                    raise ShapeError(
+                        f"axis {axis} of operand '{name}' has extent {given} (shape {shape}) but "
+                        f"was declared with {text(extent)}; compile for a symbolic extent to allow "
+                        "others"
+                    )
+        for guard in self.guards:
+            left, right = evaluate(guard.left, sizes), evaluate(guard.right, sizes)
+            if left != right:
+                raise ShapeError(
+                    f"the guard {text(guard.left)} == {text(guard.right)} does not hold: "
+                    f"{left} != {right} ({guard.reason})"
+                )
+        return sizes
