@@ -8,7 +8,7 @@ by ``and`` and adds by ``or``. A front end that wants a wider sum casts the oper
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -55,7 +55,7 @@ def dtype_name(dtype: AnyDType) -> str:
 
 
 def has_kernel(dtype: AnyDType) -> bool:
-    """Say whether generated code computes in ``dtype``; object and long double are not generated."""
+    """Say whether code is generated for ``dtype``; not for object and long double."""
     return dtype_name(dtype) in _ARITHMETIC
 
 
@@ -86,14 +86,17 @@ def as_dtype(source: object) -> AnyDType:
     if source == "bfloat16":
         return _bfloat16()
     try:
-        return np.dtype(source)  # type: ignore[call-overload, no-any-return]
+        found = np.dtype(source)  # type: ignore[call-overload]
     except TypeError:
         raise DTypeError(f"{source!r} is not a dtype; name one, such as 'float32'") from None
+    return cast("AnyDType", found)
 
 
 def _bfloat16() -> AnyDType:
     try:
         import ml_dtypes
     except ImportError:
-        raise DTypeError("dtype bfloat16 needs the ml_dtypes package: pip install ml_dtypes") from None
+        raise DTypeError(
+            "dtype bfloat16 needs the ml_dtypes package: pip install ml_dtypes"
+        ) from None
     return np.dtype(ml_dtypes.bfloat16)

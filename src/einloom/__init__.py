@@ -24,18 +24,18 @@ if TYPE_CHECKING:
     from einloom.compiled import compile as compile
     from einloom.expression import Expression as Expression
     from einloom.expression import spec as spec
-    from einloom.frontends.numpy import dot as dot
     from einloom.frontends.numpy import einsum as einsum
-    from einloom.frontends.numpy import inner as inner
-    from einloom.frontends.numpy import kron as kron
-    from einloom.frontends.numpy import matmul as matmul
-    from einloom.frontends.numpy import matvec as matvec
-    from einloom.frontends.numpy import outer as outer
-    from einloom.frontends.numpy import tensordot as tensordot
-    from einloom.frontends.numpy import transpose as transpose
-    from einloom.frontends.numpy import vdot as vdot
-    from einloom.frontends.numpy import vecdot as vecdot
-    from einloom.frontends.numpy import vecmat as vecmat
+    from einloom.frontends.numpy_gufuncs import matmul as matmul
+    from einloom.frontends.numpy_gufuncs import matvec as matvec
+    from einloom.frontends.numpy_gufuncs import vecdot as vecdot
+    from einloom.frontends.numpy_gufuncs import vecmat as vecmat
+    from einloom.frontends.numpy_products import dot as dot
+    from einloom.frontends.numpy_products import inner as inner
+    from einloom.frontends.numpy_products import kron as kron
+    from einloom.frontends.numpy_products import outer as outer
+    from einloom.frontends.numpy_products import tensordot as tensordot
+    from einloom.frontends.numpy_products import transpose as transpose
+    from einloom.frontends.numpy_products import vdot as vdot
     from einloom.text.calls import parse as parse
     from einloom_compiler.errors import AmbiguousMeaningError as AmbiguousMeaningError
     from einloom_compiler.errors import DTypeError as DTypeError
@@ -51,9 +51,10 @@ __version__ = "0.1.0"
 _HOME = {
     "einloom.compiled": ("CompiledFunction", "compile"),
     "einloom.expression": ("Expression", "spec"),
-    "einloom.frontends.numpy": (
-        *("dot", "einsum", "inner", "kron", "matmul", "matvec", "outer", "tensordot"),
-        *("transpose", "vdot", "vecdot", "vecmat"),
+    "einloom.frontends.numpy": ("einsum",),
+    "einloom.frontends.numpy_gufuncs": ("matmul", "matvec", "vecdot", "vecmat"),
+    "einloom.frontends.numpy_products": (
+        *("dot", "inner", "kron", "outer", "tensordot", "transpose", "vdot"),
     ),
     "einloom.text.calls": ("parse",),
     "einloom_compiler.errors": (

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 Array = npt.NDArray[Any]
 
 
-def compile(  # noqa: A001 - the design's public name
+def compile(
     target: str | Expression,
     *operands: Any,
     optimize: Optimize = True,
@@ -73,8 +73,8 @@ def _expression(target: str | Expression, operands: Sequence[Any]) -> Expression
         from einloom.text.calls import parse
 
         return parse(target)
-    from einloom.frontends.numpy import einsum_expression
     from einloom.expression import spec
+    from einloom.frontends.numpy import einsum_expression
 
     given = []
     for number, operand in enumerate(operands):

@@ -85,7 +85,7 @@ def store(value: str, compute: str, dtype: str) -> str:
 
 
 def cast(value: str, source: str, target: str) -> str:
-    """Return ``value`` of dtype ``source`` in the compute form of ``target``; halves are rounded."""
+    """Return ``value`` of dtype ``source`` in the compute form of ``target``, halves rounded."""
     if source == target:
         return f"np.uint8({value} != 0)" if target == "bool" else value
     if target == "bool":

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import ctypes
 import linecache
+import os
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import cache, cached_property
 from hashlib import sha256
 from typing import Any
 
@@ -47,13 +49,6 @@ class Kernel:
     _namespace: dict[str, Any] = field(repr=False)
 
     @property
-    def is_python(self) -> bool:
-        """Whether jitting is off (``NUMBA_DISABLE_JIT=1``), so that the text runs as Python."""
-        import numba
-
-        return bool(numba.config.DISABLE_JIT)
-
-    @property
     def storages(self) -> tuple[str, ...]:
         """Storage dtype of each pointer: inputs, output, accumulators."""
         accesses = (*self.nest.inputs, self.nest.output)
@@ -61,11 +56,16 @@ class Kernel:
         return (*memory, arithmetic(self.nest.compute).compute)
 
     @cached_property
+    def scratch_bytes(self) -> int:
+        """Bytes of accumulators that each part of a launch needs."""
+        return self.nest.scratch_elements * np.dtype(self.storages[-1]).itemsize
+
+    @cached_property
     def _jitted(self) -> Any:
         """The kernel as a dispatcher with one signature, compiled."""
         from numba import njit, types
 
-        pointers = [types.CPointer(_numba_type(storage)) for storage in self.storages]
+        pointers = [_pointer_type(storage) for storage in self.storages]
         n_accesses = len(pointers) - 1
         n_numbers = len(parameters(self.nest)) - n_accesses - 4
         signature = types.void(
@@ -135,7 +135,9 @@ class Kernel:
         (text,) = self._jitted.inspect_asm().values()
         return str(text)
 
-    def run_python(self, arrays: Sequence[npt.NDArray[Any]], numbers: Sequence[int], *, total: int) -> None:
+    def run_python(
+        self, arrays: Sequence[npt.NDArray[Any]], numbers: Sequence[int], *, total: int
+    ) -> None:
         """Run the text un-jitted, as the reference of the compiled kernel.
 
         Args:
@@ -151,12 +153,20 @@ class Kernel:
             function(*pointers, *numbers, acc, 0, 0, total)
 
 
+def is_jit_disabled() -> bool:
+    """Say whether Numba is told not to compile (``NUMBA_DISABLE_JIT=1``): kernels run as Python."""
+    numba = sys.modules.get("numba")
+    if numba is None:
+        return os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0")
+    return bool(numba.config.DISABLE_JIT)
+
+
 def module_source(nest: LoopNest) -> str:
     """Return the whole module of one kernel: helpers, kernel, parallel launcher."""
     return print_module(f"{print_kernel(nest)}\n\n{print_parallel(nest)}")
 
 
-@lru_cache(maxsize=None)
+@cache
 def build(nest: LoopNest) -> Kernel:
     """Return the kernel of a scheduled nest; compiled at its first run, once a process."""
     source = module_source(nest)
@@ -167,19 +177,20 @@ def build(nest: LoopNest) -> Kernel:
     return Kernel(nest, source, namespace)
 
 
-def _numba_type(storage: str) -> Any:
-    from numba import from_dtype
+def _pointer_type(storage: str) -> Any:
+    from numba import from_dtype, types
 
-    return from_dtype(np.dtype(storage))
+    pointer: Any = types.CPointer
+    return pointer(from_dtype(np.dtype(storage)))
 
 
-@lru_cache(maxsize=None)
+@cache
 def _pointer_from_address(storage: str) -> Any:
     """Return a jitted function of an int64 address giving a pointer to elements of ``storage``."""
     from numba import types
     from numba.extending import intrinsic
 
-    pointer = types.CPointer(_numba_type(storage))
+    pointer = _pointer_type(storage)
 
     @intrinsic
     def from_address(typing_context: Any, address: Any) -> Any:

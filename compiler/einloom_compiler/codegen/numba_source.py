@@ -66,7 +66,7 @@ def print_parallel(nest: LoopNest, name: str = "kernel") -> str:
 
 
 def wrapped(head: str, items: str, tail: str) -> str:
-    """Return ``head``, comma-separated ``items`` and ``tail``, broken where a line gets too long."""
+    """Return ``head``, comma-separated ``items`` and ``tail``, broken where the line is long."""
     line = f"{head}{items}{tail}"
     if len(line) <= _WIDTH:
         return line

@@ -54,7 +54,7 @@ def is_equal(left: Extent, right: Extent) -> bool | None:
 
     if left == right:
         return True
-    difference = sympy.expand(left - right)  # type: ignore[operator]
+    difference = sympy.expand(left - right)
     if difference.is_zero:
         return True
     if difference.is_zero is False or difference.is_positive or difference.is_negative:

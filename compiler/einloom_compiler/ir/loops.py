@@ -110,7 +110,7 @@ class LoopNest:
 
     @property
     def row(self) -> Level | None:
-        """The output level inside the contracted ones, whose points have accumulators in scratch."""
+        """The output level inside the contracted ones; its points have accumulators in scratch."""
         inner = self.levels[self.first_contracted :]
         return next((level for level in inner if level.index not in self.contracted), None)
 

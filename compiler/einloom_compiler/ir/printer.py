@@ -20,7 +20,8 @@ from einloom_compiler.ir.shapes import shape_of
 def symbols(start: int = 0) -> Iterator[str]:
     """Yield letters for indices: a-z, A-Z, then opt_einsum's further letters from U+00C0 on."""
     letters = itertools.chain(
-        string.ascii_letters, (chr(192 + n) for n in itertools.count() if chr(192 + n).isprintable())
+        string.ascii_letters,
+        (chr(192 + n) for n in itertools.count() if chr(192 + n).isprintable()),
     )
     return itertools.islice(letters, start, None)
 
@@ -108,7 +109,8 @@ def print_nest(nest: LoopNest) -> str:
         lines.append(f"{'  ' * depth}{mark}{level.kind} {level.index}{size}{unroll}:")
     pad = "  " * len(nest.levels)
     factors = " * ".join(
-        f"{'conj ' if access.is_conjugated else ''}{_print_access(access)}" for access in nest.inputs
+        f"{'conj ' if access.is_conjugated else ''}{_print_access(access)}"
+        for access in nest.inputs
     )
     assign = "+=" if nest.contracted else "="
     maps = "".join(f" | {m.function}" for m in nest.epilogue)

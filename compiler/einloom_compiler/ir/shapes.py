@@ -156,9 +156,7 @@ def bind_extents(
     return extents, broadcast
 
 
-def _describe(
-    expr: EinsumExpr, number: int, shape: tuple[int, ...], names: Sequence[str]
-) -> str:
+def _describe(expr: EinsumExpr, number: int, shape: tuple[int, ...], names: Sequence[str]) -> str:
     letters = "".join(index.name for index in expr.terms[number])
     name = f" {names[number]}" if names else ""
     return f"operand {number}{name} '{letters}' (shape {shape})"

@@ -20,6 +20,7 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from types import EllipsisType
+from typing import SupportsIndex
 
 from einloom_compiler.errors import SubscriptError
 from einloom_compiler.ir.einsum import Index
@@ -96,9 +97,14 @@ def _split_arrow(subscripts: str, is_strict: bool) -> tuple[str, bool, str]:
     return subscripts[:dash], True, output
 
 
-def _parse_term(
-    part: str, subscripts: str, start: int, where: str, is_strict: bool
-) -> LabelTerm:
+def _is_letter(character: str) -> bool:
+    """Say whether a character is a label: ASCII letters, and what is printable beyond ASCII."""
+    if character.isascii():
+        return character.isalpha()
+    return character.isprintable() and not character.isspace()
+
+
+def _parse_term(part: str, subscripts: str, start: int, where: str, is_strict: bool) -> LabelTerm:
     labels: list[Label] = []
     dots: list[int] = []
     for position, character in enumerate(part, start):
@@ -110,9 +116,7 @@ def _parse_term(
                 labels.append(...)
             elif labels[-1] is not ... or len(dots) > 3:
                 break
-        elif character.isascii() and character.isalpha():
-            labels.append(Index(character))
-        elif not character.isascii() and character.isprintable() and not character.isspace():
+        elif _is_letter(character):
             labels.append(Index(character))
         else:
             raise SubscriptError(
@@ -181,7 +185,7 @@ def _plain_labels(sublist: Sequence[Hashable], is_strict: bool) -> tuple[Hashabl
         ) from None
     labels: list[Hashable] = []
     for item in items:
-        if hasattr(item, "__index__"):
+        if isinstance(item, SupportsIndex):
             number = operator.index(item)
             if is_strict and not 0 <= number < 52:
                 raise SubscriptError(

@@ -74,7 +74,12 @@ def lower(space: IterationSpace, order: Sequence[int], arithmetics: Arithmetics)
     ]
     operands = sorted(
         range(len(found)),
-        key=lambda n: (found[n].indices, found[n].dtype, found[n].unit or "", arithmetics.conjugated[n]),
+        key=lambda n: (
+            found[n].indices,
+            found[n].dtype,
+            found[n].unit or "",
+            arithmetics.conjugated[n],
+        ),
     )
     inputs = tuple(
         Access(f"x{position}", f.dtype, f.indices, f.unit, f.is_conjugated)

@@ -87,5 +87,3 @@ def _intermediate_sizes(tree: ContractionTree, extents: Mapping[Index, int]) -> 
             count *= extents[index]
         sizes[number] = count
     return sizes
-
-

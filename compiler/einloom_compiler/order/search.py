@@ -81,7 +81,9 @@ def _explicit_path(optimize: Optimize) -> Sequence[Sequence[int]] | None:
     if isinstance(optimize, list | tuple) and optimize:
         if optimize[0] == "einsum_path":
             return list(optimize[1:])
-        if isinstance(optimize, list | tuple) and all(isinstance(s, tuple | list) for s in optimize):
+        if isinstance(optimize, list | tuple) and all(
+            isinstance(s, tuple | list) for s in optimize
+        ):
             return list(optimize)
     return None
 
@@ -111,9 +113,7 @@ def _check_name(name: str) -> None:
         paths.get_path_fn(name)
     except KeyError:
         known = ", ".join(sorted(map(str, paths._PATH_OPTIONS)))
-        raise OptimizerNameError(
-            f"optimize={name!r} names no optimizer; known: {known}"
-        ) from None
+        raise OptimizerNameError(f"optimize={name!r} names no optimizer; known: {known}") from None
 
 
 def _propose(name: Any, problem: Any, memory_limit: int | None) -> Sequence[Sequence[int]]:

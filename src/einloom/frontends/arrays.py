@@ -71,10 +71,11 @@ def _refuse_watched(value: Any) -> None:
                 )
 
 
-def wrapper_for(values: Iterable[Any]) -> Wrap:
+def wrapper_for(values: Iterable[Any], finish: Wrap | None = None) -> Wrap:
     """Return what turns a NumPy result into the kind of array that ``values`` are.
 
-    The first framework tensor decides; with none among them the result stays NumPy's.
+    The first framework tensor decides; with none among them ``finish`` does, and the result stays
+    as it is where there is none.
     """
     for value in values:
         if isinstance(value, np.ndarray | np.generic):
@@ -86,7 +87,7 @@ def wrapper_for(values: Iterable[Any]) -> Wrap:
                 return _to_torch
             case "jax" | "jaxlib":
                 return _to_jax
-    return _to_numpy
+    return finish or _to_numpy
 
 
 def _to_numpy(result: Array) -> Any:

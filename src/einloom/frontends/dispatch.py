@@ -9,38 +9,59 @@ from __future__ import annotations
 
 import functools
 import inspect
+import itertools
 import os
 import sys
 import warnings
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numpy as np
 
 from einloom.expression import Ambiguity, Call, Expression, constant, spec
-from einloom.frontends.arrays import as_numpy, wrapper_for
-from einloom_compiler.errors import SemanticsWarning
+from einloom.frontends.arrays import Wrap, as_numpy, wrapper_for
+from einloom_compiler.errors import (
+    CastingError,
+    DTypeError,
+    SemanticsWarning,
+    ShapeError,
+    SpecError,
+)
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+Convert = Callable[[Sequence[Any]], Sequence[Any]]
 
 #: Every front-end function by its registered name.
 REGISTRY: dict[str, Callable[..., Any]] = {}
 
 _KEPT_PROGRAMS = 1024
-_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+#: Frames of files below it are einloom's own.
+_PACKAGE = str(Path(__file__).resolve().parent.parent) + os.sep
 
 
-def frontend(name: str, operands: tuple[str, ...]) -> Callable[[Function], Function]:
+def frontend(
+    name: str,
+    operands: tuple[str, ...],
+    *,
+    convert: Convert | None = None,
+    finish: Wrap | None = None,
+) -> Callable[[Function], Function]:
     """Decorate a builder of expressions, so that it also takes arrays, and register it.
 
     The builder gets every operand as an expression and all else as given; it may set ``ambiguity``
-    on its result. It raises an :class:`~einloom.EinloomError` for anything it does not accept.
+    on its result. It raises an :class:`~einloom.EinloomError` for anything it does not accept. Two
+    parameters of it are taken care of here where it has them: ``out``, an array that the result is
+    written to, which it never sees; and ``optimize``, which also chooses the order for arrays.
 
     Args:
         name: registered name, such as ``keras.backend.dot``.
-        operands: parameters that are tensors; ``*name`` for a var-positional one.
+        operands: parameters that are tensors; ``*name`` for one that holds several, var-positional
+            or a sequence.
+        convert: what the framework makes of operands that are no tensors of it, for example lists.
+        finish: what a NumPy result becomes; frameworks' own tensors are not touched.
     """
-    variadic = {operand[1:] for operand in operands if operand.startswith("*")}
+    variadic = [operand[1:] for operand in operands if operand.startswith("*")]
     single = [operand for operand in operands if not operand.startswith("*")]
 
     def decorate(build: Function) -> Function:
@@ -52,17 +73,19 @@ def frontend(name: str, operands: tuple[str, ...]) -> Callable[[Function], Funct
             bound = signature.bind(*args, **kwargs)
             bound.apply_defaults()
             arguments = bound.arguments
+            out = arguments.pop("out", None)
             values = [arguments[operand] for operand in single]
             for operand in variadic:
+                arguments[operand] = tuple(arguments[operand])
                 values.extend(arguments[operand])
-            if any(isinstance(value, Expression) for value in values):
-                for operand in single:
-                    arguments[operand] = _as_expression(arguments[operand], operand)
-                for operand in variadic:
-                    arguments[operand] = tuple(map(_as_expression, arguments[operand]))
-                result = build(*bound.args, **bound.kwargs)
-                return _recorded(result, name, arguments)
-            arrays = [as_numpy(value) for value in values]
+            given = values if convert is None else convert(values)
+            if any(isinstance(value, Expression) for value in given):
+                if out is not None:
+                    raise SpecError("out= needs arrays; pass it to the compiled function instead")
+                names = [*single, *["constant"] * (len(given) - len(single))]
+                _assign(arguments, map(_as_expression, given, names), single, variadic)
+                return _recorded(build(*bound.args, **bound.kwargs), name, arguments)
+            arrays = [as_numpy(value) for value in given]
             others = {k: v for k, v in arguments.items() if k not in single and k not in variadic}
             key = (
                 tuple((array.shape, array.dtype) for array in arrays),
@@ -70,27 +93,60 @@ def frontend(name: str, operands: tuple[str, ...]) -> Callable[[Function], Funct
             )
             program = programs.get(key)
             if program is None:
-                specs = iter(_specs(arrays, single, variadic))
-                for operand in single:
-                    arguments[operand] = next(specs)
-                for operand in variadic:
-                    arguments[operand] = tuple(specs)
+                _assign(arguments, _specs(arrays, single), single, variadic)
                 expression = build(*bound.args, **bound.kwargs)
                 from einloom.compiled import CompiledFunction
 
-                program = CompiledFunction(_recorded(expression, name, arguments))
+                program = CompiledFunction(
+                    _recorded(expression, name, arguments),
+                    optimize=arguments.get("optimize", True),
+                )
                 if len(programs) >= _KEPT_PROGRAMS:
                     programs.pop(next(iter(programs)), None)
                 programs[key] = program
             if program.expression.ambiguity is not None:
                 warn(program.expression.ambiguity)
-            return wrapper_for(values)(program(*arrays))
+            if out is not None:
+                return _run_into(out, program, arrays)
+            return wrapper_for(values, finish)(program(*arrays))
 
         REGISTRY[name] = function
         function.einloom_name = name  # type: ignore[attr-defined]
         return cast("Function", function)
 
     return decorate
+
+
+def _assign(
+    arguments: dict[str, Any], items: Iterable[Any], single: list[str], variadic: list[str]
+) -> None:
+    """Replace the operands among ``arguments`` by ``items``, in order."""
+    rest = iter(items)
+    for operand in single:
+        arguments[operand] = next(rest)
+    for operand in variadic:
+        arguments[operand] = tuple(itertools.islice(rest, len(arguments[operand])))
+
+
+def _run_into(out: Any, program: Any, arrays: Sequence[np.ndarray[Any, Any]]) -> Any:
+    """Write the program's result to ``out``, cast within its kind as NumPy's ufuncs do."""
+    if not isinstance(out, np.ndarray):
+        raise DTypeError(f"out must be a NumPy array, not {type(out).__name__}")
+    if out.dtype == program.dtype:
+        return program(*arrays, out=out)
+    if not np.can_cast(program.dtype, out.dtype, "same_kind"):
+        raise CastingError(
+            f"the result of dtype {program.dtype} cannot be cast to out's dtype {out.dtype} "
+            f"according to the rule 'same_kind'; pass out of dtype {program.dtype}"
+        )
+    if out.shape != program.output_shape:
+        raise ShapeError(
+            f"out has shape {out.shape}, but the result has shape {program.output_shape}"
+        )
+    if not out.flags.writeable:
+        raise ShapeError("out is read-only; pass a writeable array")
+    out[...] = program(*arrays)
+    return out
 
 
 def warn(ambiguity: Ambiguity) -> None:
@@ -109,9 +165,7 @@ def _as_expression(value: Any, name: str = "constant") -> Expression:
     return value if isinstance(value, Expression) else constant(as_numpy(value), name)
 
 
-def _specs(
-    arrays: list[np.ndarray[Any, Any]], single: list[str], variadic: set[str]
-) -> list[Expression]:
+def _specs(arrays: list[np.ndarray[Any, Any]], single: list[str]) -> list[Expression]:
     names = [*single, *(f"x{number}" for number in range(len(arrays) - len(single)))]
     return [
         spec(array.shape, dtype=array.dtype, name=name)
@@ -176,6 +230,8 @@ def call(name: str, arguments: Mapping[str, Any]) -> Expression:
     args: list[Any] = []
     kwargs: dict[str, Any] = {}
     for key, parameter in parameters.items():
+        if key not in arguments:
+            continue
         if parameter.kind is parameter.VAR_POSITIONAL:
             args.extend(arguments[key])
         elif parameter.kind is parameter.KEYWORD_ONLY:

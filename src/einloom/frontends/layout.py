@@ -9,40 +9,35 @@ Source: NumPy's nditer, ``npyiter_find_best_axis_ordering``, checked by running 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
-
-import numpy.typing as npt
 
 from einloom_compiler.ir.einsum import EinsumExpr, Index
 
-Array = npt.NDArray[Any]
+#: Shape and strides in bytes of an operand.
+Layout = tuple[tuple[int, ...], tuple[int, ...]]
 
 
-def result_axes(expr: EinsumExpr, arrays: Sequence[Array], order: str) -> list[int]:
+def result_axes(expr: EinsumExpr, layouts: Sequence[Layout], order: str) -> tuple[int, ...]:
     """Return the output's axes from the slowest to the fastest varying one.
 
     Args:
         expr: the einsum expression.
-        arrays: its operands.
-        order: ``C``, ``F``, ``A`` or ``K``, in either case.
+        layouts: shape and strides of each operand.
+        order: ``C``, ``F`` or ``K``.
     """
     rank = len(expr.output)
-    wanted = order.upper()
-    if wanted == "A":
-        wanted = "F" if all(array.flags.f_contiguous for array in arrays) else "C"
-    if wanted == "F":
-        return list(range(rank - 1, -1, -1))
-    if wanted == "C" or rank < 2:
-        return list(range(rank))
+    if order == "F":
+        return tuple(range(rank - 1, -1, -1))
+    if order == "C" or rank < 2:
+        return tuple(range(rank))
     position = {index: axis for axis, index in enumerate(expr.output)}
-    ordered = _iteration_order(expr, arrays)
-    return [position[index] for index in ordered if index in position]
+    ordered = _iteration_order(expr, layouts)
+    return tuple(position[index] for index in ordered if index in position)
 
 
-def _iteration_order(expr: EinsumExpr, arrays: Sequence[Array]) -> list[Index]:
+def _iteration_order(expr: EinsumExpr, layouts: Sequence[Layout]) -> list[Index]:
     """Return all indices from the outermost to the innermost of NumPy's iteration."""
     axes = [*expr.output, *sorted(expr.contracted)]
-    columns = [_strides(term, array) for term, array in zip(expr.terms, arrays, strict=True)]
+    columns = [_strides(term, *layout) for term, layout in zip(expr.terms, layouts, strict=True)]
     inner_first = axes[::-1]
     for start in range(1, len(inner_first)):
         index = inner_first[start]
@@ -70,9 +65,12 @@ def _compare(columns: list[dict[Index, int]], index: Index, inner: Index) -> boo
     return verdict
 
 
-def _strides(term: Sequence[Index], array: Array) -> dict[Index, int]:
-    strides: dict[Index, int] = {}
-    for index, extent, stride in zip(term, array.shape, array.strides, strict=True):
+def _strides(
+    term: Sequence[Index], shape: tuple[int, ...], strides: tuple[int, ...]
+) -> dict[Index, int]:
+    """Return each index's absolute stride; a diagonal's strides add up."""
+    total: dict[Index, int] = {}
+    for index, extent, stride in zip(term, shape, strides, strict=True):
         if extent != 1:
-            strides[index] = strides.get(index, 0) + stride
-    return {index: abs(stride) for index, stride in strides.items()}
+            total[index] = total.get(index, 0) + stride
+    return {index: abs(stride) for index, stride in total.items()}

@@ -1,4 +1,4 @@
-"""numpy.einsum's contract: string and sublist form, ``out``, ``dtype``, ``order``, ``casting``, views.
+"""numpy.einsum's contract: strings and sublists, ``out``, ``dtype``, ``order``, ``casting``, views.
 
 Source: numpy.einsum's documentation, and NumPy 2.4 run for every rule that it leaves open. What is
 wider than NumPy: any letter beyond ASCII, any hashable label in sublists (with ``optimize``), and
@@ -218,7 +218,8 @@ def _view(expr: EinsumExpr, array: Array) -> Array:
     """Return the transposed or diagonal view of the single operand; NumPy makes it."""
     bind_extents(expr, [array.shape], broadcasts=False)
     term, output = _numbered(expr)
-    return _numpy_einsum(array, *term, output)
+    view: Array = _numpy_einsum(array, *term, output)
+    return view
 
 
 def _numbered(expr: EinsumExpr) -> tuple[list[list[int]], list[int]]:
@@ -259,7 +260,7 @@ def _evaluate(
     contractor = _contractor(expr, compute, optimize)
     shape = contractor.output_shape([array.shape for array in operands])
     if out is None:
-        result = _allocated(shape, compute, result_axes(expr, operands, order))
+        result = _allocated(shape, compute, _result_axes(expr, operands, order))
         contractor(operands, result)
         return result
     _check_out(out, shape)
@@ -274,11 +275,25 @@ def _evaluate(
     return out
 
 
-def _allocated(shape: tuple[int, ...], dtype: AnyDType, axes: list[int]) -> Array:
+def _result_axes(expr: EinsumExpr, arrays: Sequence[Array], order: str) -> tuple[int, ...]:
+    order = order.upper()
+    if order == "A":
+        order = "F" if all(array.flags.f_contiguous for array in arrays) else "C"
+    layouts = tuple((array.shape, array.strides) for array in arrays)
+    return _kept_axes(expr, layouts, order)
+
+
+@lru_cache(maxsize=4096)
+def _kept_axes(expr: EinsumExpr, layouts: Any, order: str) -> tuple[int, ...]:
+    return result_axes(expr, layouts, order)
+
+
+def _allocated(shape: tuple[int, ...], dtype: AnyDType, axes: tuple[int, ...]) -> Array:
     """Return an empty array whose axes vary in this order, the last one fastest."""
-    if axes == sorted(axes):
+    rank = len(axes)
+    if axes == tuple(range(rank)):
         return np.empty(shape, dtype)
-    if axes == sorted(axes, reverse=True):
+    if axes == tuple(range(rank - 1, -1, -1)):
         return np.empty(shape, dtype, order="F")
     return np.empty([shape[axis] for axis in axes], dtype).transpose(np.argsort(axes))
 
@@ -305,16 +320,14 @@ _KEPT_CONTRACTORS = 4096
 def _contractor(expr: EinsumExpr, compute: AnyDType, optimize: Optimize) -> Contractor:
     """Return the contractor of a structure, kept while its ``optimize`` can be a key."""
     frozen = tuple(map(_as_tuple, optimize)) if isinstance(optimize, list) else optimize
-    key = (expr, compute, type(optimize).__name__, frozen)
+    key: Any = (expr, compute, type(optimize).__name__, frozen)
     try:
         found = _contractors.get(key)
     except TypeError:
         key, found = None, None
     if found is None:
         n_operands = len(expr.terms)
-        found = Contractor(
-            expr, compute, (False,) * n_operands, optimize=optimize, broadcasts=True
-        )
+        found = Contractor(expr, compute, (False,) * n_operands, optimize=optimize, broadcasts=True)
         if key is not None:
             if len(_contractors) >= _KEPT_CONTRACTORS:
                 _contractors.pop(next(iter(_contractors)), None)

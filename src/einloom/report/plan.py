@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from einloom.report.program import ProgramText, print_program
 from einloom.runtime.signature import Signature
 from einloom_compiler.extents import evaluate, free_names
@@ -100,7 +98,7 @@ def report(
         itemsize = 4 if part.dtype is None else part.dtype.itemsize
         tree = search(stripped(part), extents, optimize, itemsize)
         trees.append(tree)
-        flops += int(tree_cost(tree, extents, itemsize).flops)  # type: ignore[arg-type]
+        flops += int(tree_cost(tree, extents, itemsize).flops)
         peak = max(peak, peak_elements(tree, extents) * itemsize)
     text = print_program(expression, trees, [_extents_at(part, sizes) for part in nodes])
     return PlanReport(tuple(trees), flops, peak, text)
@@ -154,8 +152,3 @@ def representative_extents(node: Contraction) -> dict[Index, int]:
 def _extents_at(node: Contraction, sizes: Mapping[str, int]) -> dict[Index, int]:
     extents = index_extents(node)
     return {index: evaluate(extent, sizes) for index, extent in extents.items()}
-
-
-def default_dtype(node: Contraction) -> np.dtype[np.float32] | np.dtype[object]:
-    """Return the node's dtype, float32 where it is not settled."""
-    return np.dtype(np.float32) if node.dtype is None else node.dtype

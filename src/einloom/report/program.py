@@ -124,7 +124,9 @@ class _Writer:
                 if index not in known and axis not in axes:
                     known.add(index)
                     lines.append(f"    n_{letters[index]} = x{number}.shape[{axis}]")
-        lines += [f"    n_{letters[index]} = 1" for index in node.einsum.indices if index not in known]
+        lines += [
+            f"    n_{letters[index]} = 1" for index in node.einsum.indices if index not in known
+        ]
         return lines
 
     def _step_lines(
@@ -136,9 +138,7 @@ class _Writer:
         letters: Mapping[Index, str],
     ) -> list[str]:
         nest = bound.kernel.nest
-        name, _ = self.kernels.setdefault(
-            nest, (f"kernel_{len(self.kernels) + 1}", bound.kernel)
-        )
+        name, _ = self.kernels.setdefault(nest, (f"kernel_{len(self.kernels) + 1}", bound.kernel))
         self.calls.append((print_einsum(expr), bound.schedule))
         shape = _tuple_text([f"n_{letters[index]}" for index in expr.output])
         output = _dtype_text(as_dtype(nest.output.dtype))
@@ -147,7 +147,8 @@ class _Writer:
         accesses = (*nest.inputs, nest.output)
         named = [*(operands[position] for position in bound.operands), result]
         pointers = ", ".join(
-            _pointer_text(array, access.dtype) for array, access in zip(named, accesses, strict=True)
+            _pointer_text(array, access.dtype)
+            for array, access in zip(named, accesses, strict=True)
         )
         return [
             f"    {result} = np.empty({shape}, {output})",
@@ -231,7 +232,9 @@ def _pointer_text(array: str, dtype: str) -> str:
     return f"{array}.reshape(-1){view}"
 
 
-def _bind_c_order(expr: EinsumExpr, extents: Mapping[Index, int], arithmetics: Arithmetics) -> Bound:
+def _bind_c_order(
+    expr: EinsumExpr, extents: Mapping[Index, int], arithmetics: Arithmetics
+) -> Bound:
     shapes = [tuple(extents[index] for index in term) for term in expr.terms]
     output = tuple(extents[index] for index in expr.output)
     return bind(expr, shapes, [_c_strides(s) for s in shapes], _c_strides(output), arithmetics)
@@ -292,7 +295,7 @@ def _python_extent(extent: object, writer: _Writer) -> str:
     """Return an extent as Python; symbols are read from the operand axis that declares them."""
     if isinstance(extent, int):
         return str(extent)
-    replaced = text(extent)  # type: ignore[arg-type]
+    replaced = text(extent)
     for operand in writer.expression.inputs:
         for axis, declared in enumerate(operand.shape):
             if text(declared) == replaced:

@@ -21,7 +21,8 @@ from einloom_compiler.order.search import Optimize
 from einloom_compiler.pipeline import Bound, bind, plan
 
 Array = npt.NDArray[Any]
-Layout = tuple[tuple[int, ...], tuple[int, ...], str]
+#: Shape, strides in bytes, dtype.
+Layout = tuple[tuple[int, ...], tuple[int, ...], AnyDType]
 
 #: Layouts kept for one contraction; the oldest is dropped first.
 _KEPT_LAYOUTS = 256
@@ -68,6 +69,9 @@ class Contractor:
     broadcasts: bool = False
     names: tuple[str, ...] = ()
     _plans: dict[tuple[Layout, ...], Plan] = field(default_factory=dict, repr=False)
+    _shapes: dict[tuple[tuple[int, ...], ...], tuple[int, ...]] = field(
+        default_factory=dict, repr=False
+    )
 
     def output_shape(self, shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
         """Return the result's shape for operands of these shapes.
@@ -75,10 +79,15 @@ class Contractor:
         Raises:
             ShapeError: extents of one index differ.
         """
-        extents, _ = bind_extents(
-            self.expr, shapes, broadcasts=self.broadcasts, names=self.names
-        )
-        return tuple(extents[index] for index in self.expr.output)
+        key = tuple(shapes)
+        found = self._shapes.get(key)
+        if found is None:
+            extents, _ = bind_extents(
+                self.expr, shapes, broadcasts=self.broadcasts, names=self.names
+            )
+            found = tuple(extents[index] for index in self.expr.output)
+            _keep(self._shapes, key, found)
+        return found
 
     def __call__(self, arrays: Sequence[Array], out: Array, threads: int | None = None) -> None:
         """Write the contraction of ``arrays`` to ``out``, which overlaps none of them.
@@ -102,9 +111,7 @@ class Contractor:
         found = self._plans.get(key)
         if found is None:
             found = self._plan(key)
-            if len(self._plans) >= _KEPT_LAYOUTS:
-                self._plans.pop(next(iter(self._plans)), None)
-            self._plans[key] = found
+            _keep(self._plans, key, found)
         return found
 
     def _plan(self, layouts: tuple[Layout, ...]) -> Plan:
@@ -134,12 +141,12 @@ class Contractor:
         for number, step in enumerate(tree.steps):
             is_last = number == len(tree.steps) - 1
             shape = tuple(extents[index] for index in step.expr.output)
-            result = output if is_last else (shape, _c_strides(shape), dtype_name(between))
+            result = output if is_last else (shape, _c_strides(shape, between.itemsize), between)
             operands = [known[position] for position in step.positions]
             is_raw = max(step.positions) < len(given)
             arithmetics = Arithmetics(
-                inputs=tuple(dtype for _, _, dtype in operands),
-                output=result[2],
+                inputs=tuple(dtype_name(dtype) for _, _, dtype in operands),
+                output=dtype_name(result[2]),
                 compute=compute if is_raw else dtype_name(between),
                 conjugated=tuple(conjugated[position] for position in step.positions),
                 epilogue=self.epilogue if is_last else (),
@@ -147,8 +154,8 @@ class Contractor:
             bound = bind(
                 step.expr,
                 [shape for shape, _, _ in operands],
-                [strides for _, strides, _ in operands],
-                result[1],
+                [_in_elements(operand) for operand in operands],
+                _in_elements(result),
                 arithmetics,
             )
             steps.append(PlannedStep(step.positions, bound, shape, between))
@@ -158,14 +165,24 @@ class Contractor:
 
 
 def layout(array: Array) -> Layout:
-    """Return shape, strides in elements, and dtype name of an array."""
-    itemsize = array.itemsize
-    strides = tuple(stride // itemsize for stride in array.strides)
-    return array.shape, strides, dtype_name(array.dtype)
+    """Return what a plan depends on: shape, strides in bytes, and dtype of an array."""
+    return array.shape, array.strides, array.dtype
 
 
-def _c_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
+def _in_elements(layout: Layout) -> tuple[int, ...]:
+    _, strides, dtype = layout
+    return tuple(stride // dtype.itemsize for stride in strides)
+
+
+def _c_strides(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
+    return tuple(math.prod(shape[axis + 1 :]) * itemsize for axis in range(len(shape)))
+
+
+def _keep(kept: dict[Any, Any], key: object, value: object) -> None:
+    """Remember ``value``, dropping the oldest entry of a full store."""
+    if len(kept) >= _KEPT_LAYOUTS:
+        kept.pop(next(iter(kept)), None)
+    kept[key] = value
 
 
 def kernel_ready(array: Array) -> Array:

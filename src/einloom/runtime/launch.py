@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from einloom.runtime.progress import compiling
 from einloom.runtime.threads import available_threads
+from einloom_compiler.codegen.jit import is_jit_disabled
 from einloom_compiler.ir.printer import print_nest
 from einloom_compiler.pipeline import Bound
 
@@ -39,50 +40,47 @@ def _after_fork() -> None:
 os.register_at_fork(after_in_child=_after_fork)
 
 
-def _take_pool() -> bool:
-    return not _is_forked and _pool.acquire(blocking=False)
-
-
 def launch(bound: Bound, arrays: Sequence[Array], out: Array, threads: int | None) -> None:
     """Run ``bound`` on ``arrays`` (in the expression's order), writing ``out``.
 
     ``out`` overlaps no operand. ``threads`` None uses all available ones where the work is large.
     """
-    kernel = bound.kernel
     operands = [arrays[position] for position in bound.operands]
-    if kernel.is_python:
-        kernel.run_python([*operands, out], bound.numbers, total=bound.total)
+    if is_jit_disabled():
+        bound.kernel.run_python([*operands, out], bound.numbers, total=bound.total)
         return
-    wanted = threads
-    if wanted is None:
-        wanted = available_threads() if bound.points >= PARALLEL_POINTS else 1
-    wanted = min(wanted, bound.total)
-    if wanted > 1 and not _take_pool():
-        wanted = 1
-    parts = min(wanted * PARTS_PER_THREAD, bound.total) if wanted > 1 else 1
+    if threads is None:
+        threads = available_threads() if bound.points >= PARALLEL_POINTS else 1
     addresses = [array.__array_interface__["data"][0] for array in (*operands, out)]
-    itemsize = np.dtype(kernel.storages[-1]).itemsize
-    scratch = _scratch_address(parts * kernel.nest.scratch_elements * itemsize)
-    if wanted <= 1:
-        run = _ready(kernel, "serial")
-        run(*addresses, *bound.numbers, scratch, 0, 0, bound.total)
+    if threads > 1 and bound.total > 1 and not _is_forked and _pool.acquire(blocking=False):
+        try:
+            _launch_parallel(bound, addresses, min(threads, bound.total))
+        finally:
+            _pool.release()
         return
-    _launch_parallel(bound, addresses, scratch, wanted, parts)
+    run = _ready(bound.kernel, "serial")
+    run(*addresses, *bound.numbers, _scratch_address(bound.kernel.scratch_bytes), 0, 0, bound.total)
 
 
-def _launch_parallel(
-    bound: Bound, addresses: Sequence[int], scratch: int, threads: int, parts: int
-) -> None:
+def _launch_parallel(bound: Bound, addresses: Sequence[int], threads: int) -> None:
     import numba
 
+    parts = min(threads * PARTS_PER_THREAD, bound.total)
+    scratch = _scratch_address(parts * bound.kernel.scratch_bytes)
     run = _ready(bound.kernel, "parallel")
     before = numba.get_num_threads()
-    numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
+    numba.set_num_threads(min(threads, _pool_size()))
     try:
         run(*addresses, *bound.numbers, scratch, 0, bound.total, parts)
     finally:
         numba.set_num_threads(before)
-        _pool.release()
+
+
+def _pool_size() -> int:
+    """Return the most threads that Numba's pool can have in this process."""
+    from numba.core import config
+
+    return int(vars(config)["NUMBA_NUM_THREADS"])
 
 
 def _ready(kernel: Any, entry: str) -> Any:

@@ -74,7 +74,8 @@ class Program:
         """
         sizes = self.signature.check([array.shape for array in arrays])
         values: dict[Node, Array] = {
-            node: kernel_ready(array) for node, array in zip(self.signature.inputs, arrays, strict=True)
+            node: kernel_ready(array)
+            for node, array in zip(self.signature.inputs, arrays, strict=True)
         }
         result = self._value(self.node, values, sizes, out, threads)
         if out is not None and result is not out:

@@ -66,8 +66,8 @@ class Signature:
                 origin.setdefault(symbol, f"axis {axis} of operand '{name}' (shape {shape})")
         for operand, name, shape in declared:
             for axis, (extent, given) in enumerate(zip(operand.shape, shape, strict=True)):
-                wanted = evaluate(extent, sizes) if free_names(extent) <= set(sizes) else given
-                if wanted != given:
+                size = evaluate(extent, sizes) if free_names(extent) <= set(sizes) else given
+                if size != given:
                     raise ShapeError(
                         f"axis {axis} of operand '{name}' has extent {given} (shape {shape}) but "
                         f"was declared with {text(extent)}; compile for a symbolic extent to allow "

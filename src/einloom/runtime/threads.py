@@ -15,7 +15,11 @@ def available_threads() -> int:
     """Return EINLOOM_NUM_THREADS, or the number of CPUs this process may run on."""
     asked = os.environ.get("EINLOOM_NUM_THREADS")
     if asked is None:
-        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return (
+            len(os.sched_getaffinity(0))
+            if hasattr(os, "sched_getaffinity")
+            else os.cpu_count() or 1
+        )
     return checked_threads(asked, "EINLOOM_NUM_THREADS")
 
 
