@@ -86,10 +86,10 @@ def as_dtype(source: object) -> AnyDType:
     if source == "bfloat16":
         return _bfloat16()
     try:
-        found = np.dtype(source)  # type: ignore[call-overload]
+        found: AnyDType = np.dtype(cast("Any", source))
     except TypeError:
         raise DTypeError(f"{source!r} is not a dtype; name one, such as 'float32'") from None
-    return cast("AnyDType", found)
+    return found
 
 
 def _bfloat16() -> AnyDType:
@@ -99,4 +99,5 @@ def _bfloat16() -> AnyDType:
         raise DTypeError(
             "dtype bfloat16 needs the ml_dtypes package: pip install ml_dtypes"
         ) from None
-    return np.dtype(ml_dtypes.bfloat16)
+    bfloat16: AnyDType = np.dtype(ml_dtypes.bfloat16)
+    return bfloat16

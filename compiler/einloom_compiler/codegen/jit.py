@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from einloom_compiler.codegen.numba_source import (
+    NUMBA_IMPORT,
     parameters,
     print_kernel,
     print_module,
@@ -45,8 +46,26 @@ class Kernel:
     """
 
     nest: LoopNest
-    source: str
-    _namespace: dict[str, Any] = field(repr=False)
+    source: str = field(repr=False)
+
+    @cached_property
+    def _namespace(self) -> dict[str, Any]:
+        """What the source defines, its functions decorated by Numba."""
+        name = f"<einloom {sha256(self.source.encode()).hexdigest()[:16]}>"
+        lines = self.source.splitlines(keepends=True)
+        linecache.cache[name] = (len(self.source), None, lines, name)
+        namespace: dict[str, Any] = {"__name__": "einloom_kernel"}
+        exec(compile(self.source, name, "exec"), namespace)
+        return namespace
+
+    @cached_property
+    def _python(self) -> Callable[..., None]:
+        """The kernel and its helpers as plain Python functions."""
+        namespace: dict[str, Any] = {"njit": _undecorated, "prange": range}
+        text = self.source.replace(NUMBA_IMPORT, "")
+        exec(compile(text, "<einloom kernel, un-jitted>", "exec"), namespace)
+        function: Callable[..., None] = namespace["kernel"]
+        return function
 
     @property
     def storages(self) -> tuple[str, ...]:
@@ -145,12 +164,10 @@ class Kernel:
             numbers: extents and strides in ABI order.
             total: length of the parallel range.
         """
-        function = self._namespace["kernel"]
-        function = getattr(function, "py_func", function)
         pointers = [Pointer(a, s) for a, s in zip(arrays, self.storages[:-1], strict=True)]
         acc = np.zeros(max(1, self.nest.scratch_elements), self.storages[-1])
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            function(*pointers, *numbers, acc, 0, 0, total)
+            self._python(*pointers, *numbers, acc, 0, 0, total)
 
 
 def is_jit_disabled() -> bool:
@@ -169,12 +186,12 @@ def module_source(nest: LoopNest) -> str:
 @cache
 def build(nest: LoopNest) -> Kernel:
     """Return the kernel of a scheduled nest; compiled at its first run, once a process."""
-    source = module_source(nest)
-    filename = f"<einloom {sha256(source.encode()).hexdigest()[:16]}>"
-    linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
-    namespace: dict[str, Any] = {"__name__": "einloom_kernel"}
-    exec(compile(source, filename, "exec"), namespace)
-    return Kernel(nest, source, namespace)
+    return Kernel(nest, module_source(nest))
+
+
+def _undecorated(function: Any = None, **_: object) -> Any:
+    """Stand in for ``njit``, with and without options: leave the function as it is."""
+    return function if function is not None else _undecorated
 
 
 def _pointer_type(storage: str) -> Any:

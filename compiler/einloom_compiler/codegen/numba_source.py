@@ -23,6 +23,7 @@ from einloom_compiler.errors import InternalCompilerError
 from einloom_compiler.ir.graph import Map
 from einloom_compiler.ir.loops import Access, Level, LoopNest
 
+NUMBA_IMPORT = "from numba import njit, prange\n"
 _VALUES = "abcdefgh"
 _WIDTH = 100
 _FASTMATH = '{"reassoc", "contract"}'
@@ -78,7 +79,7 @@ def wrapped(head: str, items: str, tail: str) -> str:
 def print_module(functions: str) -> str:
     """Return ``functions`` with the imports and helpers that they need."""
     helpers = "".join(f"\n\n{text}" for text in casts.helpers_in(functions))
-    return f"import numpy as np\nfrom numba import njit, prange\n{helpers}\n\n{functions}"
+    return f"import numpy as np\n{NUMBA_IMPORT}{helpers}\n\n{functions}"
 
 
 class _Emitter:

@@ -136,12 +136,29 @@ def parse_extent(source: object) -> Extent:
             tree = ast.parse(source.strip(), mode="eval").body
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
             raise SpecError(f"{source!r} is not an extent: {error}") from None
-        return _extent_from_ast(tree, source)
+        return _checked(_extent_from_ast(tree, source), source)
     if hasattr(source, "free_symbols"):
         return source
     raise SpecError(
         f"an extent must be an integer, a name or None, not {source!r} ({type(source).__name__})"
     )
+
+
+def _checked(extent: Extent, source: str) -> Extent:
+    """Return what the text means, as an integer where it is one."""
+    if not isinstance(extent, int):
+        import sympy
+
+        if extent.has(sympy.zoo, sympy.nan):  # sympy divides a symbol by zero without complaint
+            raise SpecError(f"{source!r} divides by zero")
+        if not extent.is_Integer:
+            if extent.is_negative:
+                raise SpecError(f"an extent must be non-negative, not {text(extent)}")
+            return extent
+        extent = int(extent)
+    if extent < 0:
+        raise SpecError(f"an extent must be non-negative, not {extent}")
+    return extent
 
 
 def _extent_from_ast(tree: ast.expr, source: str) -> Extent:

@@ -151,7 +151,7 @@ def _run_into(out: Any, program: Any, arrays: Sequence[np.ndarray[Any, Any]]) ->
 
 def warn(ambiguity: Ambiguity) -> None:
     """Issue a :class:`SemanticsWarning` at the line of the caller outside einloom."""
-    depth = 1
+    depth = 2  # the frame that called this function, as ``stacklevel`` counts
     frame = sys._getframe(1)
     while frame is not None and frame.f_code.co_filename.startswith(_PACKAGE):
         depth += 1
@@ -174,7 +174,13 @@ def _specs(arrays: list[np.ndarray[Any, Any]], single: list[str]) -> list[Expres
 
 
 def _recorded(result: Expression, name: str, arguments: Mapping[str, Any]) -> Expression:
-    return Expression(result.node, Call(name, dict(arguments)), result.ambiguity)
+    """Return ``result`` with its call; an operand's ambiguity is the result's too."""
+    ambiguity = result.ambiguity
+    for value in arguments.values():
+        for operand in value if isinstance(value, tuple) else (value,):
+            if ambiguity is None and isinstance(operand, Expression):
+                ambiguity = operand.ambiguity
+    return Expression(result.node, Call(name, dict(arguments)), ambiguity)
 
 
 def _frozen(value: Any) -> Hashable:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,7 +12,7 @@ from einloom.expression import Expression
 from einloom.report.formula import formula, latex
 from einloom.report.statements import Statement, statements
 from einloom.report.tables import table
-from einloom.report.versions import BATCH_DOT, version_rows
+from einloom.report.versions import BATCH_DOT, version_table
 from einloom_compiler.errors import SpecError
 from einloom_compiler.extents import Extent
 from einloom_compiler.extents import text as extent_text
@@ -63,21 +64,20 @@ def sections(expression: Expression, *, code: bool = False) -> tuple[Section, ..
             suffix = f" of {statement.name}" if len(steps) > 1 else ""
             found.append(Section(f"operands{suffix}", _operands(statement)))
     if expression.guards:
-        lines = [f"{guard}, checked at each call" for guard in expression.guards]
+        lines = [f"  {guard}, checked at each call" for guard in expression.guards]
         found.append(Section("guards", "\n".join(lines)))
     found.append(Section("cost", _cost(expression)))
     if steps:
         from einloom.report.plan import report
 
         plan = report(expression, True)
-        found.append(Section("order", plan.order))
+        found.append(Section("order", _indented(plan.order)))
         if code:
-            found.append(Section("schedule", plan.schedule))
+            found.append(Section("schedule", _indented(plan.schedule)))
             found.append(Section("generated code", plan.source))
     if expression.call is not None and expression.call.function == BATCH_DOT:
-        rows = version_rows(expression.call.arguments)
-        head = ("version=", "means", "einsum", "shape", "batch axes")
-        found.append(Section("batch_dot in every version", table(head, rows)))
+        meanings = version_table(expression.call.arguments)
+        found.append(Section("batch_dot in every version", meanings))
     return tuple(found)
 
 
@@ -94,7 +94,7 @@ def _summary(expression: Expression) -> str:
     rows.append(("LaTeX", latex(expression)))
     rows.append(("result", f"{expression.dtype or 'any dtype'}[{_shape(expression.shape)}]"))
     if expression.ambiguity is not None:
-        rows.append(("beware", expression.ambiguity.message))
+        rows.append(("beware", _wrapped(expression.ambiguity.message)))
     return "\n".join(f"{name:<9}" + value.replace("\n", "\n" + " " * 9) for name, value in rows)
 
 
@@ -134,12 +134,21 @@ def _cost(expression: Expression) -> str:
     cost = expression.cost
     note = "" if expression.dtype is not None else "  (for float32 operands)"
     intensity = cost.intensity
-    shown = f"{intensity:.3g}" if isinstance(intensity, float | int) else _polynomial(intensity)
+    is_number = isinstance(intensity, float | int) or intensity.is_number
+    shown = f"{float(intensity):.3g}" if is_number else _polynomial(intensity)
     return (
         f"  {_polynomial(cost.flops)} FLOPs\n"
         f"  {_polynomial(cost.bytes)} bytes{note}\n"
         f"  {shown} FLOPs a byte"
     )
+
+
+def _wrapped(message: str) -> str:
+    return textwrap.fill(message, 90, break_on_hyphens=False, break_long_words=False)
+
+
+def _indented(text: str) -> str:
+    return "\n".join(f"  {line}" for line in text.splitlines())
 
 
 def _shape(shape: Sequence[Extent]) -> str:

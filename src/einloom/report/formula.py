@@ -70,9 +70,17 @@ def _latex_map(step: Map, value: str) -> str:
         case Map(function="reciprocal"):
             return f"\\frac{{1}}{{{value}}}"
         case Map(function="maximum", constant=constant):
-            return f"\\max\\left({value},\\ {constant:g}\\right)"
-    arguments = value if step.constant is None else f"{value},\\ {step.constant:g}"
+            return f"\\max\\left({value},\\ {_latex_number(constant)}\\right)"
+    arguments = value if step.constant is None else f"{value},\\ {_latex_number(step.constant)}"
     return f"\\operatorname{{{step.function}}}\\left({arguments}\\right)"
+
+
+def _latex_number(number: float | None) -> str:
+    mantissa, exponential, exponent = f"{number:g}".partition("e")
+    if not exponential:
+        return mantissa
+    factor = "" if mantissa == "1" else f"{mantissa} \\cdot "
+    return f"{factor}10^{{{int(exponent)}}}"
 
 
 def _latex_indexed(name: str, letters: tuple[str, ...]) -> str:
@@ -112,19 +120,22 @@ def _text_line(statement: Statement) -> str:
         letters = ",".join(statement.contracted)
         value = f"{_SUM}_{letters if len(statement.contracted) == 1 else f'{{{letters}}}'} {value}"
     for step in statement.node.epilogue:
-        value = _text_map(step, value)
+        is_term = step is statement.node.epilogue[0] and " " in value
+        value = _text_map(step, f"({value})" if is_term else value)
     return f"{_text_indexed(statement.name, statement.letters)} = {value}"
 
 
 def _text_map(step: Map, value: str) -> str:
+    """Apply a map to a value that stands as one factor, in parentheses where it needs them."""
+    bare = value[1:-1] if value.startswith("(") else value
     match step:
         case Map(function="sqrt"):
-            return f"√({value})"
+            return f"√({bare})"
         case Map(function="reciprocal"):
-            return f"1 / ({value})"
+            return f"1 / {value}"
         case Map(function="maximum", constant=constant):
-            return f"max({value}, {constant:g})"
-    return f"{step.function}({value}{'' if step.constant is None else f', {step.constant:g}'})"
+            return f"max({bare}, {constant:g})"
+    return f"{step.function}({bare}{'' if step.constant is None else f', {step.constant:g}'})"
 
 
 def _text_indexed(name: str, letters: tuple[str, ...]) -> str:

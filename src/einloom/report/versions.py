@@ -6,12 +6,14 @@ of keras-team/keras, first released in 2.2.5, changed the meaning.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from einloom.expression import Expression
 from einloom.frontends.dispatch import call
 from einloom.report.statements import statements
+from einloom.report.tables import table
 from einloom_compiler.errors import EinloomError
 from einloom_compiler.extents import text
 from einloom_compiler.ir.graph import Contraction
@@ -21,25 +23,35 @@ BATCH_DOT = "keras.backend.batch_dot"
 
 #: One release string a meaning, and which releases share it.
 MEANINGS = (
-    ("2.2.4", "Keras up to 2.2.4, tf.keras up to TensorFlow 1.15"),
-    ("2.2.5", "Keras 2.2.5 and later, tf.keras from TensorFlow 2.0, Keras 3"),
-    ("2.2.4-theano", "Keras up to 2.2.4 on Theano"),
+    ("2.2.4", "Keras <= 2.2.4, tf.keras of TF <= 1.15"),
+    ("2.2.5", "Keras >= 2.2.5, tf.keras of TF >= 2.0"),
+    ("2.2.4-theano", "Keras <= 2.2.4 on Theano"),
 )
 
 
-def version_rows(arguments: Mapping[str, Any]) -> list[tuple[str, str, str, str, str]]:
-    """Return one row a meaning: version, releases, equation, shape, batch axes; or its error."""
-    rows = []
+def version_table(arguments: Mapping[str, Any]) -> str:
+    """Return one row a meaning: version, equation, shape, batch axes, releases.
+
+    A meaning that rejects the call has a line below the table that says why.
+
+    Args:
+        arguments: of ``batch_dot`` by name; a ``version`` among them does not matter.
+    """
+    rows, refusals = [], []
     for version, releases in MEANINGS:
         try:
             expression = call(BATCH_DOT, {**arguments, "version": version})
         except EinloomError as error:
-            reason = str(error).partition("\n")[0].partition("; ")[0]
-            rows.append((version, releases, "rejects the call", reason, ""))
+            reason = re.split(r"\n|; |\. version=", str(error), maxsplit=1)[0]
+            refusals.append(f"  {version} rejects the call: {reason}")
+            rows.append((version, "rejected", "", "", releases))
             continue
         shape = ", ".join(map(text, expression.shape))
-        rows.append((version, releases, expression.equation, f"({shape})", batch_axes(expression)))
-    return rows
+        rows.append(
+            (version, expression.equation, f"({shape})", batch_axes(expression), releases)
+        )
+    head = ("version=", "einsum", "shape", "batch axes", "of")
+    return "\n".join([table(head, rows), *refusals])
 
 
 def batch_axes(expression: Expression) -> str:

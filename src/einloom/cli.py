@@ -1,0 +1,125 @@
+"""The command line: ``einloom explain`` and ``einloom compile``, also ``python -m einloom``.
+
+Bad input ends with one message on stderr and exit code 2.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+import click
+
+import einloom
+from einloom.commands.terminal import allow_every_character
+from einloom_compiler.errors import EinloomError, InternalCompilerError, SpecError
+
+#: Exit code for bad input, the one that click gives for usage errors.
+BAD_INPUT = 2
+#: Exit code for a broken invariant of the compiler.
+BUG = 1
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(einloom.__version__, prog_name="einloom")
+def cli() -> None:
+    """Say what a framework's contraction means in einsum notation, and compile it for the CPU."""
+
+
+@cli.command()
+@click.argument("target")
+@click.argument("shapes", nargs=-1)
+@click.option("--axes", help="The call's axes: an integer or a pair, such as 1 or 1,2.")
+@click.option("--version", "release", help="The Keras release whose meaning counts (batch_dot).")
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Another argument of the call, such as transpose_b=True.",
+)
+@click.option("--dtype", help="dtype of the operands; any where not given.")
+@click.option("--json", "as_json", is_flag=True, help="Print the expression as a JSON document.")
+@click.option(
+    "--html", "page", type=click.Path(dir_okay=False, path_type=Path), help="Write an HTML page."
+)
+@click.option("--code", is_flag=True, help="Show the schedule and the generated program too.")
+def explain(
+    target: str,
+    shapes: tuple[str, ...],
+    axes: str | None,
+    release: str | None,
+    settings: tuple[str, ...],
+    dtype: str | None,
+    as_json: bool,
+    page: Path | None,
+    code: bool,
+) -> None:
+    r"""Explain TARGET: notation, shapes, formula, cost and order.
+
+    TARGET is a call as text, a function's name or an equation with SHAPES after it, the path of a
+    JSON document, or - for one on stdin.
+
+    \b
+    einloom explain "K.dot(x[2,3,4], y[7,4,5])"
+    einloom explain K.batch_dot 10,12,4,5 10,12,5,8 --version 2.3.1
+    einloom explain "bij,bjk->bik" B,4,5 B,5,8 --code
+    """
+    from einloom.commands.target import expression_of
+    from einloom.report.explain import explain as explained
+    from einloom.report.explain import explain_html
+
+    arguments = {"axes": axes, "version": release, **_settings(settings)}
+    given = {name: value for name, value in arguments.items() if value is not None}
+    expression = expression_of(target, shapes, given, dtype)
+    if page is not None:
+        _write(page, explain_html(expression, code=code))
+    if as_json:
+        click.echo(expression.to_json())
+    elif page is None:
+        click.echo(explained(expression, code=code))
+
+
+@cli.command("compile")
+@click.argument("specs", type=click.Path(dir_okay=False, path_type=Path))
+def compile_command(specs: Path) -> None:
+    """Compile each [[spec]] of the TOML file SPECS just in time, and print a summary.
+
+    A spec with symbolic extents is compiled for every size and run once at a small one.
+    """
+    from einloom.commands.build import compile_specs, summary
+
+    click.echo(summary(compile_specs(specs)))
+
+
+def _settings(settings: tuple[str, ...]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for setting in settings:
+        name, equals, value = setting.partition("=")
+        if not equals or not name.strip().isidentifier():
+            raise SpecError(f"--set {setting!r} is not NAME=VALUE, such as transpose_b=True")
+        found[name.strip()] = value
+    return found
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise SpecError(f"cannot write {path}: {error.strerror}") from None
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Run the command line and exit: 0 done, 1 a bug in einloom, 2 bad input."""
+    allow_every_character()
+    try:
+        cli.main(args=arguments, prog_name="einloom")  # exits itself where nothing is raised
+    except EinloomError as error:
+        click.echo(f"einloom: {type(error).__name__}: {error}", err=True)
+        sys.exit(BUG if isinstance(error, InternalCompilerError) else BAD_INPUT)
+    raise AssertionError("click exits")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,372 @@
+"""What snippets use around ``K.dot`` and ``K.batch_dot``: make tensors, look at them, reshape them.
+
+Arrays are handled by NumPy, without copies where it allows; symbolic operands give expressions.
+Source: ``keras/src/legacy/backend.py`` of Keras 3.15.1 (``tf.keras.backend``), whose functions are
+those of Keras 2.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from einloom.expression import Expression, spec
+from einloom.frontends import build
+from einloom.frontends.arrays import as_numpy, wrapper_for
+from einloom.frontends.dispatch import frontend
+from einloom.frontends.keras_letters import letters, shape_text, take
+from einloom.frontends.values import Tensor, as_tensor
+from einloom_compiler.dtypes import AnyDType, as_dtype, dtype_name
+from einloom_compiler.errors import AxisError, DTypeError, ShapeError, SpecError, UnsupportedError
+from einloom_compiler.extents import Extent, is_equal, is_known, parse_extent, product, text
+from einloom_compiler.ir.graph import Shape
+
+_FLOATX = {"name": "float32"}
+
+
+def floatx() -> str:
+    """Return the dtype that tensors are made with where none is named; ``float32`` at first."""
+    return _FLOATX["name"]
+
+
+def set_floatx(value: str) -> None:
+    """Set what :func:`floatx` returns.
+
+    Raises:
+        DTypeError: not one of float16, bfloat16, float32, float64.
+    """
+    if value not in ("float16", "bfloat16", "float32", "float64"):
+        raise DTypeError(f"floatx must be float16, bfloat16, float32 or float64, not {value!r}")
+    _FLOATX["name"] = value
+
+
+def keras_numbers(values: Sequence[Any]) -> list[Any]:
+    """Return operands with Python numbers and lists of them as the arrays that Keras makes of them.
+
+    Floats get dtype :func:`floatx`, integers int32, complex numbers complex64.
+    """
+    narrow = {"float64": floatx(), "int64": "int32", "complex128": "complex64"}
+    converted: list[Any] = []
+    for value in values:
+        if isinstance(value, bool | int | float | complex | list) and not isinstance(
+            value, np.generic
+        ):
+            array = np.asarray(value)
+            value = array.astype(as_dtype(narrow.get(array.dtype.name, array.dtype)), copy=False)
+        converted.append(value)
+    return converted
+
+
+# --- making tensors ------------------------------------------------------------------------------
+
+
+def _dtype(dtype: object) -> AnyDType:
+    return as_dtype(floatx() if dtype is None else dtype)
+
+
+def ones(shape: Sequence[int] | int, dtype: object = None, name: str | None = None) -> Tensor:
+    """Return a tensor of ones; dtype :func:`floatx` where none is named, ``name`` for habit."""
+    return as_tensor(np.ones(shape, _dtype(dtype)))
+
+
+def zeros(shape: Sequence[int] | int, dtype: object = None, name: str | None = None) -> Tensor:
+    """Return a tensor of zeros; dtype :func:`floatx` where none is named, ``name`` for habit."""
+    return as_tensor(np.zeros(shape, _dtype(dtype)))
+
+
+def variable(
+    value: Any, dtype: object = None, name: str | None = None, constraint: None = None
+) -> Tensor:
+    """Return a copy of ``value`` in dtype :func:`floatx` where none is named, integers included.
+
+    Example:
+        >>> import numpy as np
+        >>> variable(np.arange(3)).dtype
+        dtype('float32')
+    """
+    return as_tensor(np.array(as_numpy(value), _dtype(dtype)))
+
+
+def constant(
+    value: Any,
+    dtype: object = None,
+    shape: Sequence[int] | None = None,
+    name: str | None = None,
+) -> Tensor:
+    """Return ``value`` as a tensor; a single number fills ``shape``.
+
+    Raises:
+        ShapeError: ``value`` has another number of elements than ``shape``.
+    """
+    array = np.array(as_numpy(value), _dtype(dtype))
+    if shape is None:
+        return as_tensor(array)
+    wanted = tuple(operator.index(extent) for extent in shape)
+    if array.size == 1:
+        return as_tensor(np.full(wanted, array.reshape(()), array.dtype))
+    if array.size != product(wanted):
+        raise ShapeError(
+            f"a value of shape {array.shape} with {array.size} elements does not fill {wanted}"
+        )
+    return as_tensor(array.reshape(wanted))
+
+
+def placeholder(
+    shape: Sequence[Any] | None = None,
+    ndim: int | None = None,
+    dtype: object = None,
+    sparse: bool = False,
+    name: str | None = None,
+) -> Expression:
+    """Return a symbolic operand, as :func:`einloom.spec` does.
+
+    Args:
+        shape: extents: integers, names, or None for a fresh unknown.
+        ndim: rank, where no shape is given; every extent is then a fresh unknown.
+        dtype: :func:`floatx` where None.
+        sparse: must be False.
+        name: what messages and formulas call it.
+
+    Raises:
+        UnsupportedError: it is to be sparse, or neither a shape nor a rank is given.
+    """
+    if sparse:
+        raise UnsupportedError("sparse placeholders are not supported; declare a dense one")
+    if shape is None:
+        if ndim is None:
+            raise UnsupportedError("a placeholder needs shape= or ndim=: ranks are not symbolic")
+        shape = (None,) * ndim
+    return spec(tuple(shape), dtype=_dtype(dtype), name=name)
+
+
+# --- looking at tensors --------------------------------------------------------------------------
+
+
+def _extents(x: Any) -> Shape:
+    return x.shape if isinstance(x, Expression) else as_numpy(x).shape
+
+
+def int_shape(x: Any) -> tuple[int | None, ...]:
+    """Return the shape, None for each symbolic extent."""
+    return tuple(int(extent) if is_known(extent) else None for extent in _extents(x))
+
+
+def shape(x: Any) -> Any:
+    """Return the shape: an int32 tensor, or a tuple of extents for a symbolic operand."""
+    if isinstance(x, Expression):
+        return x.shape
+    return as_tensor(np.asarray(as_numpy(x).shape, np.int32))
+
+
+def ndim(x: Any) -> int:
+    """Return the rank."""
+    return len(_extents(x))
+
+
+def dtype(x: Any) -> str | None:
+    """Return the name of the dtype, None for a symbolic operand whose dtype is not settled."""
+    found = x.dtype if isinstance(x, Expression) else as_numpy(x).dtype
+    return None if found is None else dtype_name(found)
+
+
+def get_value(x: Any) -> Any:
+    """Return the values as a plain NumPy array.
+
+    Raises:
+        SpecError: ``x`` is symbolic.
+    """
+    if isinstance(x, Expression):
+        raise SpecError(f"{x} is symbolic and has no values; call .compile() and pass arrays")
+    return as_numpy(x)
+
+
+def eval(x: Any) -> Any:
+    """Return the values as a plain NumPy array; the same as :func:`get_value`."""
+    return get_value(x)
+
+
+# --- reshaping them ------------------------------------------------------------------------------
+
+
+def _like(x: Any, result: np.ndarray[Any, Any]) -> Any:
+    """Return ``result`` as the kind of tensor that ``x`` is."""
+    return wrapper_for([x], as_tensor)(result)
+
+
+def _permuted(x: Expression, order: Sequence[int], dtype: AnyDType | None) -> Expression:
+    term = take(letters(), x.ndim)
+    return build.contract(f"{term}->{''.join(term[axis] for axis in order)}", x, dtype=dtype)
+
+
+def transpose(x: Any) -> Any:
+    """Return ``x`` with its axes reversed."""
+    if isinstance(x, Expression):
+        return _transpose(x)
+    return _like(x, as_numpy(x).T)
+
+
+@frontend("keras.backend.transpose", operands=("x",))
+def _transpose(x: Expression) -> Expression:
+    return _permuted(x, range(x.ndim - 1, -1, -1), x.dtype)
+
+
+def permute_dimensions(x: Any, pattern: Sequence[int]) -> Any:
+    """Return ``x`` with its axes in the order of ``pattern``.
+
+    Raises:
+        AxisError: ``pattern`` does not name each axis once.
+    """
+    if isinstance(x, Expression):
+        return _permute_dimensions(x, tuple(pattern))
+    array = as_numpy(x)
+    return _like(x, array.transpose(_order(pattern, array.shape)))
+
+
+@frontend("keras.backend.permute_dimensions", operands=("x",))
+def _permute_dimensions(x: Expression, pattern: Sequence[int]) -> Expression:
+    return _permuted(x, _order(pattern, x.shape), x.dtype)
+
+
+def _order(pattern: Sequence[int], shape: Shape) -> tuple[int, ...]:
+    order = tuple(operator.index(axis) for axis in pattern)
+    rank = len(shape)
+    wrapped = tuple(axis + rank if axis < 0 else axis for axis in order)
+    if sorted(wrapped) != list(range(rank)):
+        raise AxisError(
+            f"pattern {order} must name each axis of an operand of rank {rank} (shape "
+            f"{shape_text(shape)}) once: 0 to {rank - 1}"
+        )
+    return wrapped
+
+
+def reshape(x: Any, shape: Sequence[Any]) -> Any:
+    """Return the elements of ``x`` in C order under ``shape``, in which one extent may be -1.
+
+    Raises:
+        ShapeError: the numbers of elements differ.
+    """
+    if isinstance(x, Expression):
+        return _reshape(x, tuple(shape))
+    array = as_numpy(x)
+    return _like(x, array.reshape(_target(shape, array.shape)))
+
+
+@frontend("keras.backend.reshape", operands=("x",))
+def _reshape(x: Expression, shape: Sequence[Any]) -> Expression:
+    return build.reshape(x, _target(shape, x.shape))
+
+
+def _target(shape: Sequence[Any], old: Shape) -> tuple[Any, ...]:
+    """Return ``shape`` with its -1 worked out."""
+    unknown = [axis for axis, extent in enumerate(shape) if _is_minus_one(extent)]
+    given = [1 if axis in unknown else parse_extent(extent) for axis, extent in enumerate(shape)]
+    if len(unknown) > 1:
+        raise ShapeError(f"only one extent of the new shape {tuple(shape)} may be -1")
+    total, rest = product(old), product(given)
+    if unknown:
+        given[unknown[0]] = _quotient(total, rest, old, shape)
+    elif is_equal(total, rest) is False:
+        raise ShapeError(
+            f"cannot reshape {shape_text(old)} of {text(total)} elements to {shape_text(given)} of "
+            f"{text(rest)}; the number of elements must stay"
+        )
+    return tuple(given)
+
+
+def _is_minus_one(extent: Any) -> bool:
+    return hasattr(extent, "__index__") and operator.index(extent) == -1
+
+
+def _quotient(total: Extent, rest: Extent, old: Shape, shape: Sequence[Any]) -> Extent:
+    if is_equal(rest, 0) is True or (
+        isinstance(total, int) and isinstance(rest, int) and total % rest
+    ):
+        raise ShapeError(
+            f"cannot reshape {shape_text(old)} of {text(total)} elements to {tuple(shape)}: "
+            f"{text(total)} is no multiple of {text(rest)}"
+        )
+    if isinstance(total, int) and isinstance(rest, int):
+        return total // rest
+    quotient: Any = total / rest
+    reduced: Extent = quotient.cancel()
+    return reduced
+
+
+def expand_dims(x: Any, axis: int = -1) -> Any:
+    """Return ``x`` with an axis of extent 1 inserted at ``axis``.
+
+    Raises:
+        AxisError: ``axis`` lies outside the result.
+    """
+    if isinstance(x, Expression):
+        return _expand_dims(x, axis)
+    array = as_numpy(x)
+    return _like(x, np.expand_dims(array, _axis(axis, array.ndim + 1, array.shape)))
+
+
+@frontend("keras.backend.expand_dims", operands=("x",))
+def _expand_dims(x: Expression, axis: int = -1) -> Expression:
+    at = _axis(axis, x.ndim + 1, x.shape)
+    return build.reshape(x, (*x.shape[:at], 1, *x.shape[at:]))
+
+
+def squeeze(x: Any, axis: int) -> Any:
+    """Return ``x`` without ``axis``, whose extent must be 1.
+
+    Raises:
+        AxisError: ``axis`` lies outside ``x``.
+        ShapeError: its extent is not 1.
+    """
+    if isinstance(x, Expression):
+        return _squeeze(x, axis)
+    array = as_numpy(x)
+    return _like(x, array.squeeze(_squeezed(axis, array.shape)))
+
+
+@frontend("keras.backend.squeeze", operands=("x",))
+def _squeeze(x: Expression, axis: int) -> Expression:
+    at = _squeezed(axis, x.shape)
+    return build.reshape(x, (*x.shape[:at], *x.shape[at + 1 :]))
+
+
+def _squeezed(axis: int, shape: Shape) -> int:
+    at = _axis(axis, len(shape), shape)
+    if is_equal(shape[at], 1) is False:
+        raise ShapeError(
+            f"cannot squeeze axis {at} of shape {shape_text(shape)}: its extent is "
+            f"{text(shape[at])}, not 1"
+        )
+    return at
+
+
+def _axis(axis: int, rank: int, shape: Shape) -> int:
+    number = operator.index(axis)
+    if not -rank <= number < rank:
+        raise AxisError(
+            f"axis {number} is out of range for shape {shape_text(shape)}; "
+            + (f"it must be -{rank} to {rank - 1}" if rank else "a scalar has no axis")
+        )
+    return number % rank
+
+
+def cast(x: Any, dtype: object) -> Any:
+    """Return ``x`` in another dtype: floats are truncated, imaginary parts dropped, as in tf.cast.
+
+    Raises:
+        DTypeError: ``dtype`` names none.
+    """
+    wanted = as_dtype(dtype)
+    if isinstance(x, Expression):
+        return _cast(x, wanted.name)
+    array = as_numpy(x)
+    if array.dtype.kind == "c" and wanted.kind not in "cb":
+        array = array.real
+    return _like(x, array.astype(wanted, copy=False))
+
+
+@frontend("keras.backend.cast", operands=("x",))
+def _cast(x: Expression, dtype: str) -> Expression:
+    return x if x.dtype == as_dtype(dtype) else _permuted(x, range(x.ndim), as_dtype(dtype))

@@ -1,0 +1,132 @@
+"""What every test shares: a quiet TensorFlow, golden files, hypothesis profiles, slow tests."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+# Read once, when the frameworks are imported: so before anything below or any test imports them.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, settings
+
+GOLDEN_FOLDER = Path(__file__).parent / "golden"
+
+# No deadline: the first example of a shape compiles a kernel, the others only run it. Nor a limit
+# on drawing examples: a busy machine would break it. `ci` is the default, so that no run fails by
+# chance; --hypothesis-profile chooses another.
+_UNTIMED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("ci", _UNTIMED, derandomize=True, max_examples=30)
+settings.register_profile("explore", _UNTIMED, max_examples=100, print_blob=True)
+settings.register_profile("thorough", _UNTIMED, max_examples=2000, print_blob=True)
+settings.load_profile("ci")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("einloom")
+    group.addoption(
+        "--update-golden",
+        action="store_true",
+        help="write tests/golden/ anew from this run's output (read the diff before committing)",
+    )
+    group.addoption("--run-slow", action="store_true", help="run the tests marked `slow` too")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    asked_for = config.getoption("--run-slow") or re.search(r"\bslow\b", config.option.markexpr)
+    if asked_for:
+        return
+    skip = pytest.mark.skip(reason="slow: use --run-slow or -m slow")
+    for item in items:
+        if item.get_closest_marker("slow"):
+            item.add_marker(skip)
+
+
+class Golden:
+    """Compares text with the file of that name under tests/golden/.
+
+    A file ends in exactly one newline, whatever the text does; nothing else is normalised.
+    """
+
+    def __init__(self, folder: Path, *, update: bool) -> None:
+        self._folder = folder
+        self._update = update
+
+    def __call__(self, name: str, text: str) -> None:
+        """Fail unless ``tests/golden/<name>`` holds ``text``; with --update-golden, write it."""
+        __tracebackhide__ = True
+        path = self._folder / name
+        if not path.resolve().is_relative_to(self._folder.resolve()):
+            raise ValueError(f"golden file {name!r} lies outside {self._folder}")
+        got = text.rstrip("\n") + "\n"
+        want = path.read_text(encoding="utf-8") if path.is_file() else None
+        if got == want:
+            return
+        if self._update:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(got, encoding="utf-8", newline="\n")
+            return
+        if want is None:
+            pytest.fail(
+                f"golden file {name!r} does not exist; write it with --update-golden from:\n{got}",
+                pytrace=False,
+            )
+        diff = difflib.unified_diff(
+            want.splitlines(), got.splitlines(), f"golden/{name}", "this run", lineterm=""
+        )
+        pytest.fail(
+            f"the text differs from golden file {name!r}; if that is right, --update-golden:\n"
+            + "\n".join(diff),
+            pytrace=False,
+        )
+
+
+@pytest.fixture(scope="session")
+def golden(pytestconfig: pytest.Config) -> Golden:
+    """Compare text with a file: ``golden("schedule/tile_remainder.txt", text)``."""
+    return Golden(GOLDEN_FOLDER, update=pytestconfig.getoption("--update-golden"))
+
+
+class Closeness:
+    """Compares floating-point results with a bound from dtype and reduction length.
+
+    A sum of n products of size up to one differs from the exact one by at most about n * eps; the
+    bound allows that, relative to the largest value. Integers and bools must be equal.
+    """
+
+    def __call__(self, got: Any, expected: Any, n_terms: int = 1) -> None:
+        """Fail unless ``got`` has the shape of ``expected`` and values within the bound."""
+        __tracebackhide__ = True
+        got, expected = np.asarray(got), np.asarray(expected)
+        assert got.shape == expected.shape, f"{got.shape} != {expected.shape}"
+        if got.dtype.kind not in "fcV":
+            np.testing.assert_array_equal(got, expected)
+            return
+        eps = _EPSILON.get(got.dtype.name, 2.0**-52)
+        wide = np.complex128 if got.dtype.kind == "c" else np.float64
+        got, expected = got.astype(wide), expected.astype(wide)
+        finite = np.abs(expected[np.isfinite(expected)])
+        scale = float(finite.max(initial=1.0))
+        bound = 4 * eps * (1 + n_terms) * scale
+        np.testing.assert_allclose(got, expected, rtol=4 * eps, atol=bound)
+
+
+_EPSILON = {
+    "bfloat16": 2.0**-7,
+    "float16": 2.0**-10,
+    "float32": 2.0**-23,
+    "complex64": 2.0**-23,
+}
+
+
+@pytest.fixture(scope="session")
+def assert_close() -> Closeness:
+    """Compare results: ``assert_close(got, expected, n_terms)``."""
+    return Closeness()

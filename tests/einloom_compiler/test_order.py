@@ -1,0 +1,133 @@
+"""Contraction order: trees from paths, costs, and the search."""
+
+import numpy as np
+import opt_einsum
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from einloom_compiler.extents import symbol
+from einloom_compiler.ir.contraction import ContractionTree
+from einloom_compiler.ir.einsum import EinsumExpr, Index
+from einloom_compiler.ir.printer import print_tree
+from einloom_compiler.ir.verify import verify_tree
+from einloom_compiler.language import expand, parse_string
+from einloom_compiler.order.cost import peak_elements, step_cost, tree_cost
+from einloom_compiler.order.path import PathError, PathIndexError, tree_from_path
+from einloom_compiler.order.search import OptimizerNameError, OptimizeTypeError, search
+
+
+def _expr(subscripts: str) -> EinsumExpr:
+    terms = subscripts.split("->")[0].split(",")
+    return expand(parse_string(subscripts), [len(term) for term in terms])
+
+
+def _extents(expr: EinsumExpr, sizes: dict[str, int]) -> dict[Index, int]:
+    return {index: sizes[index.name] for index in expr.indices}
+
+
+def test_private_indices_are_summed_before_they_multiply_the_work() -> None:
+    tree = tree_from_path(_expr("ij,kl->ik"), [(0, 1)])
+    assert print_tree(tree) == (
+        "ij,kl->ik\n  %2 = ij->i (%0)\n  %3 = kl->k (%1)\n  %4 = i,k->ik (%2, %3)"
+    )
+
+
+def test_a_path_becomes_a_tree_whose_intermediates_lead_with_the_outputs_indices() -> None:
+    tree = tree_from_path(_expr("ij,jk,kl->il"), [(1, 2), (0, 1)])
+    assert print_tree(tree) == (
+        "ij,jk,kl->il\n  %3 = jk,kl->lj (%1, %2)\n  %4 = ij,lj->il (%0, %3)"
+    )
+    verify_tree(tree, "test")
+
+
+@pytest.mark.parametrize(
+    ("path", "error"),
+    [
+        ([(0, 1)], PathError),
+        ([(0, 5), (0, 1)], PathIndexError),
+        ([(0, 0), (0, 1)], PathError),
+        ([(1,), (0, 1)], PathError),
+    ],
+)
+def test_incomplete_or_impossible_paths_are_refused(
+    path: list[tuple[int, ...]], error: type[Exception]
+) -> None:
+    with pytest.raises(error):
+        tree_from_path(_expr("ab,bc,cd->ad"), path)
+
+
+def test_two_operands_are_never_searched(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(opt_einsum.paths, "get_path_fn", None)
+    expr = _expr("ij,jk->ik")
+    tree = search(expr, _extents(expr, {"i": 2, "j": 3, "k": 4}), True)
+    assert len(tree.steps) == 1
+
+
+def test_the_cheaper_side_of_a_chain_is_contracted_first() -> None:
+    expr = _expr("ij,jk,kl->il")
+    tall = search(expr, _extents(expr, {"i": 1000, "j": 10, "k": 1000, "l": 10}), True)
+    assert tall.steps[0].positions == (1, 2)
+    wide = search(expr, _extents(expr, {"i": 10, "j": 1000, "k": 10, "l": 1000}), True)
+    assert wide.steps[0].positions == (0, 1)
+
+
+@pytest.mark.parametrize("optimize", ["greedy", "optimal", "dp", ("greedy", 10**6), "auto"])
+def test_named_optimizers_are_opt_einsums(optimize: object) -> None:
+    expr = _expr("ea,fb,abcd,gc,hd->efgh")
+    tree = search(expr, _extents(expr, dict.fromkeys("abcdefgh", 3)), optimize)
+    assert len(tree.steps) == 4
+
+
+def test_an_opt_einsum_optimizer_object_is_taken() -> None:
+    expr = _expr("ab,bc,cd->ad")
+    chosen = search(expr, _extents(expr, dict.fromkeys("abcd", 4)), opt_einsum.DynamicProgramming())
+    assert len(chosen.steps) == 2
+
+
+@pytest.mark.parametrize(
+    ("optimize", "error"), [("foo", OptimizerNameError), (5, OptimizeTypeError)]
+)
+def test_unknown_optimizers_are_named(optimize: object, error: type[Exception]) -> None:
+    expr = _expr("ab,bc,cd->ad")
+    with pytest.raises(error, match=repr(optimize)):
+        search(expr, _extents(expr, dict.fromkeys("abcd", 4)), optimize)
+
+
+@pytest.mark.parametrize("subscripts", ["ij,jk->ik", "ij->i", "i,j->ij", "ijk,jk,k->i", "ij,ij->ij"])
+def test_flops_are_counted_as_opt_einsum_counts_them(subscripts: str) -> None:
+    expr = _expr(subscripts)
+    sizes = {"i": 3, "j": 5, "k": 7}
+    step = step_cost(expr, _extents(expr, sizes), 8)
+    expected = opt_einsum.helpers.flop_count(
+        "".join(i.name for i in expr.indices), bool(expr.contracted), len(expr.terms), sizes
+    )
+    assert step.flops == expected
+
+
+def test_a_view_costs_nothing_and_symbols_stay() -> None:
+    expr = _expr("ij->ji")
+    assert step_cost(expr, {i: 3 for i in expr.indices}, 4).flops == 0
+    product = _expr("ij,jk->ik")
+    m, n, k = (symbol(name) for name in "MNK")
+    cost = step_cost(product, dict(zip(product.indices, (m, n, k), strict=True)), 4)
+    assert str(cost.flops) == "2*K*M*N"
+
+
+def test_peak_counts_intermediates_alive_at_once() -> None:
+    tree = tree_from_path(_expr("ab,bc,cd,de->ae"), [(0, 1), (0, 1), (0, 1)])
+    assert isinstance(tree, ContractionTree)
+    assert peak_elements(tree, {i: 2 for i in tree.expr.indices}) == 8
+
+
+@given(st.integers(3, 5), st.integers(0, 2**16))
+def test_the_search_never_costs_more_than_opt_einsums_greedy(n_operands: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    letters = list("abcdef")
+    terms = ["".join(rng.choice(letters, rng.integers(1, 4), False)) for _ in range(n_operands)]
+    used = sorted(set("".join(terms)))
+    expr = _expr(f"{','.join(terms)}->{''.join(used[:2])}")
+    extents = {index: int(rng.integers(2, 9)) for index in expr.indices}
+    best, greedy = search(expr, extents, True), search(expr, extents, "greedy")
+    verify_tree(best, "test")
+    assert tree_cost(best, extents, 8).flops <= tree_cost(greedy, extents, 8).flops
