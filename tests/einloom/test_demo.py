@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from einloom import demo
+from einloom.keras import backend as K  # noqa: N812 - the name everybody gives it
 
 EXPECTED = (
     ("K.batch_dot(x, y)", "abij,abjk->abik", "(10, 12, 4, 8)"),
@@ -71,9 +72,7 @@ def test_specs_are_compiled_and_a_program_is_shown(output: str) -> None:
 
 
 def test_a_wrong_value_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
-    broken = demo.Snippet(
-        "K.dot(x, y)", demo.K.dot, ((3, 4), (4, 5)), lambda x, y: np.matmul(x, y) + 1
-    )
+    broken = demo.Snippet("K.dot(x, y)", K.dot, ((3, 4), (4, 5)), lambda x, y: np.matmul(x, y) + 1)
     assert demo.show("1.", broken) is False
     assert "DIFFERS from NumPy's" in capsys.readouterr().out
 
@@ -81,8 +80,8 @@ def test_a_wrong_value_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_call_that_fails_or_works_against_expectation_is_reported(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    refused = demo.Snippet("K.dot(x, y)", demo.K.dot, ((3, 4), (5, 4)), np.matmul)
-    accepted = demo.Snippet("K.dot(x, y)", demo.K.dot, ((3, 4), (4, 5)), None)
+    refused = demo.Snippet("K.dot(x, y)", K.dot, ((3, 4), (5, 4)), np.matmul)
+    accepted = demo.Snippet("K.dot(x, y)", K.dot, ((3, 4), (4, 5)), None)
     assert not demo.show("1.", refused)
     assert not demo.show("2.", accepted)
     assert capsys.readouterr().out.count("WRONG") == 2
@@ -91,7 +90,7 @@ def test_a_call_that_fails_or_works_against_expectation_is_reported(
 def test_the_exit_code_says_that_a_value_differs(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    broken = demo.Snippet("K.dot(x, y)", demo.K.dot, ((3, 4), (4, 5)), lambda x, y: x @ y + 1)
+    broken = demo.Snippet("K.dot(x, y)", K.dot, ((3, 4), (4, 5)), lambda x, y: x @ y + 1)
     monkeypatch.setattr(demo, "SNIPPETS", (broken,))
     monkeypatch.setattr(demo, "NEWER", {})
     monkeypatch.setattr(demo, "_show_specs", lambda _: None)

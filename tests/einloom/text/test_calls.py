@@ -176,7 +176,7 @@ def test_what_is_no_call_is_refused(text: str, words: str) -> None:
 
 
 def test_errors_of_the_called_function_keep_their_kind() -> None:
-    with pytest.raises(el.ShapeError, match="4.*5|5.*4"):
+    with pytest.raises(el.ShapeError, match=r"4.*5|5.*4"):
         parse("np.einsum('i,i->', x[4], y[5])")
     with pytest.raises(el.SubscriptError):
         parse("np.einsum('i..', x[4])")

@@ -72,8 +72,8 @@ def test_a_malformed_file_names_the_table_and_the_key(text: str, words: str) -> 
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(el.SpecError, match="cannot read the specs file .*nowhere.toml: No such"):
+    with pytest.raises(el.SpecError, match=r"cannot read the specs file .*nowhere.toml: No such"):
         read_specs(tmp_path / "nowhere.toml")
     (tmp_path / "binary.toml").write_bytes(b"\xff\xfe")
-    with pytest.raises(el.SpecError, match="binary.toml.*decode"):
+    with pytest.raises(el.SpecError, match=r"binary.toml.*decode"):
         read_specs(tmp_path / "binary.toml")
