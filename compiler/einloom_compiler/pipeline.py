@@ -20,12 +20,17 @@ from einloom_compiler.codegen import jit
 from einloom_compiler.ir.contraction import ContractionTree
 from einloom_compiler.ir.einsum import EinsumExpr, Index
 from einloom_compiler.ir.loops import LoopNest
+from einloom_compiler.ir.packed import PackedNest
 from einloom_compiler.ir.printer import letters_of, print_einsum, print_nest, print_tree
 from einloom_compiler.ir.verify import verify_einsum, verify_nest, verify_tree
+from einloom_compiler.lowering.groups import Table, group
 from einloom_compiler.lowering.iteration import IterationSpace, iteration_space
 from einloom_compiler.lowering.nest import Arithmetics, NamedNest, lower
+from einloom_compiler.lowering.packed import bind_packed
 from einloom_compiler.order.search import Optimize, search
+from einloom_compiler.schedule import packed as packed_policy
 from einloom_compiler.schedule import policy, steps
+from einloom_compiler.schedule.machine import Machine
 
 Dump = Callable[[str, str], None]
 
@@ -44,6 +49,7 @@ class Bound:
         schedule: the steps that made the kernel's nest.
         operands: which operand each of the kernel's inputs is.
         order: which index of the space each of the nest's indices is.
+        tables: offset tables that the kernel reads besides its operands.
         numbers: extents and strides in the order of the kernel ABI.
         total: length of the parallel range.
         points: number of points of the loop nest.
@@ -51,9 +57,10 @@ class Bound:
 
     kernel: jit.Kernel
     space: IterationSpace
-    schedule: steps.Schedule
+    schedule: steps.Schedule | PackedNest
     operands: tuple[int, ...]
     order: tuple[int, ...]
+    tables: tuple[Table, ...]
     numbers: tuple[int, ...]
     total: int
     points: int
@@ -81,12 +88,24 @@ def bind(
     strides: Sequence[tuple[int, ...]],
     output_strides: tuple[int, ...],
     arithmetics: Arithmetics,
+    machine: Machine,
     dump: Dump = _no_dump,
 ) -> Bound:
     """Bind one contraction to memory of these shapes and strides (in elements)."""
     letters = letters_of(expr)
     # EinsumExpr -> IterationSpace
     space = iteration_space(expr, shapes, strides, output_strides, letters)
+    points = math.prod(space.extents)
+    # IterationSpace -> Groups -> PackedNest, where packing pays
+    groups = group(space)
+    packed = groups and packed_policy.choose(groups, arithmetics, machine)
+    if groups and packed:
+        call = bind_packed(groups, packed, machine)
+        dump("packed nest", str(packed))
+        kernel = jit.build(packed)
+        dump("source", kernel.source)
+        return Bound(kernel, space, packed, groups.operands, (), call.tables, call.numbers,
+                     call.total, points)
     # IterationSpace -> LoopNest
     named = lower(space, policy.loop_order(space), arithmetics)
     dump("loop nest", print_nest(named.nest))
@@ -103,16 +122,8 @@ def bind(
     order = tuple(position[index] for index in nest.indices)
     extents = [space.extents[number] for number in order]
     numbers = (*extents, *_strides(space, named, nest, position))
-    return Bound(
-        kernel=kernel,
-        space=space,
-        schedule=schedule,
-        operands=named.operands,
-        order=order,
-        numbers=numbers,
-        total=nest.parallel_extent(extents),
-        points=math.prod(extents),
-    )
+    total = nest.parallel_extent(extents)
+    return Bound(kernel, space, schedule, named.operands, order, (), numbers, total, points)
 
 
 def _strides(

@@ -174,6 +174,7 @@ def _show_specs(path: Path) -> None:
         print("    (left out: examples/specs.toml comes with the source tree only)")
         return
     print(summary(compile_specs(path)))
+    print("\n  (a kernel serves every call of its structure: 0.00 s where one was there already)")
 
 
 def _show_source() -> None:
@@ -187,7 +188,7 @@ if __name__ == "__main__":
     try:
         sys.exit(main(sys.argv[1:]))
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
-        sys.stdout = None  # type: ignore[assignment]  # nothing more to flush at exit
+        sys.stdout = None  # nothing more to flush at exit
         sys.exit(1)
     except EinloomError as problem:
         print(f"einloom.demo: {type(problem).__name__}: {problem}", file=sys.stderr)

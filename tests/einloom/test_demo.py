@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from einloom import demo
-from einloom.keras import backend as K  # noqa: N812 - the name everybody gives it
+from einloom.keras import backend as K
 
 EXPECTED = (
     ("K.batch_dot(x, y)", "abij,abjk->abik", "(10, 12, 4, 8)"),

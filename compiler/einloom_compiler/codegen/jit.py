@@ -1,4 +1,4 @@
-"""Compile printed kernels with Numba: the one module that touches Numba's internals.
+"""Compile printed kernels with Numba: with :mod:`.simd_lowering`, all that touches its internals.
 
 ``njit`` gets an explicit signature of pointers and int64, so no Python object is converted; the
 native function is then called by address. What is relied on, for numba 0.61 to 0.68: the option
@@ -14,7 +14,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache, cached_property
 from hashlib import sha256
 from typing import Any
@@ -22,31 +22,31 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from einloom_compiler.codegen.numba_source import (
-    NUMBA_IMPORT,
-    parameters,
-    print_kernel,
-    print_module,
-    print_parallel,
-)
+from einloom_compiler.codegen import simd_lowering
+from einloom_compiler.codegen.numba_source import NUMBA_IMPORT, print_direct
+from einloom_compiler.codegen.packed_source import print_packed
 from einloom_compiler.codegen.pointers import Pointer
-from einloom_compiler.dtypes import arithmetic
+from einloom_compiler.codegen.text import KernelText
 from einloom_compiler.ir.loops import LoopNest
+from einloom_compiler.ir.packed import PackedNest
 
 _COMPILING = threading.RLock()
 
 
 @dataclass(eq=False)
 class Kernel:
-    """One compiled loop nest.
+    """One kernel, compiled when first run.
 
     Attributes:
-        nest: the scheduled loop nest.
-        source: the Python text that was compiled.
+        text: its source and how it is called.
     """
 
-    nest: LoopNest
-    source: str = field(repr=False)
+    text: KernelText
+
+    @property
+    def source(self) -> str:
+        """The Python module that is compiled."""
+        return self.text.source
 
     @cached_property
     def _namespace(self) -> dict[str, Any]:
@@ -67,30 +67,22 @@ class Kernel:
         function: Callable[..., None] = namespace["kernel"]
         return function
 
-    @property
-    def storages(self) -> tuple[str, ...]:
-        """Storage dtype of each pointer: inputs, output, accumulators."""
-        accesses = (*self.nest.inputs, self.nest.output)
-        memory = (arithmetic(access.dtype).storage for access in accesses)
-        return (*memory, arithmetic(self.nest.compute).compute)
-
     @cached_property
     def scratch_bytes(self) -> int:
-        """Bytes of accumulators that each part of a launch needs."""
-        return self.nest.scratch_elements * np.dtype(self.storages[-1]).itemsize
+        """Bytes of scratch that each part of a launch needs."""
+        return self.text.scratch_elements * np.dtype(self.text.scratch_dtype).itemsize
 
     @cached_property
     def _jitted(self) -> Any:
         """The kernel as a dispatcher with one signature, compiled."""
         from numba import njit, types
 
-        pointers = [_pointer_type(storage) for storage in self.storages]
-        n_accesses = len(pointers) - 1
-        n_numbers = len(parameters(self.nest)) - n_accesses - 4
+        simd_lowering.register()
+        text = self.text
         signature = types.void(
-            *pointers[:n_accesses],
-            *[types.int64] * n_numbers,
-            pointers[-1],
+            *(_pointer_type(storage) for _, storage in text.pointers),
+            *[types.int64] * len(text.numbers),
+            _pointer_type(text.scratch_dtype),
             *[types.int64] * 3,
         )
         with _COMPILING:
@@ -107,12 +99,10 @@ class Kernel:
         compiled = self._jitted
         (result,) = compiled.overloads.values()
         address = result.library.get_pointer_to_function(result.fndesc.llvm_cfunc_wrapper_name)
-        n_accesses = len(self.nest.inputs) + 1
-        n_numbers = len(parameters(self.nest)) - n_accesses - 4
         prototype = ctypes.CFUNCTYPE(
             None,
-            *[ctypes.c_void_p] * n_accesses,
-            *[ctypes.c_int64] * n_numbers,
+            *[ctypes.c_void_p] * len(self.text.pointers),
+            *[ctypes.c_int64] * len(self.text.numbers),
             ctypes.c_void_p,
             *[ctypes.c_int64] * 3,
         )
@@ -125,19 +115,18 @@ class Kernel:
 
         with _COMPILING:
             _ = self._jitted
-            names = parameters(self.nest)[:-2]
-            n_accesses = len(self.nest.inputs) + 1
-            pointers = {*names[:n_accesses], "acc"}
-            storages = dict(zip((*names[:n_accesses], "acc"), self.storages, strict=True))
+            text = self.text
+            storages = dict((*text.pointers, ("acc", text.scratch_dtype)))
+            names = text.parameters[:-2]
             arguments = ", ".join(
-                f"pointer_{storages[name]}({name})" if name in pointers else name for name in names
+                f"pointer_{storages[name]}({name})" if name in storages else name for name in names
             )
             head = ", ".join((*names, "total", "parts"))
-            text = f"def launch({head}):\n    parallel_kernel({arguments}, total, parts)\n"
+            launcher = f"def launch({head}):\n    parallel_kernel({arguments}, total, parts)\n"
             namespace = self._namespace
-            for storage in set(self.storages):
+            for storage in set(storages.values()):
                 namespace[f"pointer_{storage}"] = _pointer_from_address(storage)
-            exec(compile(text, "<einloom launch>", "exec"), namespace)
+            exec(compile(launcher, "<einloom launch>", "exec"), namespace)
             signature = types.void(*[types.int64] * (len(names) + 2))
             launch: Callable[..., None] = njit([signature], nogil=True)(namespace["launch"])
             return launch
@@ -160,12 +149,15 @@ class Kernel:
         """Run the text un-jitted, as the reference of the compiled kernel.
 
         Args:
-            arrays: inputs then output, any strides.
-            numbers: extents and strides in ABI order.
+            arrays: what the pointers point to, any strides.
+            numbers: the kernel's integers.
             total: length of the parallel range.
         """
-        pointers = [Pointer(a, s) for a, s in zip(arrays, self.storages[:-1], strict=True)]
-        acc = np.zeros(max(1, self.nest.scratch_elements), self.storages[-1])
+        pointers = [
+            Pointer(array, storage)
+            for array, (_, storage) in zip(arrays, self.text.pointers, strict=True)
+        ]
+        acc = np.zeros(max(1, self.text.scratch_elements), self.text.scratch_dtype)
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             self._python(*pointers, *numbers, acc, 0, 0, total)
 
@@ -178,15 +170,11 @@ def is_jit_disabled() -> bool:
     return bool(numba.config.DISABLE_JIT)
 
 
-def module_source(nest: LoopNest) -> str:
-    """Return the whole module of one kernel: helpers, kernel, parallel launcher."""
-    return print_module(f"{print_kernel(nest)}\n\n{print_parallel(nest)}")
-
-
 @cache
-def build(nest: LoopNest) -> Kernel:
+def build(nest: LoopNest | PackedNest) -> Kernel:
     """Return the kernel of a scheduled nest; compiled at its first run, once a process."""
-    return Kernel(nest, module_source(nest))
+    text = print_packed(nest) if isinstance(nest, PackedNest) else print_direct(nest)
+    return Kernel(text)
 
 
 def _undecorated(function: Any = None, **_: object) -> Any:

@@ -18,10 +18,12 @@ from contextlib import ExitStack, contextmanager
 from textwrap import fill
 
 from einloom_compiler.codegen import casts
+from einloom_compiler.codegen.text import KernelText
 from einloom_compiler.dtypes import arithmetic
 from einloom_compiler.errors import InternalCompilerError
 from einloom_compiler.ir.graph import Map
 from einloom_compiler.ir.loops import Access, Level, LoopNest
+from einloom_compiler.ir.printer import print_nest
 
 NUMBA_IMPORT = "from numba import njit, prange\n"
 _VALUES = "abcdefgh"
@@ -64,6 +66,19 @@ def print_parallel(nest: LoopNest, name: str = "kernel") -> str:
         hi = total * (r + 1) // parts
 {call}
 """
+
+
+def print_direct(nest: LoopNest) -> KernelText:
+    """Return the module of one kernel of the direct family."""
+    accesses = (*nest.inputs, nest.output)
+    return KernelText(
+        title=print_nest(nest).splitlines()[-1].strip(),
+        source=print_module(f"{print_kernel(nest)}\n\n{print_parallel(nest)}"),
+        pointers=tuple((access.name, arithmetic(access.dtype).storage) for access in accesses),
+        numbers=parameters(nest)[len(accesses) : -4],
+        scratch_elements=nest.scratch_elements,
+        scratch_dtype=arithmetic(nest.compute).compute,
+    )
 
 
 def wrapped(head: str, items: str, tail: str) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from einloom.expression import Expression
-from einloom.report.tables import table
+from einloom.report.tables import cost_text, table
 from einloom.text.specs import Spec, read_specs
 from einloom_compiler.errors import ShapeError, SpecError
 from einloom_compiler.extents import evaluate, free_names
@@ -56,7 +56,7 @@ def summary(built: Sequence[Built]) -> str:
                 item.spec.name,
                 expression.equation,
                 f"({shape})",
-                str(expression.cost.flops),
+                cost_text(expression.cost.flops),
                 f"{item.seconds:.2f} s",
             )
         )

@@ -23,8 +23,8 @@ def as_numpy(value: Any) -> Array:
     """Return ``value`` as a NumPy array, without a copy where its framework allows.
 
     Raises:
-        UnsupportedError: a PyTorch tensor whose gradient is being recorded; computing on its values
-            would silently cut it from its graph.
+        UnsupportedError: a PyTorch or TensorFlow tensor whose gradient is being recorded (computing
+            on its values would silently cut it from its graph), or one that is not dense.
     """
     if isinstance(value, np.ndarray | np.generic):
         return np.asarray(value)
@@ -37,9 +37,8 @@ def as_numpy(value: Any) -> Array:
                 "tensor.detach(), or call under torch.no_grad()"
             )
         value = value.detach()
-    if module == "tensorflow":
-        _refuse_watched(value)
-        return np.asarray(value.numpy()) if hasattr(value, "numpy") else np.asarray(value)
+    if module == "tensorflow" and sys.modules["tensorflow"].is_tensor(value):
+        return np.asarray(_unwatched_tensor(value))
     if hasattr(value, "__dlpack__"):
         try:
             return np.from_dlpack(value)
@@ -48,27 +47,34 @@ def as_numpy(value: Any) -> Array:
     return np.asarray(value)
 
 
-def _refuse_watched(value: Any) -> None:
-    """Refuse a TensorFlow tensor that a gradient tape watches."""
+def _unwatched_tensor(value: Any) -> Any:
+    """Return a TensorFlow tensor or variable as an eager tensor, whose memory NumPy can share.
+
+    Raises:
+        UnsupportedError: it is symbolic, sparse or ragged, or its gradient is being recorded.
+    """
     tensorflow = sys.modules["tensorflow"]
     if not tensorflow.executing_eagerly():
         raise UnsupportedError(
             "einloom computes on values and cannot become part of a tf.function graph; call it "
             "outside tf.function, or wrap it in tf.numpy_function"
         )
-    from tensorflow.python.eager import record
+    from tensorflow.python.eager import forwardprop_util, record
 
-    watched = getattr(record, "could_possibly_record", None)
-    if watched is not None and watched():
-        from tensorflow.python.eager import backprop_util
-
-        if value.dtype.is_floating and backprop_util.IsTrainable(value):
-            should = getattr(record, "should_record_backprop", None)
-            if should is not None and should([value]):
-                raise UnsupportedError(
-                    "a tf.GradientTape records this tensor, and einloom would cut it from the "
-                    "tape; call it under tape.stop_recording(), or on tf.stop_gradient's result"
-                )
+    if not isinstance(value, tensorflow.Tensor | tensorflow.Variable):
+        raise UnsupportedError(
+            f"a {type(value).__name__} is not dense; pass tf.sparse.to_dense(x), or x.to_tensor()"
+        )
+    # A variable has no identity a tape could know; the read that converts it is watched instead.
+    tensor = tensorflow.convert_to_tensor(value)
+    if record.could_possibly_record() and (
+        record.should_record_backprop([tensor]) or forwardprop_util.pack_tangents([tensor]).tangents
+    ):
+        raise UnsupportedError(
+            "a tf.GradientTape (or ForwardAccumulator) records this tensor, and einloom would cut "
+            "it from the tape; call it under tape.stop_recording(), or on tf.stop_gradient's result"
+        )
+    return tensor
 
 
 def wrapper_for(values: Iterable[Any], finish: Wrap | None = None) -> Wrap:

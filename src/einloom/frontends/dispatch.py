@@ -162,7 +162,15 @@ def warn(ambiguity: Ambiguity) -> None:
 
 
 def _as_expression(value: Any, name: str = "constant") -> Expression:
-    return value if isinstance(value, Expression) else constant(as_numpy(value), name)
+    if isinstance(value, Expression):
+        return value
+    array = as_numpy(value)
+    if array.dtype.kind in "OUSmM":
+        raise DTypeError(
+            f"operand {name} beside symbolic ones must be numbers, not {value!r} of dtype "
+            f"{array.dtype}"
+        )
+    return constant(array, name)
 
 
 def _specs(arrays: list[np.ndarray[Any, Any]], single: list[str]) -> list[Expression]:
@@ -180,7 +188,21 @@ def _recorded(result: Expression, name: str, arguments: Mapping[str, Any]) -> Ex
         for operand in value if isinstance(value, tuple) else (value,):
             if ambiguity is None and isinstance(operand, Expression):
                 ambiguity = operand.ambiguity
-    return Expression(result.node, Call(name, dict(arguments)), ambiguity)
+    return Expression(
+        result.node, Call(name, {key: _plain(value) for key, value in arguments.items()}), ambiguity
+    )
+
+
+def _plain(value: Any) -> Any:
+    """Return an argument that is no operand as plain data: axes given as a tensor become lists."""
+    if isinstance(value, list | tuple):
+        items = [_plain(item) for item in value]
+        return items if isinstance(value, list) else tuple(items)
+    if hasattr(value, "as_numpy_dtype"):
+        return np.dtype(value.as_numpy_dtype)
+    if hasattr(value, "numpy"):
+        value = value.numpy()
+    return value.tolist() if isinstance(value, np.ndarray) else value
 
 
 def _frozen(value: Any) -> Hashable:

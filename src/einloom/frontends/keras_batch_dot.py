@@ -17,7 +17,6 @@ from einloom.frontends.dispatch import REGISTRY, frontend, warn
 from einloom.frontends.keras_batch_dot_first_axis import first_axis_batch_dot, theano_batch_dot
 from einloom.frontends.keras_batch_dot_matmul import matmul_batch_dot
 from einloom.frontends.keras_dtypes import BATCH_MATMUL_DTYPES, MATMUL_DTYPES, common_dtype
-from einloom.frontends.keras_letters import letters, shape_text
 from einloom.frontends.keras_tensors import keras_numbers
 from einloom.frontends.keras_versions import (
     DEFAULT_VERSION,
@@ -26,6 +25,7 @@ from einloom.frontends.keras_versions import (
     Release,
     release,
 )
+from einloom.frontends.letters import letters, shape_text
 from einloom.frontends.values import as_tensor
 from einloom_compiler.errors import EinloomError, ShapeError, SpecError
 from einloom_compiler.ir.graph import Contraction, Reshape
@@ -54,9 +54,7 @@ def meaning_of(x: Expression, y: Expression, axes: Any, version: Release) -> Exp
 
 
 @frontend("keras.backend.batch_dot", operands=("x", "y"), convert=keras_numbers, finish=as_tensor)
-def _versioned_batch_dot(
-    x: Expression, y: Expression, axes: Any = None, version: str = DEFAULT_VERSION
-) -> Expression:
+def _versioned_batch_dot(x: Any, y: Any, axes: Any = None, version: str = DEFAULT_VERSION) -> Any:
     """Return :func:`meaning_of`; where it raises, say which release accepts the call."""
     chosen = release(version)
     try:
@@ -96,9 +94,8 @@ def _signature(expression: Expression) -> object:
     while isinstance(node, Reshape):
         node = node.operand
     assert isinstance(node, Contraction)
-    names = letters()
     order = dict.fromkeys(index for term in node.einsum.terms for index in term)
-    name_of = {index: next(names) for index in order}
+    name_of = dict(zip(order, letters(len(order)), strict=True))
     terms = (*node.einsum.terms, node.einsum.output)
     written = tuple("".join(name_of[index] for index in term) for term in terms)
     return written, node.conjugated, expression.shape
@@ -184,7 +181,7 @@ def batch_dot(x: Any, y: Any, axes: Any = None, version: str | None = None) -> A
         ((10, 12, 4, 8), (10, 12, 4, 12, 8))
     """
     named = version if version is not None else _environment_version()
-    result = _versioned_batch_dot(x, y, axes, named or DEFAULT_VERSION)
+    result = _versioned_batch_dot(x, y, axes, DEFAULT_VERSION if named is None else named)
     if named is not None:
         return result
     if isinstance(result, Expression):

@@ -11,8 +11,8 @@ from typing import Any
 
 from einloom.expression import Expression
 from einloom.frontends.build import contract, reshape
-from einloom.frontends.keras_letters import letters, shape_text, take
 from einloom.frontends.keras_versions import Release
+from einloom.frontends.letters import letters, shape_text
 from einloom_compiler.dtypes import AnyDType
 from einloom_compiler.errors import AxisError, ShapeError
 from einloom_compiler.extents import is_equal, text
@@ -168,11 +168,11 @@ def _contract(
 def _terms(x_rank: int, y_rank: int, axes: Axes) -> tuple[str, str]:
     """Return the letters: ``abij,acjk`` for matrix products of high rank, else ``bij,bkj``."""
     if min(x_rank, y_rank) >= 4 and axes == (x_rank - 1, y_rank - 2):
-        leading = letters(without="ijk")
-        x_leading, y_leading = take(leading, x_rank - 2), take(leading, y_rank - 3)
+        x_leading = letters(x_rank - 2, taken="ijk")
+        y_leading = letters(y_rank - 3, taken=f"{x_leading}ijk")
         return f"{x_leading}ij", f"{x_leading[0]}{y_leading}jk"
-    source = letters("bijklmnopqrstuvwxyz")
-    x_term = take(source, x_rank)
-    y_term = [x_term[0], *take(source, y_rank - 2)]
+    free = letters(x_rank + y_rank - 3, "i")
+    x_term = f"b{free[: x_rank - 1]}"
+    y_term = ["b", *free[x_rank - 1 :]]
     y_term.insert(axes[1], x_term[axes[0]])
     return x_term, "".join(y_term)

@@ -23,8 +23,8 @@ from typing import Any
 from einloom.expression import Expression
 from einloom.frontends.build import contract, reshape
 from einloom.frontends.keras_batch_dot_first_axis import check_ranks, checked_axes
-from einloom.frontends.keras_letters import letters, shape_text, take
 from einloom.frontends.keras_versions import Release
+from einloom.frontends.letters import letters, shape_text
 from einloom_compiler.dtypes import AnyDType
 from einloom_compiler.errors import AxisError, ShapeError
 from einloom_compiler.extents import Extent, is_equal, text
@@ -120,7 +120,7 @@ def _of_tensors(
     release: Release,
 ) -> Expression:
     rank = max(x.ndim, y.ndim)
-    leading = take(letters(without="ijk"), rank - 2)
+    leading = letters(rank - 2, taken="ijk")
     operands = (
         _Padded("x", x, leading + ("ji" if swaps[0] else "ij")),
         _Padded("y", y, leading + ("kj" if swaps[1] else "jk")),
@@ -213,7 +213,7 @@ def _renamed(equation: str, *, is_matmul: bool) -> str:
     """Keep ``abij,abjk->abik`` for matrix products of high rank; else number from b, i, j, k on."""
     if is_matmul:
         return equation
-    source = letters("bijklmnopqrstuvwxyz")
+    source = iter(f"b{letters(len(equation), 'i')}")
     names: dict[str, str] = {}
     for letter in equation:
         if letter not in ",->" and letter not in names:

@@ -7,19 +7,21 @@ flattened around the contracted axis, multiplied, and unflattened.
 
 from __future__ import annotations
 
+from typing import Any
+
 from einloom.expression import Expression
 from einloom.frontends.build import contract
 from einloom.frontends.dispatch import frontend
 from einloom.frontends.keras_dtypes import MATMUL_DTYPES, common_dtype
-from einloom.frontends.keras_letters import letters, shape_text, take
 from einloom.frontends.keras_tensors import keras_numbers
+from einloom.frontends.letters import dot_equation, shape_text
 from einloom.frontends.values import as_tensor
 from einloom_compiler.errors import AxisError, ShapeError
 from einloom_compiler.extents import is_equal, text
 
 
 @frontend("keras.backend.dot", operands=("x", "y"), convert=keras_numbers, finish=as_tensor)
-def dot(x: Expression, y: Expression) -> Expression:
+def dot(x: Any, y: Any) -> Any:
     """Return the dot product as the TensorFlow backend of Keras computes it.
 
     Two matrices are multiplied. Where an operand has rank 3 or more, x's last axis is contracted
@@ -49,19 +51,6 @@ def dot(x: Expression, y: Expression) -> Expression:
     if is_equal(left, right) is False:
         raise ShapeError(_mismatch(x, y))
     return contract(dot_equation(x.ndim, y.ndim), x, y, dtype=dtype)
-
-
-def dot_equation(x_rank: int, y_rank: int) -> str:
-    """Return the equation for operands of these ranks.
-
-    >>> dot_equation(2, 2), dot_equation(4, 4)
-    ('ij,jk->ik', 'abcr,ijrk->abcijk')
-    """
-    if x_rank == y_rank == 2:
-        return "ij,jk->ik"
-    free = take(letters(without="ijrk"), x_rank - 1)
-    outer = take(letters("ijlmnopqstuvwxyz", without=f"{free}rk"), y_rank - 2)
-    return f"{free}r,{outer}rk->{free}{outer}k"
 
 
 def _check_ranks(x: Expression, y: Expression) -> None:

@@ -16,8 +16,8 @@ from einloom.frontends.build import contract
 from einloom.frontends.dispatch import frontend
 from einloom.frontends.keras_batch_dot_first_axis import first_axis_batch_dot
 from einloom.frontends.keras_dtypes import keras_result_dtype
-from einloom.frontends.keras_letters import letters, shape_text, take
 from einloom.frontends.keras_tensors import keras_numbers
+from einloom.frontends.letters import letters, shape_text
 from einloom.frontends.values import as_tensor
 from einloom_compiler.dtypes import AnyDType, as_dtype
 from einloom_compiler.errors import AxisError, DTypeError, ShapeError
@@ -91,12 +91,12 @@ def paired_dot_axes(axes: int | tuple[int, int], x1: Shape, x2: Shape) -> tuple[
 
 @frontend("keras.layers.Dot", operands=("x1", "x2"), convert=keras_numbers, finish=as_tensor)
 def dot_layer(
-    x1: Expression,
-    x2: Expression,
+    x1: Any,
+    x2: Any,
     axes: int | tuple[int, int] = -1,
     normalize: bool = False,
     dtype: str = "float32",
-) -> Expression:
+) -> Any:
     """Return what a Dot layer gives for two inputs.
 
     Floating-point inputs are cast to the layer's dtype, as every Keras layer does; then they are
@@ -157,13 +157,13 @@ def _autocast(operand: Expression, dtype: AnyDType) -> Expression:
 
 
 def _identity(operand: Expression, dtype: AnyDType | None) -> Expression:
-    term = take(letters(), operand.ndim)
+    term = letters(operand.ndim)
     return contract(f"{term}->{term}", operand, dtype=dtype)
 
 
 def _normalized(operand: Expression, axis: int, dtype: AnyDType | None) -> Expression:
     """Return the operand divided by its L2 norm along ``axis``."""
-    term = take(letters(), operand.ndim)
+    term = letters(operand.ndim)
     kept = term[:axis] + term[axis + 1 :]
     inverse = contract(
         f"{term},{term}->{kept}",

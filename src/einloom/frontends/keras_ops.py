@@ -25,8 +25,8 @@ from einloom.expression import Expression
 from einloom.frontends.build import contract, reshape
 from einloom.frontends.dispatch import frontend
 from einloom.frontends.keras_dtypes import keras_result_dtype
-from einloom.frontends.keras_letters import letters, shape_text, take
 from einloom.frontends.keras_tensors import keras_numbers
+from einloom.frontends.letters import letters, shape_text
 from einloom.frontends.values import as_tensor
 from einloom_compiler.dtypes import AnyDType
 from einloom_compiler.errors import AxisError, DTypeError, ShapeError, SubscriptError
@@ -55,7 +55,7 @@ def _check_equal(function: str, x1: Expression, x1_axis: int, x2: Expression, x2
 
 
 @_frontend("keras.ops.matmul", operands=("x1", "x2"))
-def matmul(x1: Expression, x2: Expression) -> Expression:
+def matmul(x1: Any, x2: Any) -> Any:
     """Return the matrix product over the last two axes; leading axes broadcast.
 
     A vector x1 counts as a row and a vector x2 as a column, whose axes the result lacks.
@@ -75,7 +75,7 @@ def matmul(x1: Expression, x2: Expression) -> Expression:
                 "keras.ops.dot"
             )
     _check_equal("matmul", x1, -1, x2, max(-2, -x2.ndim))
-    batch = take(letters(without="ijk"), max(x1.ndim, x2.ndim, 2) - 2)
+    batch = letters(max(x1.ndim, x2.ndim, 2) - 2, taken="ijk")
     row, column = "i" if x1.ndim > 1 else "", "k" if x2.ndim > 1 else ""
     x1_batch = batch[len(batch) - max(x1.ndim - 2, 0) :]
     x2_batch = batch[len(batch) - max(x2.ndim - 2, 0) :]
@@ -103,13 +103,13 @@ def _check_batch(function: str, x1: Expression, x2: Expression) -> None:
 
 
 def _scaled(x1: Expression, x2: Expression) -> Expression:
-    term = take(letters(), max(x1.ndim, x2.ndim))
+    term = letters(max(x1.ndim, x2.ndim))
     terms = (term if x1.ndim else "", term if x2.ndim else "")
     return contract(f"{','.join(terms)}->{term}", x1, x2, dtype=keras_result_dtype(x1, x2))
 
 
 @_frontend("keras.ops.dot", operands=("x1", "x2"))
-def dot(x1: Expression, x2: Expression) -> Expression:
+def dot(x1: Any, x2: Any) -> Any:
     """Return NumPy's dot product: x1's last axis with x2's second to last (its only one).
 
     Free axes of x1 come first, then those of x2; a scalar multiplies.
@@ -126,7 +126,7 @@ def dot(x1: Expression, x2: Expression) -> Expression:
 
 
 @_frontend("keras.ops.inner", operands=("x1", "x2"))
-def inner(x1: Expression, x2: Expression) -> Expression:
+def inner(x1: Any, x2: Any) -> Any:
     """Return the product over the last axis of each, outer over the others; a scalar multiplies.
 
     Raises:
@@ -140,7 +140,7 @@ def inner(x1: Expression, x2: Expression) -> Expression:
 
 
 @_frontend("keras.ops.tensordot", operands=("x1", "x2"))
-def tensordot(x1: Expression, x2: Expression, axes: Any = 2) -> Expression:
+def tensordot(x1: Any, x2: Any, axes: Any = 2) -> Any:
     """Return the product over paired axes, x1's free axes first, then x2's.
 
     Args:
@@ -203,10 +203,10 @@ def _wrapped_axes(axes: Any, operand: Expression, name: str) -> list[int]:
 def _tensordot(
     x1: Expression, x2: Expression, lefts: Sequence[int], rights: Sequence[int]
 ) -> Expression:
-    source = letters()
-    x1_term = take(source, x1.ndim)
+    x1_term = letters(x1.ndim)
+    fresh = iter(letters(x2.ndim, taken=x1_term))
     x2_term = [
-        x1_term[lefts[rights.index(axis)]] if axis in rights else next(source)
+        x1_term[lefts[rights.index(axis)]] if axis in rights else next(fresh)
         for axis in range(x2.ndim)
     ]
     free = [letter for axis, letter in enumerate(x1_term) if axis not in lefts]
@@ -216,7 +216,7 @@ def _tensordot(
 
 
 @_frontend("keras.ops.outer", operands=("x1", "x2"))
-def outer(x1: Expression, x2: Expression) -> Expression:
+def outer(x1: Any, x2: Any) -> Any:
     """Return the outer product of the flattened operands, of rank 2.
 
     Raises:
@@ -226,7 +226,7 @@ def outer(x1: Expression, x2: Expression) -> Expression:
 
 
 @_frontend("keras.ops.vdot", operands=("x1", "x2"))
-def vdot(x1: Expression, x2: Expression) -> Expression:
+def vdot(x1: Any, x2: Any) -> Any:
     """Return the sum of products of the flattened operands; complex x1 is not conjugated.
 
     NumPy's vdot conjugates its first operand; Keras on TensorFlow does not.
@@ -250,7 +250,7 @@ def _flattened(operand: Expression) -> Expression:
 
 
 @_frontend("keras.ops.einsum", operands=("*operands",))
-def einsum(subscripts: str, *operands: Expression) -> Expression:
+def einsum(subscripts: str, *operands: Any) -> Any:
     """Return the einsum, with the string grammar that Keras and TensorFlow share.
 
     Without ``->`` the output has the labels that occur once, sorted, as the documentation says

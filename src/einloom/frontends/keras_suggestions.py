@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from einloom.expression import Expression, spec
-from einloom.frontends.keras_letters import shape_text
+from einloom.frontends.letters import shape_text
 from einloom_compiler.errors import EinloomError
 from einloom_compiler.extents import is_equal, text
 from einloom_compiler.ir.graph import Shape

@@ -17,7 +17,7 @@ from einloom.expression import Expression, spec
 from einloom.frontends import build
 from einloom.frontends.arrays import as_numpy, wrapper_for
 from einloom.frontends.dispatch import frontend
-from einloom.frontends.keras_letters import letters, shape_text, take
+from einloom.frontends.letters import letters, shape_text
 from einloom.frontends.values import Tensor, as_tensor
 from einloom_compiler.dtypes import AnyDType, as_dtype, dtype_name
 from einloom_compiler.errors import AxisError, DTypeError, ShapeError, SpecError, UnsupportedError
@@ -197,7 +197,7 @@ def _like(x: Any, result: np.ndarray[Any, Any]) -> Any:
 
 
 def _permuted(x: Expression, order: Sequence[int], dtype: AnyDType | None) -> Expression:
-    term = take(letters(), x.ndim)
+    term = letters(x.ndim)
     return build.contract(f"{term}->{''.join(term[axis] for axis in order)}", x, dtype=dtype)
 
 
@@ -270,8 +270,8 @@ def _target(shape: Sequence[Any], old: Shape) -> tuple[Any, ...]:
         given[unknown[0]] = _quotient(total, rest, old, shape)
     elif is_equal(total, rest) is False:
         raise ShapeError(
-            f"cannot reshape {shape_text(old)} of {text(total)} elements to {shape_text(given)} of "
-            f"{text(rest)}; the number of elements must stay"
+            f"cannot reshape {shape_text(old)} of {text(total)} elements to "
+            f"{shape_text(tuple(given))} of {text(rest)}; the number of elements must stay"
         )
     return tuple(given)
 

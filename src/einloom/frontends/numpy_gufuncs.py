@@ -49,7 +49,8 @@ def matmul(x1: Any, x2: Any, out: Array | None = None, *, axes: Axes = None) -> 
     """Return the matrix product, as :func:`numpy.matmul` does.
 
     ``...ij,...jk->...ik``: the leading axes are batch and broadcast. An operand of rank 1 is a
-    vector whose axis does not appear in the result. The result dtype is NumPy's promotion.
+    vector whose axis does not appear in the result. The result dtype is NumPy's promotion. Only an
+    extent that is known to be 1 broadcasts: a symbolic one must equal its partner when it is run.
 
     Args:
         x1: of rank 1 or more.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import re
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from dataclasses import dataclass
 from einloom.expression import Expression
 from einloom.report.formula import formula, latex
 from einloom.report.statements import Statement, statements
-from einloom.report.tables import table
+from einloom.report.tables import cost_text, table
 from einloom.report.versions import BATCH_DOT, version_table
 from einloom_compiler.errors import SpecError
 from einloom_compiler.extents import Extent
@@ -135,10 +134,10 @@ def _cost(expression: Expression) -> str:
     note = "" if expression.dtype is not None else "  (for float32 operands)"
     intensity = cost.intensity
     is_number = isinstance(intensity, float | int) or intensity.is_number
-    shown = f"{float(intensity):.3g}" if is_number else _polynomial(intensity)
+    shown = f"{float(intensity):.3g}" if is_number else cost_text(intensity)
     return (
-        f"  {_polynomial(cost.flops)} FLOPs\n"
-        f"  {_polynomial(cost.bytes)} bytes{note}\n"
+        f"  {cost_text(cost.flops)} FLOPs\n"
+        f"  {cost_text(cost.bytes)} bytes{note}\n"
         f"  {shown} FLOPs a byte"
     )
 
@@ -153,14 +152,6 @@ def _indented(text: str) -> str:
 
 def _shape(shape: Sequence[Extent]) -> str:
     return ", ".join(map(extent_text, shape))
-
-
-def _polynomial(extent: Extent) -> str:
-    if isinstance(extent, int):
-        return f"{extent:,}"
-    import sympy
-
-    return re.sub(r"\b_(\d+)\b", r"?\1", str(sympy.factor_terms(extent)))
 
 
 _PAGE = """<!DOCTYPE html>

@@ -47,9 +47,7 @@ def version_table(arguments: Mapping[str, Any]) -> str:
             rows.append((version, "rejected", "", "", releases))
             continue
         shape = ", ".join(map(text, expression.shape))
-        rows.append(
-            (version, expression.equation, f"({shape})", batch_axes(expression), releases)
-        )
+        rows.append((version, expression.equation, f"({shape})", batch_axes(expression), releases))
     head = ("version=", "einsum", "shape", "batch axes", "of")
     return "\n".join([table(head, rows), *refusals])
 

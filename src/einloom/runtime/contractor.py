@@ -19,6 +19,7 @@ from einloom_compiler.ir.shapes import bind_extents
 from einloom_compiler.lowering.nest import Arithmetics
 from einloom_compiler.order.search import Optimize
 from einloom_compiler.pipeline import Bound, bind, plan
+from einloom_compiler.schedule.machine import host
 
 Array = npt.NDArray[Any]
 #: Shape, strides in bytes, dtype.
@@ -157,6 +158,7 @@ class Contractor:
                 [_in_elements(operand) for operand in operands],
                 _in_elements(result),
                 arithmetics,
+                host(),
             )
             steps.append(PlannedStep(step.positions, bound, shape, between))
             known.append(result)

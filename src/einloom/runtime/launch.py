@@ -13,7 +13,6 @@ import numpy.typing as npt
 from einloom.runtime.progress import compiling
 from einloom.runtime.threads import available_threads
 from einloom_compiler.codegen.jit import is_jit_disabled
-from einloom_compiler.ir.printer import print_nest
 from einloom_compiler.pipeline import Bound
 
 Array = npt.NDArray[Any]
@@ -47,11 +46,11 @@ def launch(bound: Bound, arrays: Sequence[Array], out: Array, threads: int | Non
     """
     operands = [arrays[position] for position in bound.operands]
     if is_jit_disabled():
-        bound.kernel.run_python([*operands, out], bound.numbers, total=bound.total)
+        bound.kernel.run_python([*operands, out, *bound.tables], bound.numbers, total=bound.total)
         return
     if threads is None:
         threads = available_threads() if bound.points >= PARALLEL_POINTS else 1
-    addresses = [array.__array_interface__["data"][0] for array in (*operands, out)]
+    addresses = [array.__array_interface__["data"][0] for array in (*operands, out, *bound.tables)]
     if threads > 1 and bound.total > 1 and not _is_forked and _pool.acquire(blocking=False):
         try:
             _launch_parallel(bound, addresses, min(threads, bound.total))
@@ -87,7 +86,7 @@ def _ready(kernel: Any, entry: str) -> Any:
     """Return the kernel's compiled entry, saying so when its first compile takes long."""
     if entry in kernel.__dict__:
         return kernel.__dict__[entry]
-    with compiling(print_nest(kernel.nest).splitlines()[-1].strip()):
+    with compiling(kernel.text.title):
         return getattr(kernel, entry)
 
 

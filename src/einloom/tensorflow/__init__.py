@@ -60,6 +60,11 @@ def __getattr__(name: str) -> Any:
     )
 
 
+def __dir__() -> list[str]:
+    """List the public names."""
+    return sorted((*__all__, *_DTYPES))
+
+
 def constant(value: Any, dtype: Any = None, shape: Sequence[int] | None = None) -> Tensor:
     """Return a tensor of these values, as ``tf.constant`` does.
 

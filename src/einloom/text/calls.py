@@ -26,7 +26,7 @@ from typing import Any, NoReturn
 
 from einloom.expression import Expression, default_names, spec
 from einloom.text import functions
-from einloom.text.extents import Unknowns
+from einloom.text.extents import MAX_RANK, Unknowns
 from einloom_compiler.dtypes import AnyDType, as_dtype
 from einloom_compiler.errors import DTypeError, EinloomError, SpecError
 from einloom_compiler.extents import Extent
@@ -37,7 +37,7 @@ from einloom_compiler.language import parse_string
 MAX_CHARACTERS = 100_000
 MAX_DEPTH = 60
 
-_UNQUOTED_CALL = re.compile(r"[^()\[\]'\"=]*(?:,|->)[^()\[\]'\"=]*(?=\()")
+_NOT_IN_SUBSCRIPTS = re.compile(r"[()\[\]'\"=]")
 _ALLOWED = (
     "allowed are operands such as x[B, 20], calls such as K.dot(...), numbers, strings, True, "
     "False, None, tuples and lists"
@@ -73,10 +73,12 @@ def parse(text: str, dtype: object = None) -> Expression:
     line = re.sub(r"[\t\r\n\f\v]", " ", text).strip()
     if not line:
         raise SpecError("the text is empty; write a call such as K.dot(x[3, 4], y[4, 5])")
-    if not set(line) & set("()[]'\"="):
+    if not _NOT_IN_SUBSCRIPTS.search(line):
         return _bare(line, settled)
-    reader = _Reader(line, settled)
-    return reader.expression()
+    try:
+        return _Reader(line, settled).expression()
+    except RecursionError:
+        raise SpecError("the text cannot be read: it nests too deeply") from None
 
 
 def _check_size(text: str) -> None:
@@ -106,6 +108,10 @@ def _bare(equation: str, dtype: AnyDType | None) -> Expression:
         )
     terms = parse_string(equation).terms
     for number, term in enumerate(terms):
+        if len(term) > MAX_RANK:
+            raise SpecError(
+                f"operand {number} has {len(term)} indices; at most {MAX_RANK} axes, as in NumPy"
+            )
         if ... in term:
             raise SpecError(
                 f"operand {number} of {equation!r} has an ellipsis, so its rank is unknown; write "
@@ -134,16 +140,18 @@ class _Reader:
         """Return the whole text's expression."""
         if "\\" in self.line:
             self._fail_at(self.line.index("\\"), "a backslash is not allowed")
-        match = _UNQUOTED_CALL.match(self.line)
-        if match is not None:  # an equation cannot be read by ast; a name of its length can
-            self.equation = match.group().strip()
-            self.source = "e" * match.end() + self.line[match.end() :]
+        match = _NOT_IN_SUBSCRIPTS.search(self.line)
+        head = self.line[: match.start()] if match is not None and match.group() == "(" else ""
+        if "," in head or "->" in head:  # ast cannot read an equation, but a name of its length
+            self.equation = head.strip()
+            self.source = "e" * len(head) + self.line[len(head) :]
         try:
             tree = ast.parse(self.source, mode="eval").body
         except SyntaxError as error:
             self._fail_at(max((error.offset or 1) - 1, 0), f"cannot be read: {error.msg}")
         except (ValueError, RecursionError, MemoryError) as error:
-            raise SpecError(f"the text cannot be read: {error}") from None
+            reason = error if isinstance(error, ValueError) else "it nests too deeply"
+            raise SpecError(f"the text cannot be read: {reason}") from None
         if isinstance(tree, ast.Constant) and isinstance(tree.value, str):
             return _bare(tree.value, self.dtype)
         result = self._value(tree)
@@ -186,6 +194,10 @@ class _Reader:
             except DTypeError as error:
                 raise DTypeError(f"{error}{self._caret(last)}") from None
         extents = []
+        if len(parts) > MAX_RANK:
+            self._fail(
+                node, f"operand {name} has {len(parts)} axes", f"at most {MAX_RANK}, as in NumPy"
+            )
         for part in parts:
             try:
                 extents.append(self.unknowns.read(self._extent_source(part)))

@@ -29,7 +29,7 @@ import numpy as np
 
 from einloom.expression import Expression, constant, spec
 from einloom.frontends.dispatch import REGISTRY, call
-from einloom.text.extents import Unknowns, write
+from einloom.text.extents import MAX_RANK, Unknowns, write
 from einloom.text.functions import load_registered
 from einloom_compiler.dtypes import as_dtype, has_kernel
 from einloom_compiler.errors import DTypeError, EinloomError, SpecError
@@ -80,6 +80,8 @@ def from_json(document: str) -> Expression:
             it is executed but the front-end functions it names.
         ShapeError, DTypeError: a call does not accept its operands.
     """
+    if not isinstance(document, str):
+        raise SpecError(f"a document must be text, not {type(document).__name__}")
     if len(document) > MAX_CHARACTERS:
         raise SpecError(f"the document has {len(document)} characters; {MAX_CHARACTERS} are read")
     try:
@@ -192,10 +194,10 @@ class _Reader:
             name = _string(fields["name"], f"{where}.name")
             if name in self.operands:
                 raise SpecError(f"{where}.name: there are two operands called {name!r}")
-            shape = tuple(
-                _extent(extent, f"{where}.shape", self.unknowns)
-                for extent in _list(fields["shape"], f"{where}.shape")
-            )
+            written = _list(fields["shape"], f"{where}.shape")
+            if len(written) > MAX_RANK:
+                raise SpecError(f"{where}.shape: has {len(written)} axes; at most {MAX_RANK}")
+            shape = tuple(_extent(e, f"{where}.shape", self.unknowns) for e in written)
             dtype = fields["dtype"]
             settled = None if dtype is None else _read_dtype(dtype, f"{where}.dtype")
             self.operands[name] = spec(shape, dtype=settled, name=name)
@@ -296,7 +298,7 @@ def _read_constant(data: Mapping[str, Any], where: str) -> Expression:
     except (binascii.Error, ValueError) as error:
         raise SpecError(f"{where}.constant: is not base64: {error}") from None
     expected = math.prod(shape) * dtype.itemsize
-    if len(values) != expected or len(shape) > 32:
+    if len(values) != expected or len(shape) > MAX_RANK:
         raise SpecError(
             f"{where}.constant: has {len(values)} bytes, but shape {shape} of {dtype} needs "
             f"{expected}"

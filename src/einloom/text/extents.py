@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 _UNKNOWN = re.compile(r"_\d+\Z")
 #: The kernels' extents and strides are 64-bit.
 _LARGEST = 2**63 - 1
+#: Sums within one extent: comparing extents multiplies out, which doubles the terms with each.
+_MOST_SUMS = 10
+#: Most axes of an operand, NumPy's limit.
+MAX_RANK = 64
 
 
 class Unknowns:
@@ -34,7 +38,12 @@ class Unknowns:
         Raises:
             SpecError: it is no extent, or larger than 64 bits hold.
         """
-        extent = parse_extent(source)
+        if isinstance(source, str) and source.count("+") + source.count("-") > _MOST_SUMS:
+            raise SpecError(f"an extent takes at most {_MOST_SUMS} of + and -: {source[:40]!r} ...")
+        try:
+            extent = parse_extent(source)
+        except RecursionError:
+            raise SpecError(f"{str(source)[:40]!r} ... nests too deeply to be an extent") from None
         if source is None or source == "None":
             return extent
         if isinstance(extent, int):

@@ -56,7 +56,7 @@ NAMESPACES = (
         "einloom.linalg",
         "numpy.linalg",
         ("np.linalg", "numpy.linalg", "el.linalg", "einloom.linalg", "linalg"),
-        ("multi_dot",),
+        ("matmul", "multi_dot", "outer", "tensordot", "vecdot"),
         lists=("multi_dot",),
     ),
     Namespace(
@@ -86,7 +86,7 @@ NAMESPACES = (
         "einloom.tensorflow",
         "tensorflow",
         ("tf", "tensorflow", "el.tensorflow", "einloom.tensorflow"),
-        ("einsum", "matmul", "tensordot", "transpose"),
+        ("cast", "einsum", "matmul", "reshape", "tensordot", "transpose"),
     ),
     Namespace(
         "einloom.tensorflow.linalg",

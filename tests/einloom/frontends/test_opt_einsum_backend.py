@@ -10,7 +10,7 @@ import pytest
 
 import einloom as el
 
-CASES = [
+CASES: list[tuple[str, list[Any]]] = [
     ("ij,jk,kl->il", [(2, 3), (3, 4), (4, 5)]),
     ("ij,jk,kl->li", [(2, 3), (3, 4), (4, 5)]),
     ("bij,bjk->bik", [(2, 3, 4), (2, 4, 5)]),

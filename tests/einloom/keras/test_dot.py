@@ -104,8 +104,8 @@ def test_any_layout_of_the_operands(layout: str) -> None:
 
 def test_results_are_arrays_that_answer_to_numpy() -> None:
     out = K.dot(np.ones((2, 3)), np.ones((3, 4)))
-    assert isinstance(out, np.ndarray)
     assert type(out.numpy()) is np.ndarray
+    assert isinstance(out, np.ndarray)
 
 
 @pytest.mark.tensorflow

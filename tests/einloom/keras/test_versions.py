@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from typing import Any, cast
 
 import pytest
 
@@ -53,7 +54,7 @@ def test_a_string_that_is_no_release_is_rejected_with_the_forms(version: str) ->
 
 def test_a_version_that_is_no_string_is_rejected() -> None:
     with pytest.raises(el.SpecError, match=r"must be a string, not 2\.3"):
-        K.batch_dot(*specs(), version=2.3)
+        K.batch_dot(*specs(), version=cast("Any", 2.3))
 
 
 def test_the_version_that_tf_keras_recorded_on_both_sides_of_the_change_is_rejected() -> None:

@@ -125,6 +125,7 @@ def test_a_parsed_expression_computes() -> None:
         ("np.matmul(x[3,4], y[4,5.5])", ["'5.5' is not an extent"], "5.5"),
         ("np.matmul(x[3,4], y[4,-5])", ["'-5' is not an extent"], "-5"),
         ("np.matmul(x[3,4], y[4,f(5)])", ["'f(5)' is not an extent"], "f(5)"),
+        ("np.matmul(x[3,4], y[4,5].float32)", ["write a dtype as 'float32'"], "y[4"),
         ("np.matmul(x[3,1:2], y[3,4])", ["'1:2' is not an extent"], "1:2"),
         ("np.matmul(x[3,4], x[4,5])", ["x is already x[3, 4]"], "x[4,5]"),
         ("np.matmul(*x)", ["an unpacked list is not allowed"], "*x"),
@@ -166,8 +167,12 @@ def test_the_message_points_at_the_place(text: str, words: list[str], place: str
         ("...ij->ij", "operand 0 of '...ij->ij' has an ellipsis"),
         ("np.dot(" * 61, "nest 61 deep; at most 60"),
         ("x" * (MAX_CHARACTERS + 1), f"at most {MAX_CHARACTERS} are read"),
+        (f"np.matmul(x[{'1,' * 65}], y[3,4])", "x has 65 axes; at most 64"),
         ("np.einsum('i->', x[9223372036854775808])", "at most 2[*][*]63 - 1"),
         ("{not json", "not a JSON document"),
+        (f"K.dot(x[3], y[{'*'.join('B' * 900)}])", "nests too deeply"),
+        (f"K.dot(x[3], {'-' * 5000}1)", "nests too deeply"),
+        (f"{'a' * 65}->", "operand 0 has 65 indices; at most 64 axes"),
     ],
 )
 def test_what_is_no_call_is_refused(text: str, words: str) -> None:
@@ -180,6 +185,10 @@ def test_errors_of_the_called_function_keep_their_kind() -> None:
         parse("np.einsum('i,i->', x[4], y[5])")
     with pytest.raises(el.SubscriptError):
         parse("np.einsum('i..', x[4])")
+    with pytest.raises(el.DTypeError, match="must be numbers, not 'abc'"):
+        parse("np.dot(x[3], 'abc')")
+    with pytest.raises(el.DTypeError, match="must be numbers, not None"):
+        parse("np.dot(x[3], None)")
     with pytest.raises(el.DTypeError, match="'float33' is not a dtype") as caught:
         parse("np.einsum('i->', x[4, 'float33'])")
     assert str(caught.value).endswith("^")
@@ -225,3 +234,11 @@ def test_shapes_of_the_command_line_are_read() -> None:
     assert read_shapes(["10,12", "()", "(3,)", "B, 4"]) == [(10, 12), (), (3,), (symbol("B"), 4)]
     with pytest.raises(el.SpecError, match="'1,,2' is not a shape"):
         read_shapes(["1,,2"])
+
+
+def test_what_is_computed_of_an_ambiguous_call_is_ambiguous() -> None:
+    text = "K.dot(K.batch_dot(x[10,12,4,5], y[10,12,5,8]{version}), z[8,3])"
+    with pytest.raises(el.AmbiguousMeaningError, match=r"version='2\.2\.4'"):
+        el.compile(text.format(version=""))
+    settled = el.compile(text.format(version=", version='2.3.1'"))
+    assert settled.output_shape == (10, 12, 4, 12, 3)

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import einloom as el
-from einloom.expression import Expression
+from einloom.expression import Expression, constant
 from einloom.frontends.build import contract
 from einloom.text import document
 from einloom.text.calls import parse
@@ -132,8 +132,8 @@ def _arguments(data: dict[str, Any]) -> dict[str, Any]:
 
 
 def _constant(data: dict[str, Any]) -> dict[str, Any]:
-    constant: dict[str, Any] = _arguments(data)["operands"]["tuple"][1]
-    return constant
+    entry: dict[str, Any] = _arguments(data)["operands"]["tuple"][1]
+    return entry
 
 
 @pytest.mark.parametrize(
@@ -149,6 +149,8 @@ def _constant(data: dict[str, Any]) -> dict[str, Any]:
         (lambda d: _operand(d).update(name=3), r"operands\[0\].name: must be text"),
         (lambda d: _operand(d).update(shape=["M", -3]), "non-negative, not -3"),
         (lambda d: _operand(d).update(shape=["M", 3.5]), "not 3.5"),
+        (lambda d: _operand(d).update(shape=[1] * 65), "has 65 axes; at most 64"),
+        (lambda d: _operand(d).update(shape=["M", "*".join(["(A+1)"] * 11)]), "at most 10 of"),
         (lambda d: _operand(d).update(shape=["f(M)", 3]), "is not an extent"),
         (lambda d: _operand(d).update(dtype="object"), "no kernel is generated for dtype 'object'"),
         (lambda d: _operand(d).update(dtype="float33"), "is not a dtype"),
@@ -236,7 +238,7 @@ def test_what_cannot_be_written_is_refused() -> None:
     with pytest.raises(el.SpecError, match="not made by a front-end call"):
         contract("ij->ji", el.spec(2, 3, name="x"), dtype=None).to_json()
     with pytest.raises(el.SpecError, match="dtype object cannot be written"):
-        el.einsum("i,i->", el.spec(1, name="x"), np.array([None])).to_json()
+        constant(np.array([None])).to_json()
 
 
 _VALUES = st.recursive(

@@ -1,0 +1,130 @@
+"""NumPy, and libraries that compute through NumPy arrays: opt_einsum and sesum.
+
+All write to an ``out=`` array where they can, which spares them the allocation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from benchmarks.peers.base import (
+    Array,
+    Peer,
+    Prepared,
+    SkippedCaseError,
+    UnsupportedCaseError,
+    is_view,
+)
+from benchmarks.peers.matmul_by_hand import matmul_by_hand
+from benchmarks.problems import Case
+
+#: Points a second that einsum's own loops were seen to reach at worst, over dtypes and strides.
+_PLAIN_POINTS = 2e8
+
+
+def _new_out(case: Case) -> Array:
+    return np.empty(case.output_shape, case.dtype)
+
+
+class NumPy(Peer):
+    """numpy.einsum as its documentation recommends it."""
+
+    name = "numpy"
+    module = distribution = "numpy"
+    setting = "einsum(optimize=True, out=)"
+
+    def prepare(self, case: Case, operands: Sequence[Array]) -> Prepared:
+        """Return ``np.einsum(optimize=True)``; a view is copied to ``out``."""
+        out = _new_out(case)
+        if is_view(case):
+            return Prepared(partial(_copy_view, case.einsum, operands[0], out))
+        return Prepared(partial(np.einsum, case.einsum, *operands, optimize=True, out=out))
+
+
+class NumPyPlain(Peer):
+    """numpy.einsum without an order: its own loops, for two operands and for many."""
+
+    name = "numpy-plain"
+    module = distribution = "numpy"
+    setting = "einsum(optimize=False, out=)"
+
+    def prepare(self, case: Case, operands: Sequence[Array]) -> Prepared:
+        """Return ``np.einsum(optimize=False)``."""
+        seconds = case.n_points * len(case.terms) / 2 / _PLAIN_POINTS
+        if seconds > self.longest_plain:
+            raise SkippedCaseError(
+                f"its loops over {case.n_points:.2g} points would take about {seconds:.0f} s"
+            )
+        out = _new_out(case)
+        if is_view(case):
+            return Prepared(partial(_copy_view, case.einsum, operands[0], out))
+        return Prepared(partial(np.einsum, case.einsum, *operands, out=out))
+
+
+class NumPyMatmul(Peer):
+    """numpy.matmul as an experienced person would call it, where the case is a matrix product."""
+
+    name = "numpy-matmul"
+    module = distribution = "numpy"
+    setting = "matmul by hand"
+
+    def prepare(self, case: Case, operands: Sequence[Array]) -> Prepared:
+        """Return ``np.matmul`` of views."""
+        if len(case.terms) != 2 or set(case.layouts) != {"C"}:
+            raise UnsupportedCaseError("not a product of two operands in C order")
+        found = matmul_by_hand(case)
+        if found is None:
+            raise UnsupportedCaseError("not a batched matrix product of views")
+        out = _new_out(case)
+        first, second = operands
+        arguments = found.arguments(first, second, out)
+        return Prepared(partial(np.matmul, *arguments[:2], out=arguments[2]), lambda _: out)
+
+
+class OptEinsum(Peer):
+    """opt_einsum's compiled expression on the NumPy backend."""
+
+    name = "opt_einsum"
+    module = distribution = "opt_einsum"
+    setting = "contract_expression, out="
+
+    def prepare(self, case: Case, operands: Sequence[Array]) -> Prepared:
+        """Return a ``contract_expression``."""
+        import opt_einsum
+
+        out = _new_out(case)
+        expression = opt_einsum.contract_expression(case.einsum, *case.shapes, optimize="auto")
+        return Prepared(partial(expression, *operands, out=out))
+
+
+class Sesum(Peer):
+    """sesum, a C++ einsum; the path is computed beforehand."""
+
+    name = "sesum"
+    module = distribution = "sesum"
+
+    def prepare(self, case: Case, operands: Sequence[Array]) -> Prepared:
+        """Return ``sesum.sesum`` with a given path; a result in another order is copied."""
+        import sesum
+
+        if case.dtype == "float16":
+            raise UnsupportedCaseError("has no float16")
+        path = sesum.compute_path(case.einsum, *operands, minimize="flops", threads=self.threads)[0]
+        call = partial(sesum.sesum, case.einsum, *operands, path=path, dtype=np.dtype(case.dtype))
+        return Prepared(_contiguous(call))
+
+
+def _copy_view(einsum: str, operand: Array, out: Array) -> Array:
+    np.copyto(out, np.einsum(einsum, operand))
+    return out
+
+
+def _contiguous(call: Any) -> Any:
+    def evaluate() -> Array:
+        return np.ascontiguousarray(call())
+
+    return evaluate

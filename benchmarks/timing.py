@@ -1,0 +1,99 @@
+"""Interleaved timing: each round times every contender once, in random order.
+
+Slow drifts of the machine (frequency, neighbours) then meet all contenders alike. A turn begins
+when no thread of this process is busy any more (BLAS and OpenMP pools spin for a while after
+their work) and with one call that is not timed.
+"""
+
+from __future__ import annotations
+
+import gc
+import itertools
+import math
+import random
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+#: How long a turn waits for other pools to fall asleep, and the busy share that counts as asleep.
+QUIET_WAIT = 0.05
+_QUIET_STEP = 0.002
+_QUIET_SHARE = 0.1
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How long to measure.
+
+    Attributes:
+        rounds: turns of each contender.
+        turn: seconds that a turn lasts at least, by repeating the call.
+        limit: seconds after which a contender takes no further turn in this case.
+        longest_plain: seconds that naive loops may take; peers that need longer are skipped.
+    """
+
+    rounds: int = 15
+    turn: float = 0.01
+    limit: float = 20.0
+    longest_plain: float = 4.0
+
+
+def timed(call: Callable[[], Any], repeats: int) -> float:
+    """Return the seconds of one call, averaged over ``repeats``."""
+    turns = itertools.repeat(None, repeats)
+    start = time.perf_counter()
+    for _ in turns:
+        call()
+    return (time.perf_counter() - start) / repeats
+
+
+def wait_until_quiet() -> None:
+    """Return when this process's threads are idle, after :data:`QUIET_WAIT` at the latest."""
+    deadline = time.perf_counter() + QUIET_WAIT
+    while True:
+        wall, busy = time.perf_counter(), time.process_time()
+        time.sleep(_QUIET_STEP)
+        now = time.perf_counter()
+        if time.process_time() - busy < _QUIET_SHARE * (now - wall) or now > deadline:
+            return
+
+
+def interleaved(
+    calls: Mapping[str, Callable[[], Any]],
+    estimates: Mapping[str, float],
+    effort: Effort,
+    seed: int,
+) -> dict[str, list[float]]:
+    """Return each contender's seconds a call, one sample a turn.
+
+    Args:
+        calls: what to time, by contender.
+        estimates: seconds of a warm call, by contender; they settle the repeats of a turn.
+        effort: how long to measure.
+        seed: settles the order of the turns.
+    """
+    generator = random.Random(seed)
+    samples: dict[str, list[float]] = {name: [] for name in calls}
+    spent = dict.fromkeys(calls, 0.0)
+    repeats = {
+        name: max(1, math.ceil(effort.turn / max(estimates[name], 1e-8))) for name in calls
+    }
+    was_collecting = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(effort.rounds):
+            names = [name for name in calls if spent[name] < effort.limit or not samples[name]]
+            generator.shuffle(names)
+            for name in names:
+                wait_until_quiet()
+                start = time.perf_counter()
+                if estimates[name] < effort.limit / 4:
+                    calls[name]()
+                samples[name].append(timed(calls[name], repeats[name]))
+                spent[name] += time.perf_counter() - start
+    finally:
+        if was_collecting:
+            gc.enable()
+    return samples

@@ -1,0 +1,144 @@
+"""Group the indices of a pairwise contraction as those of a matrix product.
+
+Rows have the indices of one operand and the output, columns those of the other and the output,
+``k`` the contracted ones, and the batch those of all three. Each group has a run index, along which
+panels are cut, and digits, the other indices, slowest first.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from einloom_compiler.lowering.iteration import IterationSpace
+
+Table = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """One index of a group.
+
+    Attributes:
+        extent: elements along it.
+        strides: in the operand with the rows, that with the columns, and the output; 0 where the
+            access does not depend on it.
+        label: what it stands for, for comments.
+    """
+
+    extent: int
+    strides: tuple[int, int, int]
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Row or column indices: a run index and the digits around it."""
+
+    run: Axis
+    digits: tuple[Axis, ...]
+
+    @property
+    def points(self) -> int:
+        """Number of rows or columns."""
+        return self.run.extent * prod(axis.extent for axis in self.digits)
+
+
+@dataclass(frozen=True, slots=True)
+class Groups:
+    """A contraction as a batch of matrix products.
+
+    Attributes:
+        operands: which operand has the rows and which the columns.
+        rows: the row group.
+        columns: the column group; the output is contiguous along its run where it can be.
+        k: contracted indices, slowest first.
+        batch: batch indices, slowest first.
+    """
+
+    operands: tuple[int, int]
+    rows: Group
+    columns: Group
+    k: tuple[Axis, ...]
+    batch: tuple[Axis, ...]
+
+    @property
+    def k_points(self) -> int:
+        """Number of contracted points."""
+        return prod(axis.extent for axis in self.k)
+
+    @property
+    def n_batches(self) -> int:
+        """Number of products."""
+        return prod(axis.extent for axis in self.batch)
+
+
+def group(space: IterationSpace) -> Groups | None:
+    """Return the groups of a contraction, None where it is no matrix product.
+
+    It is one if it has two operands, rows, columns and contracted indices, and no index that only
+    one operand has.
+    """
+    if len(space.strides) != 3 or min(space.extents, default=0) == 0:
+        return None
+    found: dict[tuple[bool, bool, bool], list[int]] = {}
+    for number in range(len(space.extents)):
+        key = tuple(column[number] is not None for column in space.strides)
+        found.setdefault(key, []).append(number)  # type: ignore[arg-type]
+    left, right = found.pop((True, False, True), []), found.pop((False, True, True), [])
+    summed, batch = found.pop((True, True, False), []), found.pop((True, True, True), [])
+    if found or not (left and right and summed):
+        return None
+    first, second = 0, 1
+    if _smallest(space, left) < _smallest(space, right):
+        left, right, first, second = right, left, second, first
+
+    def axis(number: int) -> Axis:
+        steps = (space.strides[first], space.strides[second], space.strides[2])
+        a, b, c = (column[number] or 0 for column in steps)
+        return Axis(space.extents[number], (a, b, c), space.labels[number])
+
+    column_run = min(right, key=lambda n: abs(space.strides[2][n] or 0))
+    row_run = max(left, key=lambda n: (space.strides[first][n] == 1, min(space.extents[n], 24)))
+    return Groups(
+        operands=(first, second),
+        rows=Group(axis(row_run), _digits([axis(n) for n in left if n != row_run], 0)),
+        columns=Group(axis(column_run), _digits([axis(n) for n in right if n != column_run], 1)),
+        k=_ordered_k([axis(n) for n in summed]),
+        batch=_digits([axis(n) for n in batch], 2),
+    )
+
+
+def _smallest(space: IterationSpace, numbers: list[int]) -> int:
+    return min(abs(space.strides[2][number] or 0) for number in numbers)
+
+
+def _digits(axes: list[Axis], operand: int) -> tuple[Axis, ...]:
+    """Sort by output stride, and put the operand's contiguous index last.
+
+    Neighbouring panels then share the operand's cache lines.
+    """
+    return tuple(sorted(axes, key=lambda a: (a.strides[operand] == 1, -abs(a.strides[2]))))
+
+
+def _ordered_k(axes: list[Axis]) -> tuple[Axis, ...]:
+    return tuple(sorted(axes, key=lambda axis: -(abs(axis.strides[0]) + abs(axis.strides[1]))))
+
+
+def k_offsets(groups: Groups) -> Table:
+    """Return the element offsets of every contracted point in both operands: (k, 2)."""
+    offsets = np.zeros((1, 2), np.int64)
+    for axis in groups.k:
+        steps = np.arange(axis.extent, dtype=np.int64)[:, None] * np.array(axis.strides[:2])
+        offsets = (offsets[:, None, :] + steps[None, :, :]).reshape(-1, 2)
+    return np.ascontiguousarray(offsets, np.int64)
+
+
+def digit_table(axes: tuple[Axis, ...]) -> Table:
+    """Return one row a digit: extent, and strides in rows' operand, columns' operand, output."""
+    rows: list[Any] = [(axis.extent, *axis.strides) for axis in axes] or [(1, 0, 0, 0)]
+    return np.array(rows, np.int64)

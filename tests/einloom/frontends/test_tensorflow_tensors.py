@@ -1,0 +1,83 @@
+"""TensorFlow's tensors as operands: which are taken, and which are refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import einloom as el
+import einloom.tensorflow as etf
+from einloom_compiler.errors import DTypeError
+
+tf = pytest.importorskip("tensorflow")
+pytestmark = pytest.mark.tensorflow
+
+
+def assert_same(got: Any, want: Any) -> None:
+    """Compare kind, dtype, shape and every element of two eager tensors."""
+    assert isinstance(got, tf.Tensor)
+    assert got.dtype == want.dtype
+    assert got.shape == want.shape
+    np.testing.assert_array_equal(got.numpy(), want.numpy())
+
+
+def test_variables_are_taken_and_tensors_returned(operands: Any) -> None:
+    a, b = tf.Variable(operands((3, 4), "float32")), tf.Variable(operands((4, 5), "float32"))
+    assert_same(etf.matmul(a, b), tf.matmul(a, b))
+
+
+def test_a_tensor_that_a_tape_records_is_refused() -> None:
+    x = tf.ones((2, 2))
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        with pytest.raises(el.UnsupportedError, match=r"GradientTape .* records this tensor"):
+            etf.matmul(x, x)
+        with tape.stop_recording():
+            assert_same(etf.matmul(x, x), tf.matmul(x, x))
+        assert_same(etf.matmul(tf.ones((2, 2)), tf.ones((2, 2))), tf.matmul(x, x))
+    variable = tf.Variable(x)
+    with tf.GradientTape(), pytest.raises(el.UnsupportedError, match="GradientTape"):
+        etf.matmul(variable, x)
+    fixed = tf.Variable(x, trainable=False)
+    with tf.GradientTape():
+        assert_same(etf.matmul(fixed, x), tf.matmul(fixed, x))
+
+
+def test_complex_and_forward_mode_recordings_are_refused_too() -> None:
+    z = tf.ones((2, 2), tf.complex64)
+    with tf.GradientTape() as tape:
+        tape.watch(z)
+        with pytest.raises(el.UnsupportedError, match="GradientTape"):
+            etf.matmul(z, z)
+    x = tf.ones((2, 2))
+    with (
+        tf.autodiff.ForwardAccumulator(x, x),
+        pytest.raises(el.UnsupportedError, match="ForwardAccumulator"),
+    ):
+        etf.matmul(x, x)
+
+
+def test_a_graph_tensor_is_refused() -> None:
+    traced = tf.function(lambda x: etf.matmul(x, x))
+    # AutoGraph wraps the error in one of its own, with its text.
+    with pytest.raises(Exception, match=r"UnsupportedError: .* part of a tf\.function graph"):
+        traced(tf.ones((2, 2)))
+
+
+def test_sparse_and_missing_operands_are_refused() -> None:
+    sparse = tf.sparse.from_dense(tf.ones((2, 2)))
+    with pytest.raises(DTypeError, match=r"SparseTensor.*tf\.sparse\.to_dense"):
+        etf.matmul(sparse, tf.ones((2, 2)))
+    with pytest.raises(el.UnsupportedError, match=r"SparseTensor is not dense.*to_dense"):
+        el.matmul(sparse, np.ones((2, 2)))
+    with pytest.raises(DTypeError, match="None"):
+        etf.matmul(tf.ones((2, 2)), None)
+
+
+def test_the_ways_out_of_a_tape_that_the_message_names_work() -> None:
+    x = tf.ones((2, 2))
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        assert_same(etf.matmul(tf.stop_gradient(x), tf.ones((2, 2))), tf.fill((2, 2), 2.0))
