@@ -2,6 +2,7 @@
 #   make demo      install the core package, run the demonstration
 #   make test      fast tests        make test-all  slow ones too
 #   make lint      formatting, lint, types, import contracts
+#   make bench     einloom and its peers, about an hour      make bench-quick  some cases, 5 minutes
 #   make dev       all of these tools, and the pre-commit hooks
 #   make clean     remove .venv and what tools leave behind
 
@@ -21,6 +22,9 @@ PYTEST := $(PY) -m pytest -n $(WORKERS) --dist loadfile $(PYTEST_ARGS)
 CORE := $(VENV)/.stamp-core
 TEST := $(VENV)/.stamp-test
 LINT := $(VENV)/.stamp-lint
+BENCH := $(VENV)/.stamp-bench
+# Such as BENCH_ARGS='--group gemm --rounds 30'; see python -m benchmarks.run --help.
+BENCH_ARGS ?=
 
 ifeq ($(UV),)
 INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check
@@ -28,12 +32,12 @@ else
 INSTALL := $(UV) pip install --quiet --python $(PY)
 endif
 
-.PHONY: help demo test test-all lint dev clean
+.PHONY: help demo test test-all lint bench bench-quick dev clean
 # Two pips at once in one environment would break it, whatever -j says.
 .NOTPARALLEL:
 
 help:
-	@sed -n '2,6s/^# *//p' Makefile
+	@sed -n '2,7s/^# *//p' Makefile
 
 demo: $(CORE)
 	@$(PY) -m einloom.demo
@@ -49,6 +53,12 @@ lint: $(TEST) $(LINT)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+bench: $(BENCH)
+	$(PY) -m benchmarks.run $(BENCH_ARGS)
+
+bench-quick: $(BENCH)
+	$(PY) -m benchmarks.run --quick $(BENCH_ARGS)
 
 dev: $(TEST) $(LINT)
 	@$(INSTALL) --editable '.[dev]'
@@ -81,4 +91,9 @@ $(TEST): pyproject.toml $(CORE) | $(PY)
 $(LINT): pyproject.toml $(CORE) | $(PY)
 	@echo "Fetching the linters into $(VENV): ruff, mypy, import-linter ..."
 	@$(INSTALL) --editable '.[lint]'
+	@touch $@
+
+$(BENCH): pyproject.toml $(CORE) | $(PY)
+	@echo "Fetching the peers into $(VENV): TensorFlow, JAX (CPU; 2 GB on disk in all), sesum, matplotlib ..."
+	@$(INSTALL) --editable '.[bench]'
 	@touch $@

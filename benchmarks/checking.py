@@ -14,6 +14,8 @@ Array = npt.NDArray[Any]
 
 #: Elements that are compared at once, so that no temporary is larger than 32 MiB.
 _CHUNK = 1 << 22
+#: Bytes of operands and result that one stretch of the reference covers.
+_CHUNK_BYTES = 1 << 29
 
 
 class WrongResultError(AssertionError):
@@ -23,19 +25,31 @@ class WrongResultError(AssertionError):
 def reference(case: Case, operands: Sequence[Array]) -> Array:
     """Return the result by NumPy in float64, or complex128.
 
-    Integers are exact in it: operands lie in -4..4 and no case sums 2**47 terms.
+    Integers are exact in it: operands lie in -4..4 and no case sums 2**47 terms. Large cases are
+    computed in stretches of the result's first index, so that no whole operand is copied.
     """
-    wide = np.complex128 if np.dtype(case.dtype).kind == "c" else np.float64
-    result = np.einsum(case.einsum, *(operand.astype(wide) for operand in operands), optimize=True)
-    return np.ascontiguousarray(result)
+    wide = np.dtype(np.complex128 if np.dtype(case.dtype).kind == "c" else np.float64)
+    expected = np.empty(case.output_shape, wide)
+    first = case.output[:1]
+    n_parts = min(-(-case.n_bytes // _CHUNK_BYTES), case.extents[first]) if first else 1
+    step = -(-case.extents[first] // n_parts) if first else 1
+    for start in range(0, case.extents[first] if first else 1, step):
+        stretch = slice(start, start + step)
+        parts = [
+            operand[tuple(stretch if index == first else slice(None) for index in term)]
+            for operand, term in zip(operands, case.terms, strict=True)
+        ]
+        target = expected[stretch] if first else expected
+        np.einsum(case.einsum, *(part.astype(wide) for part in parts), optimize=True, out=target)
+    return expected
 
 
 def tolerance(case: Case) -> float:
     """Return the absolute error that a sum of ``n`` products may have.
 
     A product is at most 1, or sqrt(2) a factor if complex. The rounding errors of a sequential sum
-    of ``n`` such terms, drawn at random, have a standard deviation of about ``eps * n / 4``; 4 times
-    that, and a few roundings of a single term, are allowed.
+    of ``n`` such terms, drawn at random, have a standard deviation of about ``eps * n / 4``; four
+    times that, and a few roundings of a single term, are allowed.
     """
     dtype = np.dtype(case.dtype)
     if dtype.kind in "iu":

@@ -39,8 +39,7 @@ def describe(threads: int) -> dict[str, Any]:
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.release().split('-')[0]}",
         "fma": {
-            dtype: {"one": fma_peak(dtype, 1), "all": fma_peak(dtype, threads)}
-            for dtype in _FLOATS
+            dtype: {"one": fma_peak(dtype, 1), "all": fma_peak(dtype, threads)} for dtype in _FLOATS
         },
         "blas_gemm": {dtype: gemm_rate(dtype) for dtype in _FLOATS},
         "copy": {"one": copy_bandwidth(1), "all": copy_bandwidth(threads)},

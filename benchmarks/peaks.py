@@ -8,9 +8,11 @@ a BLAS stays some percent below it.
 from __future__ import annotations
 
 import ctypes
+import itertools
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -101,11 +103,13 @@ def fma_peak(dtype: str, threads: int) -> float:
     kernel = ctypes.CFUNCTYPE(ctypes.c_double, ctypes.c_int64, scalar)(
         engine.get_function_address("fma")
     )
-    turns = 1 << 14
-    while (seconds := _elapsed([lambda: kernel(turns, 0.5)])) < _FMA_SECONDS / 4:
+    turns, seconds = 1 << 14, 0.0
+    while seconds < _FMA_SECONDS / 4:
         turns *= 2
+        seconds = _elapsed([partial(kernel, turns, 0.5)])
     turns = max(1, round(turns * _FMA_SECONDS / seconds))
-    fastest = min(_elapsed([lambda: kernel(turns, 0.5)] * threads) for _ in range(_ATTEMPTS))
+    task = partial(kernel, turns, 0.5)
+    fastest = min(_elapsed([task] * threads) for _ in range(_ATTEMPTS))
     lanes = width // _LLVM_TYPES[dtype][1]
     return 2.0 * lanes * _ACCUMULATORS * turns * threads / fastest
 
@@ -114,7 +118,7 @@ def gemm_rate(dtype: str, extent: int = 1536) -> float:
     """Return the FLOP/s of NumPy's BLAS on a square product, for comparison with the peak."""
     left = np.full((extent, extent), 0.5, dtype)
     out = np.empty_like(left)
-    fastest = min(_elapsed([lambda: np.matmul(left, left, out=out)]) for _ in range(_ATTEMPTS))
+    fastest = min(_elapsed([partial(np.matmul, left, left, out=out)]) for _ in range(_ATTEMPTS))
     return 2.0 * extent**3 / fastest
 
 
@@ -122,15 +126,14 @@ def copy_bandwidth(threads: int, n_bytes: int = 1 << 28) -> float:
     """Return the bytes a second of a copy beyond the caches, counted once read and once written."""
     source, target = np.ones(n_bytes, np.uint8), np.zeros(n_bytes, np.uint8)
     edges = [n_bytes * part // threads for part in range(threads + 1)]
-
-    def copier(start: int, stop: int) -> Callable[[], Any]:
-        return lambda: np.copyto(target[start:stop], source[start:stop])
-
-    copiers = [copier(*pair) for pair in zip(edges, edges[1:], strict=False)]
+    copiers = [
+        partial(np.copyto, target[start:stop], source[start:stop])
+        for start, stop in itertools.pairwise(edges)
+    ]
     return 2.0 * n_bytes / min(_elapsed(copiers) for _ in range(_ATTEMPTS))
 
 
-def _elapsed(tasks: list[Callable[[], Any]]) -> float:
+def _elapsed(tasks: Sequence[Callable[[], Any]]) -> float:
     """Return the seconds from the first task's start to the last one's end, one thread each."""
     if len(tasks) == 1:
         start = time.perf_counter()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from benchmarks.machine import peak_of
 from benchmarks.report import LOST
@@ -16,13 +17,13 @@ _MARKERS = {
     "einloom-call": ("d", "dimgray"),
     "numpy": ("o", "tab:blue"),
     "numpy-plain": (".", "tab:cyan"),
-    "numpy-matmul": ("s", "tab:blue"),
+    "numpy-matmul": ("s", "navy"),
     "opt_einsum": ("^", "tab:green"),
     "sesum": ("v", "tab:olive"),
     "torch": ("P", "tab:red"),
     "jax": ("X", "tab:purple"),
     "tensorflow": ("h", "tab:orange"),
-    "xla": ("*", "tab:orange"),
+    "xla": ("*", "goldenrod"),
     "numba-loops": ("+", "tab:brown"),
 }
 
@@ -39,7 +40,9 @@ def plot_groups(run: Run, folder: Path) -> list[str]:
     from matplotlib import pyplot
 
     for group, cases in run.groups.items():
-        figure, axes = pyplot.subplots(figsize=(2.2 + 0.62 * len(cases), 4.2), layout="constrained")
+        figure, axes = pyplot.subplots(
+            figsize=(max(7.0, 2.4 + 0.6 * len(cases)), 4.2), layout="constrained"
+        )
         is_bandwidth = group in MEMORY_BOUND
         for peer, (marker, color) in _MARKERS.items():
             points = [
@@ -49,7 +52,7 @@ def plot_groups(run: Run, folder: Path) -> list[str]:
             ]
             if points:
                 size = 60 if peer == COMPILED else 34
-                style = {"marker": marker, "color": color, "s": size, "label": peer}
+                style: dict[str, Any] = {"marker": marker, "color": color, "s": size, "label": peer}
                 axes.scatter(*zip(*points, strict=True), **style, zorder=3 if size == 60 else 2)
         _label(run, axes, cases, is_bandwidth)
         axes.set_title(f"{group}: {run.machine['cpu']}, {run.machine['threads']} threads")
@@ -67,10 +70,7 @@ def _share(run: Run, case: CaseResult, peer: str, is_bandwidth: bool) -> float |
     return case.flops / found.minimum / peak_of(dict(run.machine), case.dtype)
 
 
-def _label(run: Run, axes: object, cases: Sequence[CaseResult], is_bandwidth: bool) -> None:
-    from matplotlib.axes import Axes
-
-    assert isinstance(axes, Axes)
+def _label(run: Run, axes: Any, cases: Sequence[CaseResult], is_bandwidth: bool) -> None:
     lost = [case.ratio() < LOST for case in cases]
     names = [f"▼ {c.name}" if is_lost else c.name for c, is_lost in zip(cases, lost, strict=True)]
     axes.set_xticks(range(len(cases)), names, rotation=40, ha="right", fontsize=8)

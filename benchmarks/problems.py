@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -125,7 +125,7 @@ def _random(generator: np.random.Generator, shape: tuple[int, ...], dtype: np.dt
         return generator.integers(-4 if dtype.kind == "i" else 0, 5, shape).astype(dtype)
     if dtype.kind == "c":
         parts = [_random(generator, shape, np.dtype("float64")) for _ in range(2)]
-        return cast(Array, (parts[0] + 1j * parts[1]).astype(dtype))
+        return (parts[0] + 1j * parts[1]).astype(dtype)
     return (generator.random(shape, dtype=np.float32) * 2 - 1).astype(dtype)
 
 

@@ -185,9 +185,7 @@ def _peer_table(cases: Sequence[CaseResult]) -> str:
         cells = []
         for name in names:
             found = case.of(name)
-            cells.append(
-                f"{duration(found.minimum)} / {duration(found.median)}" if found else "–"
-            )
+            cells.append(f"{duration(found.minimum)} / {duration(found.median)}" if found else "–")
         rows.append((case.name, *cells))
     return "Minimum / median:\n\n" + table(("case", *names), rows)
 
@@ -205,7 +203,8 @@ def _compile_times(run: Run) -> str:
     return (
         "## First call\n\n"
         "Building the function and calling it once, compiling included; einloom's disk cache is "
-        "empty, a plain call finds what the compiled function left in the process.\n\n"
+        "empty, but a structure that an earlier case of the run compiled is found in the process, "
+        "as a plain call finds what the compiled function left there.\n\n"
         + table(("case", *names), rows)
     )
 

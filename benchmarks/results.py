@@ -131,15 +131,19 @@ class Run:
         return groups
 
 
-def summarised(peer: str, samples: Sequence[float], **rest: float) -> Measurement:
+def summarised(
+    peer: str, samples: Sequence[float], *, prepare: float, first: float, error: float
+) -> Measurement:
     """Return the measurement of a contender that was timed."""
     return Measurement(
         peer,
         "ok",
+        prepare=prepare,
+        first=first,
         minimum=min(samples),
         median=statistics.median(samples),
         n_samples=len(samples),
-        **rest,  # type: ignore[arg-type]
+        error=error,
     )
 
 
@@ -168,13 +172,15 @@ def run_from_json(document: Mapping[str, Any]) -> Run:
     cases = []
     for record in document["cases"]:
         fields = {k: v for k, v in record.items() if k not in ("ratio", "call_ratio")}
-        fields["measurements"] = tuple(
-            Measurement(**{k: math.nan if v is None else v for k, v in m.items()})
-            for m in record["measurements"]
-        )
+        fields["measurements"] = tuple(map(_measurement_from_json, record["measurements"]))
         fields["memory"] = Memory(**record["memory"]) if record["memory"] else None
         cases.append(CaseResult(**fields))
     return Run(**{**document, "cases": tuple(cases)})
+
+
+def _measurement_from_json(record: Mapping[str, Any]) -> Measurement:
+    fields: dict[str, Any] = {k: math.nan if v is None else v for k, v in record.items()}
+    return Measurement(**fields)
 
 
 def _finite(value: float) -> float | None:

@@ -6,10 +6,12 @@ and the CPU affinity once. So this module imports neither before ``main`` runs.
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +37,9 @@ WRONG_RESULT = 1
 @click.option("--case", "names", multiple=True, help="Only this case; repeatable.")
 @click.option("--peer", "peer_names", multiple=True, help="Only this peer beside einloom.")
 @click.option("--quick", is_flag=True, help="Some cases of each group, in less than 5 minutes.")
-@click.option("--rounds", type=click.IntRange(1), help="Turns of each contender; 15, or 5 if quick.")
+@click.option(
+    "--rounds", type=click.IntRange(1), help="Turns of each contender; 15, or 5 if quick."
+)
 @click.option("--budget", type=float, help="Seconds after which no further case begins.")
 @click.option("--threads", type=click.IntRange(1), help="Threads of every contender; all cores.")
 @click.option(
@@ -77,7 +81,7 @@ def main(
         if quick and not names:
             chosen = quick_names()
             cases = [case for case in cases if case.name in chosen]
-        effort = Effort(5, 0.002, 0.75, 0.5) if quick else Effort()
+        effort = Effort(5, 0.002, 0.4, 0.4) if quick else Effort()
         if rounds is not None:
             effort = Effort(rounds, effort.turn, effort.limit, effort.longest_plain)
         if budget is None:
@@ -109,6 +113,7 @@ def main(
     write(run, folder, plots=plots)
     console.print(f"report: {folder / 'report.md'}")
     wrong = [c.name for c in run.cases for m in c.measurements if _is_our_fault(m)]
+    wrong += [case.name for case in run.cases if case.memory_failure]
     if wrong:
         console.print(f"[red]einloom was wrong or failed on {', '.join(dict.fromkeys(wrong))}")
         sys.exit(WRONG_RESULT)
@@ -153,7 +158,7 @@ def start_peers(
 
 
 def measure_all(
-    cases: list[Case], peers: list[Peer], effort: Effort, budget: float
+    cases: Sequence[Case], peers: list[Peer], effort: Effort, budget: float
 ) -> dict[str, Any]:
     """Return the results, the cases that were not reached, and the share of foreign CPU time."""
     from rich.progress import Progress
@@ -167,7 +172,7 @@ def measure_all(
     start, before = time.perf_counter(), CpuTimes.now()
     with Progress(transient=True) as progress:
         task = progress.add_task("", total=len(cases))
-        for case in cases:
+        for case in by_turns(cases):
             progress.update(task, description=case.name)
             if time.perf_counter() - start > budget:
                 not_run[case.name] = f"the time budget of {budget:.0f} s was used up"
@@ -176,7 +181,18 @@ def measure_all(
             results.append(measure(case, peers, effort))
             progress.advance(task)
     foreign = before.foreign_share(CpuTimes.now(), len(os.sched_getaffinity(0)))
+    place = {case.name: number for number, case in enumerate(cases)}
+    results.sort(key=lambda result: place[result.name])
     return {"cases": tuple(results), "not_run": not_run, "foreign_share": foreign}
+
+
+def by_turns(cases: Sequence[Case]) -> list[Case]:
+    """Return the cases with the groups taking turns, so that a budget cuts none off entirely."""
+    groups: dict[str, list[Case]] = {}
+    for case in cases:
+        groups.setdefault(case.group, []).append(case)
+    turns = itertools.zip_longest(*groups.values())
+    return [case for turn in turns for case in turn if case is not None]
 
 
 def _is_our_fault(measurement: Any) -> bool:

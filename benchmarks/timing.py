@@ -76,9 +76,7 @@ def interleaved(
     generator = random.Random(seed)
     samples: dict[str, list[float]] = {name: [] for name in calls}
     spent = dict.fromkeys(calls, 0.0)
-    repeats = {
-        name: max(1, math.ceil(effort.turn / max(estimates[name], 1e-8))) for name in calls
-    }
+    repeats = {name: max(1, math.ceil(effort.turn / max(estimates[name], 1e-8))) for name in calls}
     was_collecting = gc.isenabled()
     gc.collect()
     gc.disable()

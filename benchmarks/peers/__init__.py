@@ -17,12 +17,20 @@ from benchmarks.peers.base import (
 from benchmarks.peers.einloom_peers import Einloom, EinloomCall
 from benchmarks.peers.frameworks import Jax, PyTorch, TensorFlow, Xla
 from benchmarks.peers.loops import NumbaLoops
-from benchmarks.peers.numpy_peers import NumPy, NumPyMatmul, NumPyPlain, OptEinsum, Sesum
+from benchmarks.peers.numpy_peers import (
+    NumPy,
+    NumPyMatmul,
+    NumPyOut,
+    NumPyPlain,
+    OptEinsum,
+    Sesum,
+)
 
 #: All contenders, einloom first.
 PEERS: tuple[type[Peer], ...] = (
     *(Einloom, EinloomCall),
-    *(NumPy, NumPyPlain, NumPyMatmul, OptEinsum, Sesum, PyTorch, Jax, TensorFlow, Xla, NumbaLoops),
+    *(NumPy, NumPyOut, NumPyPlain, NumPyMatmul, OptEinsum, Sesum),
+    *(PyTorch, Jax, TensorFlow, Xla, NumbaLoops),
 )
 
 __all__ = [

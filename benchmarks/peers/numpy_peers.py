@@ -1,7 +1,4 @@
-"""NumPy, and libraries that compute through NumPy arrays: opt_einsum and sesum.
-
-All write to an ``out=`` array where they can, which spares them the allocation.
-"""
+"""NumPy, and libraries that compute through NumPy arrays: opt_einsum and sesum."""
 
 from __future__ import annotations
 
@@ -31,14 +28,26 @@ def _new_out(case: Case) -> Array:
 
 
 class NumPy(Peer):
-    """numpy.einsum as its documentation recommends it."""
+    """numpy.einsum as its documentation recommends it; it allocates its result."""
 
     name = "numpy"
+    module = distribution = "numpy"
+    setting = "einsum(optimize=True)"
+
+    def prepare(self, case: Case, operands: Sequence[Array]) -> Prepared:
+        """Return ``np.einsum(optimize=True)``; a result in another order is copied."""
+        return Prepared(_contiguous(partial(np.einsum, case.einsum, *operands, optimize=True)))
+
+
+class NumPyOut(Peer):
+    """numpy.einsum that writes to ``out=``: no allocation, but a copy of what BLAS computed."""
+
+    name = "numpy-out"
     module = distribution = "numpy"
     setting = "einsum(optimize=True, out=)"
 
     def prepare(self, case: Case, operands: Sequence[Array]) -> Prepared:
-        """Return ``np.einsum(optimize=True)``; a view is copied to ``out``."""
+        """Return ``np.einsum(optimize=True, out=)``; a view is copied to ``out``."""
         out = _new_out(case)
         if is_view(case):
             return Prepared(partial(_copy_view, case.einsum, operands[0], out))
@@ -90,15 +99,14 @@ class OptEinsum(Peer):
 
     name = "opt_einsum"
     module = distribution = "opt_einsum"
-    setting = "contract_expression, out="
+    setting = "contract_expression"
 
     def prepare(self, case: Case, operands: Sequence[Array]) -> Prepared:
-        """Return a ``contract_expression``."""
+        """Return a ``contract_expression``; a result in another order is copied."""
         import opt_einsum
 
-        out = _new_out(case)
         expression = opt_einsum.contract_expression(case.einsum, *case.shapes, optimize="auto")
-        return Prepared(partial(expression, *operands, out=out))
+        return Prepared(_contiguous(partial(expression, *operands)))
 
 
 class Sesum(Peer):
@@ -125,6 +133,7 @@ def _copy_view(einsum: str, operand: Array, out: Array) -> Array:
 
 def _contiguous(call: Any) -> Any:
     def evaluate() -> Array:
-        return np.ascontiguousarray(call())
+        # Not ascontiguousarray, which makes a number an array of one.
+        return np.asarray(call(), order="C")
 
     return evaluate

@@ -5,7 +5,8 @@ Each stage is a pure function; after each, its representation is verified and ma
     EinsumExpr       the optimizer's input: indices, no extents
     ContractionTree  order.search       which operands meet first, at these extents
     IterationSpace   lowering.iteration indices as numbers, bound to memory, squeezed and fused
-    LoopNest         lowering.nest      named loops around one multiply-add
+    PackedNest       lowering.groups    a matrix product over groups of indices, where packing pays,
+    LoopNest         lowering.nest      else named loops around one multiply-add
     LoopNest         schedule           tiled, unrolled, parallel range marked
     Kernel           codegen            Python source, compiled when first run
 """
@@ -23,7 +24,7 @@ from einloom_compiler.ir.loops import LoopNest
 from einloom_compiler.ir.packed import PackedNest
 from einloom_compiler.ir.printer import letters_of, print_einsum, print_nest, print_tree
 from einloom_compiler.ir.verify import verify_einsum, verify_nest, verify_tree
-from einloom_compiler.lowering.groups import Table, group
+from einloom_compiler.lowering.groups import Groups, Table, group
 from einloom_compiler.lowering.iteration import IterationSpace, iteration_space
 from einloom_compiler.lowering.nest import Arithmetics, NamedNest, lower
 from einloom_compiler.lowering.packed import bind_packed
@@ -46,9 +47,10 @@ class Bound:
     Attributes:
         kernel: compiled when first run.
         space: indices, extents and strides.
-        schedule: the steps that made the kernel's nest.
+        schedule: the steps that made the kernel's nest, or the packed nest itself.
         operands: which operand each of the kernel's inputs is.
-        order: which index of the space each of the nest's indices is.
+        order: which index of the space each of the direct nest's indices is.
+        groups: the packed nest's groups of indices.
         tables: offset tables that the kernel reads besides its operands.
         numbers: extents and strides in the order of the kernel ABI.
         total: length of the parallel range.
@@ -60,10 +62,22 @@ class Bound:
     schedule: steps.Schedule | PackedNest
     operands: tuple[int, ...]
     order: tuple[int, ...]
+    groups: Groups | None
     tables: tuple[Table, ...]
     numbers: tuple[int, ...]
     total: int
     points: int
+
+    @property
+    def nest(self) -> LoopNest | PackedNest:
+        """The scheduled nest that the kernel was printed from."""
+        return self.kernel.nest
+
+    @property
+    def schedule_text(self) -> str:
+        """The schedule in one line."""
+        schedule = self.schedule
+        return str(schedule) if isinstance(schedule, PackedNest) else steps.print_schedule(schedule)
 
 
 def plan(
@@ -104,8 +118,18 @@ def bind(
         dump("packed nest", str(packed))
         kernel = jit.build(packed)
         dump("source", kernel.source)
-        return Bound(kernel, space, packed, groups.operands, (), call.tables, call.numbers,
-                     call.total, points)
+        return Bound(
+            kernel=kernel,
+            space=space,
+            schedule=packed,
+            operands=groups.operands,
+            order=(),
+            groups=groups,
+            tables=call.tables,
+            numbers=call.numbers,
+            total=call.total,
+            points=points,
+        )
     # IterationSpace -> LoopNest
     named = lower(space, policy.loop_order(space), arithmetics)
     dump("loop nest", print_nest(named.nest))
@@ -121,9 +145,18 @@ def bind(
     position = dict(zip(named.nest.indices, named.order, strict=True))
     order = tuple(position[index] for index in nest.indices)
     extents = [space.extents[number] for number in order]
-    numbers = (*extents, *_strides(space, named, nest, position))
-    total = nest.parallel_extent(extents)
-    return Bound(kernel, space, schedule, named.operands, order, (), numbers, total, points)
+    return Bound(
+        kernel=kernel,
+        space=space,
+        schedule=schedule,
+        operands=named.operands,
+        order=order,
+        groups=None,
+        tables=(),
+        numbers=(*extents, *_strides(space, named, nest, position)),
+        total=nest.parallel_extent(extents),
+        points=points,
+    )
 
 
 def _strides(

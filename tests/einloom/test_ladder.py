@@ -73,7 +73,7 @@ def _operands(equation: str, dtype: str = "float64", seed: int = 1) -> list[Arra
             if dtype.startswith("complex"):
                 values = values + 1j * rng.uniform(-1, 1, shape)
         else:
-            values = rng.integers(0, 120, shape)
+            values = np.asarray(rng.integers(0, 120, shape), np.float64)
         operands.append(np.asarray(values).astype(_dtype(dtype)))
     return operands
 
@@ -95,12 +95,13 @@ def _specs(operands: list[Array]) -> list[Any]:
 
 @contextmanager
 def _no_jit() -> Iterator[None]:
-    before = numba.config.DISABLE_JIT
-    numba.config.DISABLE_JIT = 1
+    settings = vars(numba.config)
+    before = settings["DISABLE_JIT"]
+    settings["DISABLE_JIT"] = 1
     try:
         yield
     finally:
-        numba.config.DISABLE_JIT = before
+        settings["DISABLE_JIT"] = before
 
 
 def _run_printed_source(source: str, operands: list[Array]) -> Array:

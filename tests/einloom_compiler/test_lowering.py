@@ -25,7 +25,9 @@ def _c_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 def _space(subscripts: str, *shapes: tuple[int, ...]) -> IterationSpace:
     expr = expand(parse_string(subscripts), [len(shape) for shape in shapes])
-    extents = {i: n for t, s in zip(expr.terms, shapes, strict=True) for i, n in zip(t, s, strict=True)}
+    extents = {
+        i: n for t, s in zip(expr.terms, shapes, strict=True) for i, n in zip(t, s, strict=True)
+    }
     output = _c_strides(tuple(extents[index] for index in expr.output))
     return iteration_space(expr, shapes, [_c_strides(s) for s in shapes], output, letters_of(expr))
 

@@ -14,6 +14,7 @@ from einloom_compiler.ir.loops import LoopNest
 from einloom_compiler.language import expand, parse_string
 from einloom_compiler.lowering.nest import Arithmetics
 from einloom_compiler.pipeline import bind
+from einloom_compiler.schedule.machine import host
 
 Golden = Callable[[str, str], None]
 
@@ -36,7 +37,9 @@ def _kernel(
         (dtype,) * n, output or dtype, dtype, conjugated or (False,) * n, epilogue
     )
     strides = [tuple(s // 8 for s in np.empty(shape).strides) for shape in (*shapes, result)]
-    return bind(expr, shapes, strides[:-1], strides[-1], arithmetics).kernel.nest
+    nest = bind(expr, shapes, strides[:-1], strides[-1], arithmetics, host()).nest
+    assert isinstance(nest, LoopNest)
+    return nest
 
 
 GOLDENS = {

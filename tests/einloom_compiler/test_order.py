@@ -94,7 +94,9 @@ def test_unknown_optimizers_are_named(optimize: object, error: type[Exception]) 
         search(expr, _extents(expr, dict.fromkeys("abcd", 4)), optimize)
 
 
-@pytest.mark.parametrize("subscripts", ["ij,jk->ik", "ij->i", "i,j->ij", "ijk,jk,k->i", "ij,ij->ij"])
+@pytest.mark.parametrize(
+    "subscripts", ["ij,jk->ik", "ij->i", "i,j->ij", "ijk,jk,k->i", "ij,ij->ij"]
+)
 def test_flops_are_counted_as_opt_einsum_counts_them(subscripts: str) -> None:
     expr = _expr(subscripts)
     sizes = {"i": 3, "j": 5, "k": 7}
@@ -107,7 +109,7 @@ def test_flops_are_counted_as_opt_einsum_counts_them(subscripts: str) -> None:
 
 def test_a_view_costs_nothing_and_symbols_stay() -> None:
     expr = _expr("ij->ji")
-    assert step_cost(expr, {i: 3 for i in expr.indices}, 4).flops == 0
+    assert step_cost(expr, dict.fromkeys(expr.indices, 3), 4).flops == 0
     product = _expr("ij,jk->ik")
     m, n, k = (symbol(name) for name in "MNK")
     cost = step_cost(product, dict(zip(product.indices, (m, n, k), strict=True)), 4)
@@ -117,7 +119,7 @@ def test_a_view_costs_nothing_and_symbols_stay() -> None:
 def test_peak_counts_intermediates_alive_at_once() -> None:
     tree = tree_from_path(_expr("ab,bc,cd,de->ae"), [(0, 1), (0, 1), (0, 1)])
     assert isinstance(tree, ContractionTree)
-    assert peak_elements(tree, {i: 2 for i in tree.expr.indices}) == 8
+    assert peak_elements(tree, dict.fromkeys(tree.expr.indices, 2)) == 8
 
 
 @given(st.integers(3, 5), st.integers(0, 2**16))

@@ -31,7 +31,7 @@ def _load(module: str) -> dict[str, Any]:
         return {}
     namespace: dict[str, Any] = {"__name__": f"opt_einsum_{module}"}
     original = opt_einsum.contract
-    opt_einsum.contract = contract  # type: ignore[assignment]
+    opt_einsum.contract = contract
     try:
         exec(compile(Path(spec.origin).read_text(), spec.origin, "exec"), namespace)
     finally:

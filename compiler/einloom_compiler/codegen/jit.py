@@ -14,7 +14,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, cached_property
 from hashlib import sha256
 from typing import Any
@@ -31,6 +31,7 @@ from einloom_compiler.ir.loops import LoopNest
 from einloom_compiler.ir.packed import PackedNest
 
 _COMPILING = threading.RLock()
+_NO_WRAPPERS = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 
 
 @dataclass(eq=False)
@@ -38,10 +39,12 @@ class Kernel:
     """One kernel, compiled when first run.
 
     Attributes:
+        nest: what it was printed from.
         text: its source and how it is called.
     """
 
-    text: KernelText
+    nest: LoopNest | PackedNest
+    text: KernelText = field(repr=False)
 
     @property
     def source(self) -> str:
@@ -86,50 +89,28 @@ class Kernel:
             *[types.int64] * 3,
         )
         with _COMPILING:
+            for function in self._namespace.values():
+                if hasattr(function, "targetoptions"):
+                    function.targetoptions |= _NO_WRAPPERS
             function = self._namespace["kernel"]
-            options = {**function.targetoptions, "no_cpython_wrapper": True}
+            options = {**function.targetoptions, "no_cfunc_wrapper": False}
             options.pop("nopython", None)
             compiled = njit([signature], **options)(function.py_func)
             self._namespace["kernel"] = compiled
             return compiled
 
     @cached_property
-    def serial(self) -> Callable[..., None]:
-        """The native kernel; pointers are passed as addresses. Releases the GIL."""
+    def entry(self) -> int:
+        """The address of native code ``entry(block, acc_0, lo, hi)`` that runs the kernel.
+
+        ``block`` points to int64: the kernel's pointers, numbers, and scratch address. One shape of
+        call for all kernels lets one launcher serve them.
+        """
         compiled = self._jitted
         (result,) = compiled.overloads.values()
         address = result.library.get_pointer_to_function(result.fndesc.llvm_cfunc_wrapper_name)
-        prototype = ctypes.CFUNCTYPE(
-            None,
-            *[ctypes.c_void_p] * len(self.text.pointers),
-            *[ctypes.c_int64] * len(self.text.numbers),
-            ctypes.c_void_p,
-            *[ctypes.c_int64] * 3,
-        )
-        return prototype(address)
-
-    @cached_property
-    def parallel(self) -> Callable[..., None]:
-        """The kernel's range spread over Numba's threads; pointers are passed as addresses."""
-        from numba import njit, types
-
-        with _COMPILING:
-            _ = self._jitted
-            text = self.text
-            storages = dict((*text.pointers, ("acc", text.scratch_dtype)))
-            names = text.parameters[:-2]
-            arguments = ", ".join(
-                f"pointer_{storages[name]}({name})" if name in storages else name for name in names
-            )
-            head = ", ".join((*names, "total", "parts"))
-            launcher = f"def launch({head}):\n    parallel_kernel({arguments}, total, parts)\n"
-            namespace = self._namespace
-            for storage in set(storages.values()):
-                namespace[f"pointer_{storage}"] = _pointer_from_address(storage)
-            exec(compile(launcher, "<einloom launch>", "exec"), namespace)
-            signature = types.void(*[types.int64] * (len(names) + 2))
-            launch: Callable[..., None] = njit([signature], nogil=True)(namespace["launch"])
-            return launch
+        n_arguments = len(self.text.pointers) + len(self.text.numbers) + 1
+        return _trampoline(result.library.codegen, address, n_arguments)
 
     @property
     def llvm(self) -> str:
@@ -174,7 +155,7 @@ def is_jit_disabled() -> bool:
 def build(nest: LoopNest | PackedNest) -> Kernel:
     """Return the kernel of a scheduled nest; compiled at its first run, once a process."""
     text = print_packed(nest) if isinstance(nest, PackedNest) else print_direct(nest)
-    return Kernel(text)
+    return Kernel(nest, text)
 
 
 def _undecorated(function: Any = None, **_: object) -> Any:
@@ -189,19 +170,80 @@ def _pointer_type(storage: str) -> Any:
     return pointer(from_dtype(np.dtype(storage)))
 
 
+def _trampoline(codegen: Any, address: int, n_arguments: int) -> int:
+    """Return the address of code that loads ``n_arguments`` words from a block and calls a kernel.
+
+    Pointers and int64 are passed alike in the C calling conventions of x86-64 and aarch64.
+    """
+    from llvmlite import ir
+    from numba.core.compiler_lock import global_compiler_lock
+
+    word = ir.IntType(64)
+    library = codegen.create_library(f"einloom_trampoline_{address:x}")
+    module = library.create_ir_module(library.name)
+    ours = ir.FunctionType(ir.VoidType(), [word.as_pointer(), word, word, word])
+    theirs = ir.FunctionType(ir.VoidType(), [word] * (n_arguments + 3))
+    function = ir.Function(module, ours, f"einloom_entry_{address:x}")
+    builder = ir.IRBuilder(function.append_basic_block())
+    block, *rest = function.args
+    words = [
+        builder.load(builder.gep(block, [ir.Constant(word, position)]))
+        for position in range(n_arguments)
+    ]
+    kernel = builder.inttoptr(ir.Constant(word, address), theirs.as_pointer())
+    builder.call(kernel, [*words, *rest])
+    builder.ret_void()
+    with global_compiler_lock:
+        library.add_ir_module(module)
+        library.finalize()
+    _LIBRARIES.append(library)
+    entry: int = library.get_pointer_to_function(function.name)
+    return entry
+
+
+#: Trampolines stay loaded as long as the kernels they call: for the process.
+_LIBRARIES: list[Any] = []
+
+#: One part of a kernel: ``run(entry, block, acc_0, lo, hi)``; releases the GIL.
+_ENTRY = ctypes.CFUNCTYPE(None, ctypes.c_void_p, *[ctypes.c_int64] * 3)
+
+
 @cache
-def _pointer_from_address(storage: str) -> Any:
-    """Return a jitted function of an int64 address giving a pointer to elements of ``storage``."""
-    from numba import types
+def serial(entry: int) -> Callable[[Any, int, int, int], None]:
+    """Return native code at ``entry`` as a Python function ``(block, acc_0, lo, hi)``."""
+    return _ENTRY(entry)
+
+
+@cache
+def spread() -> Callable[[int, int, int, int, int], None]:
+    """Return the launcher of all kernels: their range spread over Numba's threads by ``prange``.
+
+    It takes ``(entry, block, step, total, parts)``: part ``r`` of ``parts`` runs its share of
+    ``range(total)`` with its scratch at ``r * step``. This is each kernel's ``parallel_kernel``
+    with the kernel called by address, so that it is compiled once a process, not once a kernel.
+    """
+    from numba import njit, prange, types
     from numba.extending import intrinsic
 
-    pointer = _pointer_type(storage)
+    def typed(context: Any, entry: Any, block: Any, acc_0: Any, lo: Any, hi: Any) -> Any:
+        def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+            from llvmlite import ir
 
-    @intrinsic
-    def from_address(typing_context: Any, address: Any) -> Any:
-        def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            return builder.inttoptr(arguments[0], context.get_value_type(signature.return_type))
+            word = ir.IntType(64)
+            kind = ir.FunctionType(ir.VoidType(), [word] * 4)
+            builder.call(builder.inttoptr(values[0], kind.as_pointer()), values[1:])
+            return context.get_dummy_value()
 
-        return pointer(types.int64), codegen
+        return types.void(*[types.int64] * 5), codegen
 
-    return from_address
+    run_part: Any = intrinsic(typed)
+
+    def launch(entry: int, block: int, step: int, total: int, parts: int) -> None:
+        for r in prange(parts):
+            run_part(entry, block, r * step, total * r // parts, total * (r + 1) // parts)
+
+    with _COMPILING:
+        launcher: Any = njit(
+            [types.void(*[types.int64] * 5)], parallel=True, nogil=True, error_model="numpy"
+        )(launch)
+    return launcher  # type: ignore[no-any-return]

@@ -91,10 +91,10 @@ def wrapped(head: str, items: str, tail: str) -> str:
     return f"{head}\n{body}\n{pad[:-4]}{tail}"
 
 
-def print_module(functions: str) -> str:
+def print_module(functions: str, imports: str = "") -> str:
     """Return ``functions`` with the imports and helpers that they need."""
     helpers = "".join(f"\n\n{text}" for text in casts.helpers_in(functions))
-    return f"import numpy as np\n{NUMBA_IMPORT}{helpers}\n\n{functions}"
+    return f"import numpy as np\n{NUMBA_IMPORT}{imports}{helpers}\n\n{functions}"
 
 
 class _Emitter:

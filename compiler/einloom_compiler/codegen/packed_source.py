@@ -9,8 +9,10 @@ other indices are digits of the panel's number, decoded from a table of rows
 
 from __future__ import annotations
 
+import re
+
 from einloom_compiler.codegen import casts, simd
-from einloom_compiler.codegen.numba_source import NUMBA_IMPORT, OPTIONS, wrapped
+from einloom_compiler.codegen.numba_source import OPTIONS, print_module, wrapped
 from einloom_compiler.codegen.text import KernelText
 from einloom_compiler.dtypes import arithmetic
 from einloom_compiler.ir.packed import PackedNest
@@ -36,10 +38,13 @@ def offset_of(digits, n_digits, column, number):
 '''
 
 
-def print_packed(nest: PackedNest) -> KernelText:
-    """Return the module of the packed kernel of ``nest``."""
+def print_functions(nest: PackedNest, name: str = "kernel") -> list[str]:
+    """Return the functions of a packed kernel, the kernel called ``name``.
+
+    All but ``offset_of``, which all kernels share, bear the kernel's number in their names.
+    """
+    suffix = name.removeprefix("kernel")
     functions = [
-        _HELPERS.format(options=OPTIONS),
         _print_micro(nest),
         _print_pack_rows(nest),
         _print_pack_columns(nest),
@@ -47,14 +52,28 @@ def print_packed(nest: PackedNest) -> KernelText:
         _print_kernel(nest),
         _print_parallel(nest),
     ]
-    body = "\n\n".join(functions)
+    names = ("multiply", "pack_rows", "pack_columns", "add_block", "kernel", "parallel_kernel")
+    for own in names if suffix else ():
+        pattern = re.compile(rf"\b{own}\(")
+        functions = [pattern.sub(f"{own}{suffix}(", text) for text in functions]
+    return [_HELPERS.format(options=OPTIONS), *functions]
+
+
+def print_imports(body: str) -> str:
+    """Return the import of the SIMD primitives that ``body`` calls, if any."""
     used = sorted(name for name in simd.PRIMITIVES if f"{name}(" in body)
-    imports = wrapped("from einloom_compiler.codegen.simd import (", ", ".join(used), ")")
-    helpers = "".join(f"\n\n{text}" for text in casts.helpers_in(body))
+    if not used:
+        return ""
+    return wrapped("from einloom_compiler.codegen.simd import (", ", ".join(used), ")") + "\n"
+
+
+def print_packed(nest: PackedNest) -> KernelText:
+    """Return the module of the packed kernel of ``nest``."""
+    body = "\n\n".join(print_functions(nest))
     dtypes = (("x0", nest.rows), ("x1", nest.columns), ("out", nest.output))
     return KernelText(
         title=f"packed {nest.rows} x {nest.columns} -> {nest.output} product in {nest.element}",
-        source=f"import numpy as np\n{NUMBA_IMPORT}\n{imports}\n{helpers}\n\n{body}",
+        source=print_module(body, "\n" + print_imports(body)),
         pointers=(
             *((name, arithmetic(dtype).storage) for name, dtype in dtypes),
             *((table, "int64") for table in TABLES),
@@ -141,7 +160,9 @@ def _print_pack_columns(nest: PackedNest) -> str:
     nr = block.nr
     lines = [
         f"@njit({OPTIONS})",
-        "def pack_columns(x1, acc, b, start, x1_column, x1_is_run, n_columns, k_offsets, k_lo, n_k):",
+        "def pack_columns(",
+        "    x1, acc, b, start, x1_column, x1_is_run, n_columns, k_offsets, k_lo, n_k",
+        "):",
         f'    """Pack {nr} columns, those beyond n_columns as zeros."""',
     ]
     element = _element(nest, "x1[source + c * x1_column]", nest.columns)
@@ -291,9 +312,7 @@ def _print_kernel(nest: PackedNest) -> str:
 def _print_parallel(nest: PackedNest) -> str:
     names = ", ".join(("x0", "x1", "out", *TABLES, *NUMBERS, "acc"))
     head = wrapped("def parallel_kernel(", f"{names}, acc_0, total, parts", "):")
-    call = wrapped(
-        "        kernel(", f"{names}, acc_0 + r * {nest.scratch_elements}, lo, hi", ")"
-    )
+    call = wrapped("        kernel(", f"{names}, acc_0 + r * {nest.scratch_elements}, lo, hi", ")")
     return f"""\
 @njit(parallel=True, {OPTIONS})
 {head}

@@ -7,10 +7,13 @@ language reference (``llvm.fma``, ``llvm.masked.load``, ``llvm.masked.store``).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 from einloom_compiler.codegen.simd import PRIMITIVES, WIDTHS
+
+_Lowering = TypeVar("_Lowering", bound=Callable[..., Any])
 
 
 @lru_cache(maxsize=1)
@@ -22,14 +25,16 @@ def register() -> None:
 
     vector_type = _vector_type()
 
-    @register_model(vector_type)
-    class VectorModel(models.PrimitiveModel):  # type: ignore[misc]
+    class VectorModel(models.PrimitiveModel):
         def __init__(self, manager: Any, fe_type: Any) -> None:
             from llvmlite import ir
 
             element = manager.lookup(fe_type.dtype).get_value_type()
-            super().__init__(manager, fe_type, ir.VectorType(element, fe_type.width))
+            initialise: Any = super().__init__
+            initialise(manager, fe_type, ir.VectorType(element, fe_type.width))
 
+    register: Any = register_model(vector_type)
+    register(VectorModel)
     _register_arithmetic(types, vector_type)
     for width in WIDTHS:
         _register_memory(types, vector_type, width)
@@ -41,7 +46,7 @@ def register() -> None:
 def _vector_type() -> Any:
     from numba import types
 
-    class Vector(types.Type):  # type: ignore[misc]
+    class Vector(types.Type):
         """A SIMD vector of ``width`` lanes of ``dtype``."""
 
         def __init__(self, dtype: Any, width: int) -> None:
@@ -52,21 +57,27 @@ def _vector_type() -> Any:
     return Vector
 
 
-def _declare(function: Any, returns: Any, *arguments: Any) -> Any:
+def _declare(function: Any, returns: Any, *arguments: Any) -> Callable[[_Lowering], _Lowering]:
     """Give ``function`` its result type; return the decorator for its lowering."""
     from numba.extending import lower_builtin, type_callable
 
-    @type_callable(function)
     def typer(context: Any) -> Any:
         del context
         return returns
 
-    return lower_builtin(function, *arguments)
+    declare: Any = type_callable(function)
+    declare(typer)
+    lower: Any = lower_builtin(function, *arguments)
+
+    def decorate(lowering: _Lowering) -> _Lowering:
+        lower(lowering)
+        return lowering
+
+    return decorate
 
 
 def _register_arithmetic(types: Any, vector: Any) -> None:
     from llvmlite import ir
-    from numba.core import cgutils
 
     @_declare(PRIMITIVES["vfma"], lambda a, b, c: a, vector, vector, vector)
     def lower_fma(context: Any, builder: Any, signature: Any, values: Any) -> Any:
@@ -76,8 +87,7 @@ def _register_arithmetic(types: Any, vector: Any) -> None:
         llvm_type = context.get_value_type(kind)
         name = f"llvm.fma.v{kind.width}f{kind.dtype.bitwidth}"
         function_type = ir.FunctionType(llvm_type, [llvm_type] * 3)
-        function = cgutils.get_or_insert_function(builder.module, function_type, name)
-        return builder.call(function, values)
+        return builder.call(_intrinsic(builder, function_type, name), values)
 
     @_declare(PRIMITIVES["vadd"], lambda a, b: a, vector, vector)
     def lower_add(context: Any, builder: Any, signature: Any, values: Any) -> Any:
@@ -103,7 +113,11 @@ def _register_memory(types: Any, vector: Any, width: int) -> None:
         return load
 
     @_declare(
-        PRIMITIVES[f"vload{width}_masked"], lambda p, at, n: loaded(p, at), pointer, integer, integer
+        PRIMITIVES[f"vload{width}_masked"],
+        lambda p, at, n: loaded(p, at),
+        pointer,
+        integer,
+        integer,
     )
     def lower_masked_load(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         kind = signature.return_type
@@ -174,13 +188,18 @@ def _splat(builder: Any, value: Any, llvm_type: Any) -> Any:
 def _masked(builder: Any, verb: str, kind: Any, returns: Any, arguments: list[Any]) -> Any:
     from llvmlite import ir
     from numba import types
-    from numba.core import cgutils
 
     letter = "f" if isinstance(kind.dtype, types.Float) else "i"
     name = f"llvm.masked.{verb}.v{kind.width}{letter}{kind.dtype.bitwidth}.p0"
     function_type = ir.FunctionType(returns, [argument.type for argument in arguments])
-    function = cgutils.get_or_insert_function(builder.module, function_type, name)
-    return builder.call(function, arguments)
+    return builder.call(_intrinsic(builder, function_type, name), arguments)
+
+
+def _intrinsic(builder: Any, function_type: Any, name: str) -> Any:
+    from numba.core import cgutils
+
+    insert: Any = cgutils.get_or_insert_function
+    return insert(builder.module, function_type, name)
 
 
 def _register_set(types: Any, vector: Any, width: int) -> None:

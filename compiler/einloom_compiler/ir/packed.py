@@ -67,6 +67,15 @@ class PackedNest:
     column_panels: int
     are_rows_contiguous: bool
 
+    def __str__(self) -> str:
+        """Print the blocking in one line, in BLIS's names."""
+        mr, nr = self.block.mr, self.block.nr
+        order = "rows" if self.are_rows_contiguous else "k"
+        return (
+            f"Packed(mr={mr}, nr={nr}, kc={self.depth}, mc={self.row_panels * mr}, "
+            f"nc={self.column_panels * nr}, {order} fastest in row panels, {self.element})"
+        )
+
     @property
     def scratch_elements(self) -> int:
         """Elements of scratch that each range needs: both packed blocks and one output block."""

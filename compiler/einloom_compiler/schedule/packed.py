@@ -18,9 +18,18 @@ from einloom_compiler.schedule.machine import Machine
 _BLOCKS = {32: ((8, 3), (12, 2), (24, 1)), 16: ((4, 3), (6, 2), (12, 1))}
 #: Packed element of each compute dtype that has a microkernel.
 _ELEMENTS = {
-    **{"float32": "float32", "float64": "float64", "float16": "float32", "bfloat16": "float32"},
-    **{"int8": "int32", "int16": "int32", "int32": "int32", "int64": "int64"},
-    **{"uint8": "uint32", "uint16": "uint32", "uint32": "uint32", "uint64": "uint64"},
+    "float32": "float32",
+    "float64": "float64",
+    "float16": "float32",
+    "bfloat16": "float32",
+    "int8": "int32",
+    "int16": "int32",
+    "int32": "int32",
+    "int64": "int64",
+    "uint8": "uint32",
+    "uint16": "uint32",
+    "uint32": "uint32",
+    "uint64": "uint64",
 }
 #: Contracted points of one packed block.
 DEPTH = 384
@@ -35,7 +44,7 @@ LEAST_FILL = 0.5
 
 
 def choose(groups: Groups, arithmetics: Arithmetics, machine: Machine) -> PackedNest | None:
-    """Return the packed nest for these groups, or None where the direct family is the better one."""
+    """Return the packed nest for these groups, or None where the direct family is better."""
     element = _ELEMENTS.get(arithmetics.compute)
     if element is None or arithmetics.epilogue or any(arithmetics.conjugated):
         return None

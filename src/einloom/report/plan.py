@@ -20,7 +20,6 @@ from einloom_compiler.ir.printer import print_tree
 from einloom_compiler.ir.shapes import index_extents
 from einloom_compiler.order.cost import peak_elements, tree_cost
 from einloom_compiler.order.search import Optimize, search
-from einloom_compiler.schedule.steps import print_schedule
 
 if TYPE_CHECKING:
     from einloom.expression import Expression
@@ -54,7 +53,7 @@ class PlanReport:
     @property
     def schedule(self) -> str:
         """Each kernel's schedule, as printable data."""
-        return "\n".join(print_schedule(schedule) for schedule in self.text.schedules)
+        return "\n".join(self.text.schedules)
 
     @property
     def source(self) -> str:

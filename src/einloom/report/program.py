@@ -12,24 +12,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from einloom.report.calls import K_TABLE, call_lines, dtype_text, tuple_text
 from einloom_compiler import __version__
 from einloom_compiler.codegen.jit import Kernel
-from einloom_compiler.codegen.numba_source import (
-    print_kernel,
-    print_module,
-    print_parallel,
-    wrapped,
-)
+from einloom_compiler.codegen.numba_source import print_kernel, print_module, print_parallel
+from einloom_compiler.codegen.packed_source import print_functions, print_imports
 from einloom_compiler.dtypes import AnyDType, arithmetic, as_dtype, dtype_name
 from einloom_compiler.extents import text
 from einloom_compiler.ir.contraction import ContractionTree
-from einloom_compiler.ir.einsum import EinsumExpr, Index, Term
+from einloom_compiler.ir.einsum import EinsumExpr, Index
 from einloom_compiler.ir.graph import Constant, Contraction, Input, Node, Reshape, dtype_of
 from einloom_compiler.ir.loops import LoopNest
+from einloom_compiler.ir.packed import PackedNest
 from einloom_compiler.ir.printer import letters_of, print_einsum
 from einloom_compiler.lowering.nest import Arithmetics
 from einloom_compiler.pipeline import Bound, bind
-from einloom_compiler.schedule.steps import Schedule, print_schedule
+from einloom_compiler.schedule.machine import host
 
 if TYPE_CHECKING:
     from einloom.expression import Expression
@@ -41,12 +39,12 @@ class ProgramText:
 
     Attributes:
         source: the module's text.
-        schedules: the schedule of each kernel call.
+        schedules: the schedule of each kernel call, in one line.
         kernels: the distinct kernels, compiled only when asked.
     """
 
     source: str
-    schedules: tuple[Schedule, ...]
+    schedules: tuple[str, ...]
     kernels: tuple[Kernel, ...]
 
 
@@ -66,8 +64,8 @@ class _Writer:
     def __init__(self, expression: Expression) -> None:
         self.expression = expression
         self.names = expression.operand_names
-        self.kernels: dict[LoopNest, tuple[str, Kernel]] = {}
-        self.calls: list[tuple[str, Schedule]] = []
+        self.kernels: dict[LoopNest | PackedNest, tuple[str, Kernel]] = {}
+        self.calls: list[tuple[str, str]] = []
         self.functions: list[str] = []
         self.function_of: dict[Contraction, str] = {}
 
@@ -91,7 +89,7 @@ class _Writer:
         lines.append(f'    """Return {print_einsum(node.einsum)} as a new array in C order."""')
         lines += self._extent_lines(node, letters)
         for operand, dtype in zip(operands, memory, strict=True):
-            lines.append(f"    {operand} = np.ascontiguousarray({operand}, {_dtype_text(dtype)})")
+            lines.append(f"    {operand} = np.ascontiguousarray({operand}, {dtype_text(dtype)})")
         compute = _memory(node.dtype)
         half = arithmetic(dtype_name(compute)).is_half
         between = as_dtype("float32") if half else compute
@@ -139,35 +137,21 @@ class _Writer:
     ) -> list[str]:
         nest = bound.kernel.nest
         name, _ = self.kernels.setdefault(nest, (f"kernel_{len(self.kernels) + 1}", bound.kernel))
-        self.calls.append((print_einsum(expr), bound.schedule))
-        shape = _tuple_text([f"n_{letters[index]}" for index in expr.output])
-        output = _dtype_text(as_dtype(nest.output.dtype))
-        accumulator = arithmetic(nest.compute).compute
-        numbers = ", ".join([*_number_texts(expr, bound, letters), "acc", "0", "0", "total"])
-        accesses = (*nest.inputs, nest.output)
-        named = [*(operands[position] for position in bound.operands), result]
-        pointers = ", ".join(
-            _pointer_text(array, access.dtype)
-            for array, access in zip(named, accesses, strict=True)
-        )
-        return [
-            f"    {result} = np.empty({shape}, {output})",
-            f"    acc = np.empty({max(1, nest.scratch_elements)}, np.{accumulator})",
-            f"    total = {_total_text(bound, letters)}",
-            wrapped(f"    {name}(", f"{pointers}, {numbers}", ")"),
-        ]
+        self.calls.append((print_einsum(expr), bound.schedule_text))
+        return call_lines(expr, bound, name, operands, result, letters)
 
     # --- the whole -------------------------------------------------------------------------------
 
     def finish(self) -> ProgramText:
         """Return the module: header, kernels, contractions, ``run``."""
-        parts = []
+        parts: dict[str, None] = {}
         for nest, (name, _) in self.kernels.items():
-            parts.append(print_kernel(nest, name))
-            parts.append(print_parallel(nest, name))
-        parts += self.functions
-        parts.append(self._run())
-        source = self._header() + print_module("\n\n".join(parts))
+            parts.update(dict.fromkeys(_kernel_functions(nest, name)))
+        if any(isinstance(nest, PackedNest) for nest in self.kernels):
+            parts[K_TABLE] = None
+        body = "\n\n".join((*parts, *self.functions, self._run()))
+        imports = print_imports(body)
+        source = self._header() + print_module(body, f"\n{imports}" if imports else "")
         kernels = tuple(kernel for _, kernel in self.kernels.values())
         return ProgramText(source, tuple(schedule for _, schedule in self.calls), kernels)
 
@@ -175,7 +159,7 @@ class _Writer:
         shape = ", ".join(text(extent) for extent in self.expression.shape)
         lines = [f"# einloom {__version__}: {self.expression.equation} -> [{shape}]"]
         for equation, schedule in self.calls:
-            lines.append(f"# {equation}: {print_schedule(schedule)}")
+            lines.append(f"# {equation}: {schedule}")
         return "\n".join(lines) + "\n"
 
     def _run(self) -> str:
@@ -195,7 +179,7 @@ class _Writer:
                 case Reshape(operand=operand, shape=shape):
                     inner = visit(operand)
                     value = f"r{len(results)}"
-                    extents = _tuple_text([_python_extent(extent, self) for extent in shape])
+                    extents = tuple_text([_python_extent(extent, self) for extent in shape])
                     lines.append(f"    {value} = {inner}.reshape({extents})")
                 case Contraction():
                     given = ", ".join([visit(operand) for operand in node.operands])
@@ -211,25 +195,14 @@ class _Writer:
         return "\n".join(lines) + "\n"
 
 
-def _tuple_text(items: Sequence[str]) -> str:
-    return f"({items[0]},)" if len(items) == 1 else f"({', '.join(items)})"
+def _kernel_functions(nest: LoopNest | PackedNest, name: str) -> list[str]:
+    if isinstance(nest, PackedNest):
+        return print_functions(nest, name)
+    return [print_kernel(nest, name), print_parallel(nest, name)]
 
 
 def _memory(dtype: AnyDType | None) -> AnyDType:
     return as_dtype("float32") if dtype is None else dtype.newbyteorder("=")
-
-
-def _dtype_text(dtype: AnyDType) -> str:
-    name = dtype_name(dtype)
-    if name == "bool":
-        return "np.bool_"
-    return '"bfloat16"' if name == "bfloat16" else f"np.{name}"
-
-
-def _pointer_text(array: str, dtype: str) -> str:
-    storage = arithmetic(dtype).storage
-    view = "" if storage == dtype else f".view(np.{storage})"
-    return f"{array}.reshape(-1){view}"
 
 
 def _bind_c_order(
@@ -237,58 +210,13 @@ def _bind_c_order(
 ) -> Bound:
     shapes = [tuple(extents[index] for index in term) for term in expr.terms]
     output = tuple(extents[index] for index in expr.output)
-    return bind(expr, shapes, [_c_strides(s) for s in shapes], _c_strides(output), arithmetics)
+    return bind(
+        expr, shapes, [_c_strides(s) for s in shapes], _c_strides(output), arithmetics, host()
+    )
 
 
 def _c_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
-
-
-def _extent_text(label: str) -> str:
-    return " * ".join(f"n_{letter}" for letter in label) or "1"
-
-
-def _number_texts(expr: EinsumExpr, bound: Bound, letters: Mapping[Index, str]) -> list[str]:
-    """Return extents and strides in the order of the kernel ABI, as expressions of the extents."""
-    nest, space = bound.kernel.nest, bound.space
-    label_of = _labels(bound)
-    numbers = [_extent_text(label_of[index]) for index in nest.indices]
-    terms = [expr.terms[position] for position in bound.operands] + [expr.output]
-    for access, term in zip((*nest.inputs, nest.output), terms, strict=True):
-        for index in access.strided:
-            numbers.append(_stride_text(term, label_of[index][-1], letters))
-    assert len(space.labels) == len(nest.indices)
-    return numbers
-
-
-def _labels(bound: Bound) -> dict[str, str]:
-    """Return which letters each loop index stands for."""
-    return {
-        name: bound.space.labels[number]
-        for name, number in zip(bound.kernel.nest.indices, bound.order, strict=True)
-    }
-
-
-def _stride_text(term: Term, letter: str, letters: Mapping[Index, str]) -> str:
-    own = [letters[index] for index in term]
-    strides = [
-        " * ".join(f"n_{later}" for later in own[axis + 1 :]) or "1"
-        for axis, name in enumerate(own)
-        if name == letter
-    ]
-    return " + ".join(strides)
-
-
-def _total_text(bound: Bound, letters: Mapping[Index, str]) -> str:
-    del letters
-    label_of = _labels(bound)
-    nest = bound.kernel.nest
-    counts = []
-    for level in nest.levels[: nest.n_parallel]:
-        extent = _extent_text(label_of[level.index])
-        step = level.size if level.kind == "tile" else level.unroll
-        counts.append(f"-(-({extent}) // {step})" if step > 1 else extent)
-    return " * ".join(counts) or "1"
 
 
 def _python_extent(extent: object, writer: _Writer) -> str:

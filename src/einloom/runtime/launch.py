@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import threading
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ import numpy.typing as npt
 
 from einloom.runtime.progress import compiling
 from einloom.runtime.threads import available_threads
-from einloom_compiler.codegen.jit import is_jit_disabled
+from einloom_compiler.codegen.jit import Kernel, is_jit_disabled, serial, spread
 from einloom_compiler.pipeline import Bound
 
 Array = npt.NDArray[Any]
@@ -50,27 +51,38 @@ def launch(bound: Bound, arrays: Sequence[Array], out: Array, threads: int | Non
         return
     if threads is None:
         threads = available_threads() if bound.points >= PARALLEL_POINTS else 1
-    addresses = [array.__array_interface__["data"][0] for array in (*operands, out, *bound.tables)]
+    kernel = bound.kernel
+    entry = kernel.__dict__.get("entry") or _compiled(kernel)
+    arrays = (*operands, out, *bound.tables)
+    addresses = [array.__array_interface__["data"][0] for array in arrays]
     if threads > 1 and bound.total > 1 and not _is_forked and _pool.acquire(blocking=False):
         try:
-            _launch_parallel(bound, addresses, min(threads, bound.total))
+            _launch_parallel(bound, entry, addresses, min(threads, bound.total))
         finally:
             _pool.release()
         return
-    run = _ready(bound.kernel, "serial")
-    run(*addresses, *bound.numbers, _scratch_address(bound.kernel.scratch_bytes), 0, 0, bound.total)
+    block = _block(addresses, bound, _scratch_address(kernel.scratch_bytes))
+    serial(entry)(ctypes.addressof(block), 0, 0, bound.total)
 
 
-def _launch_parallel(bound: Bound, addresses: Sequence[int], threads: int) -> None:
+def _block(addresses: list[int], bound: Bound, scratch: int) -> ctypes.Array[ctypes.c_int64]:
+    """Return the kernel's arguments as int64 words."""
+    words = (*addresses, *bound.numbers, scratch)
+    return (ctypes.c_int64 * len(words))(*words)
+
+
+def _launch_parallel(bound: Bound, entry: int, addresses: list[int], threads: int) -> None:
     import numba
 
     parts = min(threads * PARTS_PER_THREAD, bound.total)
-    scratch = _scratch_address(parts * bound.kernel.scratch_bytes)
-    run = _ready(bound.kernel, "parallel")
+    block = _block(addresses, bound, _scratch_address(parts * bound.kernel.scratch_bytes))
+    step = bound.kernel.text.scratch_elements
+    with compiling("the parallel launcher"):
+        run = spread()
     before = numba.get_num_threads()
     numba.set_num_threads(min(threads, _pool_size()))
     try:
-        run(*addresses, *bound.numbers, scratch, 0, bound.total, parts)
+        run(entry, ctypes.addressof(block), step, bound.total, parts)
     finally:
         numba.set_num_threads(before)
 
@@ -82,12 +94,10 @@ def _pool_size() -> int:
     return int(vars(config)["NUMBA_NUM_THREADS"])
 
 
-def _ready(kernel: Any, entry: str) -> Any:
-    """Return the kernel's compiled entry, saying so when its first compile takes long."""
-    if entry in kernel.__dict__:
-        return kernel.__dict__[entry]
+def _compiled(kernel: Kernel) -> int:
+    """Return the entry of a kernel's native code, compiled now."""
     with compiling(kernel.text.title):
-        return getattr(kernel, entry)
+        return kernel.entry
 
 
 def _scratch_address(n_bytes: int) -> int:

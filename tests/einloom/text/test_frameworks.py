@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -35,15 +36,19 @@ KERAS = (
 )
 
 
-def check(text: str, **modules: ModuleType) -> None:
-    """Compare the compiled text with Python's own evaluation of the same text."""
+def check(text: str, convert: Callable[[Any], Any] = np.asarray, **modules: ModuleType) -> None:
+    """Compare the compiled text with Python's own evaluation of the same text.
+
+    ``convert`` makes of an array what the framework's function takes.
+    """
     shapes = {name: tuple(map(int, s.split(","))) for name, s in _OPERAND.findall(text)}
     generator = np.random.default_rng(4)
     arrays: dict[str, Any] = {
         name: generator.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()
     }
     code = _OPERAND.sub(r"\1", text)
-    expected = np.asarray(eval(code, dict(modules), arrays))
+    tensors = {name: convert(array) for name, array in arrays.items()}
+    expected = np.asarray(eval(code, dict(modules), tensors))
     compiled = el.compile(text)
     given = [arrays[operand.name] for operand in compiled.expression.inputs]
     value = compiled(*given)
@@ -59,7 +64,8 @@ def test_numpys_calls(text: str) -> None:
 @pytest.mark.tensorflow
 @pytest.mark.parametrize("text", TENSORFLOW)
 def test_tensorflows_calls(text: str) -> None:
-    check(text, tf=pytest.importorskip("tensorflow"))
+    tensorflow = pytest.importorskip("tensorflow")
+    check(text, tensorflow.constant, tf=tensorflow)
 
 
 @pytest.mark.keras
