@@ -23,7 +23,12 @@ TABLES = ("k_offsets", "m_digits", "n_digits", "batch_digits")
 NUMBERS = (
     *("n_k", "m_run", "n_run", "n_m_digits", "n_n_digits", "n_batch_digits"),
     *("m_panels", "n_panels", "task_m_panels", "task_n_panels", "m_tasks", "n_tasks"),
-    *("x0_row", "x0_is_run", "x1_column", "x1_is_run", "out_row", "out_column"),
+    *("x0_row", "x0_is_run", "x1_column", "x1_is_run", "x1_digit_run", "out_row", "out_column"),
+)
+#: Functions of each packed kernel; in a program of several, they bear the kernel's number.
+_OWN = (
+    *("multiply", "pack_rows", "pack_columns", "pack_panels", "add_block"),
+    *("kernel", "parallel_kernel"),
 )
 _HELPERS = '''\
 @njit({options})
@@ -48,12 +53,12 @@ def print_functions(nest: PackedNest, name: str = "kernel") -> list[str]:
         _print_micro(nest),
         _print_pack_rows(nest),
         _print_pack_columns(nest),
+        _print_pack_panels(nest),
         _print_add_block(nest),
         _print_kernel(nest),
         _print_parallel(nest),
     ]
-    names = ("multiply", "pack_rows", "pack_columns", "add_block", "kernel", "parallel_kernel")
-    for own in names if suffix else ():
+    for own in _OWN if suffix else ():
         pattern = re.compile(rf"\b{own}\(")
         functions = [pattern.sub(f"{own}{suffix}(", text) for text in functions]
     return [_HELPERS.format(options=OPTIONS), *functions]
@@ -156,51 +161,98 @@ def pack_rows(x0, acc, a, start, x0_row, x0_is_run, n_rows, k_offsets, k_lo, n_k
 
 
 def _print_pack_columns(nest: PackedNest) -> str:
-    block, width = nest.block, nest.block.width
-    nr = block.nr
+    """Print the packing of a column panel: by vectors, by transposed blocks, or one by one."""
+    nr = nest.block.nr
+    element = _element(nest, "x1[source + c * x1_column]", nest.columns)
     lines = [
         f"@njit({OPTIONS})",
         "def pack_columns(",
         "    x1, acc, b, start, x1_column, x1_is_run, n_columns, k_offsets, k_lo, n_k",
         "):",
         f'    """Pack {nr} columns, those beyond n_columns as zeros."""',
+        "    c_lo = 0",
+        "    k_done = 0",
     ]
-    element = _element(nest, "x1[source + c * x1_column]", nest.columns)
-    is_native = nest.columns == nest.element
-    lines += ["    done = 0"]
-    if is_native:
-        lines += [
-            "    if x1_column == 1:",
-            "        for k in range(n_k):",
-            "            source = start + k_offsets[2 * (k_lo + k) + 1]",
-            f"            to = b + k * {nr}",
-        ]
-        for v in range(block.vectors):
-            offset = v * width
-            lines.append(
-                f"            vstore{width}(acc, to{_plus(offset)}, vload{width}_masked("
-                f"x1, source{_plus(offset)}, n_columns - {offset}))"
-            )
-        lines += [
-            "        return",
-            f"    if x1_is_run and n_columns == {nr}:",
-            f"        done = n_k // {width} * {width}",
-            "        source = start + k_offsets[2 * k_lo + 1]",
-            f"        for k in range(0, done, {width}):",
-        ]
-        for v in range(block.vectors):
-            offset = v * width
-            lines.append(
-                f"            vtranspose{width}(acc, b + k * {nr}{_plus(offset)}, {nr}, "
-                f"x1, source + k{f' + {offset} * x1_column' if offset else ''}, x1_column)"
-            )
+    if nest.columns == nest.element:
+        lines += _native_columns(nest)
     lines += [
-        "    for k in range(done, n_k):",
+        "    for k in range(n_k):",
         "        source = start + k_offsets[2 * (k_lo + k) + 1]",
-        "        for c in range(n_columns):",
-        f"            acc[b + k * {nr} + c] = {element}",
+        f"        to = b + k * {nr}",
+        "        for c in range(c_lo if k < k_done else 0, n_columns):",
+        f"            acc[to + c] = {element}",
         f"        for c in range(n_columns, {nr}):",
-        f"            acc[b + k * {nr} + c] = 0",
+        "            acc[to + c] = 0",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _native_columns(nest: PackedNest) -> list[str]:
+    """Return the lines that pack columns of the element's own dtype with vectors."""
+    block, width = nest.block, nest.block.width
+    lines = [
+        "    if x1_column == 1:",
+        "        for k in range(n_k):",
+        "            source = start + k_offsets[2 * (k_lo + k) + 1]",
+        f"            to = b + k * {block.nr}",
+    ]
+    for v in range(block.vectors):
+        offset = v * width
+        left = f"n_columns - {offset}" if offset else "n_columns"
+        lines.append(
+            f"            vstore{width}(acc, to{_plus(offset)}, vload{width}_masked("
+            f"x1, source{_plus(offset)}, {left}))"
+        )
+    return [
+        *lines,
+        "        return",
+        "    if x1_is_run:",
+        f"        c_lo = n_columns // {width} * {width}",
+        f"        k_done = n_k // {width} * {width}",
+        "        source = start + k_offsets[2 * k_lo + 1]",
+        f"        for k in range(0, k_done, {width}):",
+        f"            for c in range(0, c_lo, {width}):",
+        f"                vtranspose{width}(",
+        f"                    acc, b + k * {block.nr} + c, {block.nr},",
+        "                    x1, source + k + c * x1_column, x1_column",
+        "                )",
+    ]
+
+
+def _print_pack_panels(nest: PackedNest) -> str:
+    """Print the packing of neighbouring column panels at once, through transposed blocks."""
+    block, width = nest.block, nest.block.width
+    element = _element(nest, "x1[source + c * x1_column + p]", nest.columns)
+    lines = [
+        f"@njit({OPTIONS})",
+        "def pack_panels(",
+        "    x1, acc, b, pitch, n_panels, start, x1_column, n_columns, k_offsets, k_lo, n_k",
+        "):",
+        '    """Pack panels, pitch apart, that are neighbours in memory; a last block overlaps."""',
+        "    for k in range(n_k):",
+        "        source = start + k_offsets[2 * (k_lo + k) + 1]",
+        f"        to = b + k * {block.nr}",
+    ]
+    first = "0"
+    if nest.columns == nest.element:
+        first = "c_lo"
+        lines += [
+            f"        c_lo = n_columns // {width} * {width}",
+            f"        for p_lo in range(0, n_panels, {width}):",
+            f"            p = min(p_lo, n_panels - {width})",
+            f"            for c in range(0, c_lo, {width}):",
+            f"                vtranspose{width}(",
+            "                    acc, to + p * pitch + c, pitch,",
+            "                    x1, source + p + c * x1_column, x1_column",
+            "                )",
+        ]
+    lines += [
+        f"        for c in range({first}, n_columns):",
+        "            for p in range(n_panels):",
+        f"                acc[to + p * pitch + c] = {element}",
+        f"        for c in range(n_columns, {block.nr}):",
+        "            for p in range(n_panels):",
+        "                acc[to + p * pitch + c] = 0",
     ]
     return "\n".join(lines) + "\n"
 
@@ -252,18 +304,18 @@ def _stored(nest: PackedNest, value: str) -> str:
 
 def _print_kernel(nest: PackedNest) -> str:
     block, depth = nest.block, nest.depth
-    mr, nr = block.mr, block.nr
+    mr, nr, width = block.mr, block.nr, block.width
     a_size = nest.row_panels * mr * depth
-    b_size = nest.column_panels * nr * depth
     names = ("x0", "x1", "out", *TABLES, *NUMBERS)
     head = wrapped("def kernel(", f"{', '.join(names)}, acc, acc_0, lo, hi", "):")
     return f"""\
 @njit({OPTIONS})
 {head}
     packed_b = acc_0 + {a_size}
-    c = packed_b + {b_size}
+    c = packed_b + {nest.column_elements}
     row_blocks = (m_run + {mr - 1}) // {mr}
-    column_blocks = (n_run + {nr - 1}) // {nr}
+    numbers = n_panels // ((n_run + {nr - 1}) // {nr})
+    pitch = {nr} * min({depth}, n_k)
     for task in range(lo, hi):
         i_lo = task % m_tasks * task_m_panels
         i_hi = min(i_lo + task_m_panels, m_panels)
@@ -276,13 +328,22 @@ def _print_kernel(nest: PackedNest) -> str:
         for k_lo in range(0, n_k, {depth}):
             kc = min({depth}, n_k - k_lo)
             for j in range(j_lo, j_hi):
-                column = j % column_blocks * {nr}
-                start = x1_0 + offset_of(n_digits, n_n_digits, 2, j // column_blocks)
-                b = packed_b + (j - j_lo) * {nr * depth}
-                pack_columns(
-                    x1, acc, b, start + column * x1_column, x1_column, x1_is_run,
-                    min({nr}, n_run - column), k_offsets, k_lo, kc
-                )
+                number = j % numbers
+                column = j // numbers * {nr}
+                start = x1_0 + offset_of(n_digits, n_n_digits, 2, number) + column * x1_column
+                b = packed_b + (j - j_lo) * pitch
+                first = max(j - number % x1_digit_run, j_lo)
+                n_run_panels = min(j - number % x1_digit_run + x1_digit_run, j_hi) - first
+                if n_run_panels < {width}:
+                    pack_columns(
+                        x1, acc, b, start, x1_column, x1_is_run, min({nr}, n_run - column),
+                        k_offsets, k_lo, kc
+                    )
+                elif j == first:
+                    pack_panels(
+                        x1, acc, b, pitch, n_run_panels, start, x1_column,
+                        min({nr}, n_run - column), k_offsets, k_lo, kc
+                    )
             for i_0 in range(i_lo, i_hi, {nest.row_panels}):
                 i_1 = min(i_0 + {nest.row_panels}, i_hi)
                 for i in range(i_0, i_1):
@@ -294,9 +355,9 @@ def _print_kernel(nest: PackedNest) -> str:
                         min({mr}, m_run - row), k_offsets, k_lo, kc
                     )
                 for j in range(j_lo, j_hi):
-                    column = j % column_blocks * {nr}
-                    out_j = out_0 + offset_of(n_digits, n_n_digits, 3, j // column_blocks)
-                    b = packed_b + (j - j_lo) * {nr * depth}
+                    column = j // numbers * {nr}
+                    out_j = out_0 + offset_of(n_digits, n_n_digits, 3, j % numbers)
+                    b = packed_b + (j - j_lo) * pitch
                     for i in range(i_0, i_1):
                         row = i % row_blocks * {mr}
                         out_i = offset_of(m_digits, n_m_digits, 3, i // row_blocks)

@@ -3,7 +3,7 @@
 Grammar::
 
     PackedNest = (rows, columns, output: dtype name, compute: dtype name, block: RegisterBlock,
-                  depth, row_panels, are_rows_contiguous)
+                  depth, row_panels, column_elements, are_rows_contiguous)
 
 An operand with the row indices, one with the column indices and the output are each reached through
 digit tables at run time (extents and strides of the indices of a group), so one kernel serves all
@@ -51,7 +51,7 @@ class PackedNest:
         block: the microkernel's register block.
         depth: contracted points of one packed block (``kc``).
         row_panels: panels of ``mr`` rows in one packed block (``mc / mr``).
-        column_panels: panels of ``nr`` columns in one packed block at most (``nc / nr``).
+        column_elements: elements of one packed block of columns at most (``nc * kc``).
         are_rows_contiguous: whether neighbouring rows are neighbours in memory, so that a panel is
             packed row index fastest; otherwise contracted index fastest.
     """
@@ -64,7 +64,7 @@ class PackedNest:
     block: RegisterBlock
     depth: int
     row_panels: int
-    column_panels: int
+    column_elements: int
     are_rows_contiguous: bool
 
     def __str__(self) -> str:
@@ -73,7 +73,7 @@ class PackedNest:
         order = "rows" if self.are_rows_contiguous else "k"
         return (
             f"Packed(mr={mr}, nr={nr}, kc={self.depth}, mc={self.row_panels * mr}, "
-            f"nc={self.column_panels * nr}, {order} fastest in row panels, {self.element})"
+            f"nc={self.column_elements // self.depth}, {order} fastest in row panels, {self.element})"
         )
 
     @property
@@ -81,5 +81,8 @@ class PackedNest:
         """Elements of scratch that each range needs: both packed blocks and one output block."""
         block = self.block
         a = self.row_panels * block.mr * self.depth
-        b = self.column_panels * block.nr * self.depth
-        return a + b + block.mr * block.nr
+        return a + self.column_elements + block.mr * block.nr
+
+    def column_panels(self, n_k: int) -> int:
+        """Return how many column panels of this contracted extent fit in a packed block."""
+        return self.column_elements // (self.block.nr * min(self.depth, n_k))

@@ -67,6 +67,16 @@ class Groups:
     batch: tuple[Axis, ...]
 
     @property
+    def column_digit_run(self) -> int:
+        """Extent of the fastest column digit if its operand is contiguous along it, else 1.
+
+        Panels that differ in it only are packed together, so that each cache line is read once.
+        """
+        fastest = self.columns.digits[-1] if self.columns.digits else None
+        is_run = fastest is not None and fastest.strides[1] == 1
+        return fastest.extent if fastest is not None and is_run else 1
+
+    @property
     def k_points(self) -> int:
         """Number of contracted points."""
         return prod(axis.extent for axis in self.k)

@@ -35,7 +35,7 @@ def bind_packed(groups: Groups, nest: PackedNest, machine: Machine) -> PackedCal
     rows, columns = groups.rows, groups.columns
     m_panels = rows.points // rows.run.extent * -(-rows.run.extent // block.mr)
     n_panels = columns.points // columns.run.extent * -(-columns.run.extent // block.nr)
-    n_tasks = -(-n_panels // nest.column_panels)
+    n_tasks = -(-n_panels // nest.column_panels(groups.k_points))
     m_tasks = 1
     points = rows.points * columns.points * groups.k_points * groups.n_batches
     if points >= _SPLIT_POINTS:
@@ -52,6 +52,7 @@ def bind_packed(groups: Groups, nest: PackedNest, machine: Machine) -> PackedCal
         *(len(rows.digits), len(columns.digits), len(groups.batch)),
         *(m_panels, n_panels, task_m, task_n, m_tasks, n_tasks),
         *(rows.run.strides[0], int(a_run), columns.run.strides[1], int(b_run)),
+        groups.column_digit_run,
         *(rows.run.strides[2], columns.run.strides[2]),
     )
     tables = (

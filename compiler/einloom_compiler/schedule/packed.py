@@ -34,7 +34,7 @@ _ELEMENTS = {
 #: Contracted points of one packed block.
 DEPTH = 384
 #: Bytes of one packed block of columns: it stays in L2 and L3 while all rows pass by.
-COLUMN_BYTES = 1 << 20
+COLUMN_BYTES = 2 << 20
 #: Fewer points than this are not worth packing.
 LEAST_POINTS = 1 << 15
 #: Packing reads each operand element once more; with fewer products for each it does not pay.
@@ -61,7 +61,7 @@ def choose(groups: Groups, arithmetics: Arithmetics, machine: Machine) -> Packed
     itemsize = 8 if element.endswith("64") else 4
     depth = DEPTH * 4 // itemsize
     row_panels = max(1, machine.l2_bytes // 3 // (block.mr * depth * itemsize))
-    column_panels = max(1, COLUMN_BYTES // (block.nr * depth * itemsize))
+    column_elements = max(COLUMN_BYTES // itemsize, block.nr * depth)
     return PackedNest(
         rows=arithmetics.inputs[groups.operands[0]],
         columns=arithmetics.inputs[groups.operands[1]],
@@ -71,7 +71,7 @@ def choose(groups: Groups, arithmetics: Arithmetics, machine: Machine) -> Packed
         block=block,
         depth=depth,
         row_panels=row_panels,
-        column_panels=column_panels,
+        column_elements=column_elements,
         are_rows_contiguous=groups.rows.run.strides[0] == 1,
     )
 

@@ -141,6 +141,7 @@ def _packed_arguments(
 
     k_axes = ", ".join(f"({_extent(a.label)}, {step(a, 0)}, {step(a, 1)})" for a in groups.k)
     batches = " * ".join(_extent(axis.label) for axis in groups.batch) or "1"
+    n_k = " * ".join(_extent(axis.label) for axis in groups.k)
     rows, columns = groups.rows, groups.columns
     lines = [
         f"    k_offsets = k_table([{k_axes}])",
@@ -149,7 +150,8 @@ def _packed_arguments(
         f"    batch_digits = {digits(groups.batch)}",
         f"    m_panels = {panels(rows, nest.block.mr)}",
         f"    n_panels = {panels(columns, nest.block.nr)}",
-        f"    n_tasks = {_ceil('n_panels', nest.column_panels)}",
+        f"    fit = {nest.column_elements} // ({nest.block.nr} * min({nest.depth}, {n_k}))",
+        "    n_tasks = -(-n_panels // fit)",
         f"    total = n_tasks * {batches}",
     ]
     is_run = [
@@ -157,10 +159,11 @@ def _packed_arguments(
     ]
     arguments = [
         *("k_offsets", "m_digits", "n_digits", "batch_digits"),
-        *(" * ".join(_extent(axis.label) for axis in groups.k), _extent(rows.run.label)),
+        *(n_k, _extent(rows.run.label)),
         *(_extent(columns.run.label), str(len(rows.digits)), str(len(columns.digits))),
-        *(str(len(groups.batch)), "m_panels", "n_panels", "m_panels", str(nest.column_panels)),
+        *(str(len(groups.batch)), "m_panels", "n_panels", "m_panels", "fit"),
         *("1", "n_tasks", step(rows.run, 0), is_run[0], step(columns.run, 1), is_run[1]),
+        _extent(columns.digits[-1].label) if groups.column_digit_run > 1 else "1",
         *(step(rows.run, 2), step(columns.run, 2)),
     ]
     return lines, arguments
