@@ -59,15 +59,16 @@ def _vector_type() -> Any:
 
 def _declare(function: Any, returns: Any, *arguments: Any) -> Callable[[_Lowering], _Lowering]:
     """Give ``function`` its result type; return the decorator for its lowering."""
-    from numba.extending import lower_builtin, type_callable
+    from numba import extending
+
+    numba: Any = extending
 
     def typer(context: Any) -> Any:
         del context
         return returns
 
-    declare: Any = type_callable(function)
-    declare(typer)
-    lower: Any = lower_builtin(function, *arguments)
+    numba.type_callable(function)(typer)
+    lower = numba.lower_builtin(function, *arguments)
 
     def decorate(lowering: _Lowering) -> _Lowering:
         lower(lowering)

@@ -73,7 +73,8 @@ class PackedNest:
         order = "rows" if self.are_rows_contiguous else "k"
         return (
             f"Packed(mr={mr}, nr={nr}, kc={self.depth}, mc={self.row_panels * mr}, "
-            f"nc={self.column_elements // self.depth}, {order} fastest in row panels, {self.element})"
+            f"nc={self.column_elements // self.depth}, {self.element}, "
+            f"{order} fastest in row panels)"
         )
 
     @property
