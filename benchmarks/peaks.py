@@ -19,9 +19,10 @@ import numpy as np
 
 #: More than latency (4 or 5 cycles) times FMAs a cycle (2), fewer than AVX2's 16 registers.
 _ACCUMULATORS = 12
-_FMA_SECONDS = 0.03
-#: The best of many short attempts: neighbours on the machine only ever lower a peak.
-_ATTEMPTS = 20
+_FMA_SECONDS = 0.004
+#: The best of many short attempts: neighbours on the machine only ever lower a peak, and within a
+#: few milliseconds the scheduler may leave all cores to us.
+_ATTEMPTS = 100
 _LLVM_TYPES = {"float32": ("float", 4), "float64": ("double", 8)}
 
 
@@ -80,18 +81,16 @@ done:
 """
 
 
-def fma_peak(dtype: str, threads: int) -> float:
-    """Return the measured FLOP/s of fused multiply-adds, each counted as 2.
+def fma_kernel(dtype: str, width: int) -> tuple[Callable[[int, float], float], object]:
+    """Return the compiled kernel, and the engine that owns its code.
 
-    Args:
-        dtype: ``float32`` or ``float64``.
-        threads: how many run the kernel at once.
+    Every accumulator starts at 1 and becomes ``a * factor + factor`` at each turn; the first one
+    counts twice in the sum that is returned.
     """
     import llvmlite.binding as llvm
 
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
-    width = vector_bytes()
     machine = llvm.Target.from_default_triple().create_target_machine(
         cpu=llvm.get_host_cpu_name(), features=llvm.get_host_cpu_features().flatten(), opt=3
     )
@@ -100,9 +99,19 @@ def fma_peak(dtype: str, threads: int) -> float:
     engine = llvm.create_mcjit_compiler(module, machine)
     engine.finalize_object()
     scalar = ctypes.c_float if dtype == "float32" else ctypes.c_double
-    kernel = ctypes.CFUNCTYPE(ctypes.c_double, ctypes.c_int64, scalar)(
-        engine.get_function_address("fma")
-    )
+    signature = ctypes.CFUNCTYPE(ctypes.c_double, ctypes.c_int64, scalar)
+    return signature(engine.get_function_address("fma")), engine
+
+
+def fma_peak(dtype: str, threads: int) -> float:
+    """Return the measured FLOP/s of fused multiply-adds, each counted as 2.
+
+    Args:
+        dtype: ``float32`` or ``float64``.
+        threads: how many run the kernel at once.
+    """
+    width = vector_bytes()
+    kernel, _engine = fma_kernel(dtype, width)
     turns, seconds = 1 << 14, 0.0
     while seconds < _FMA_SECONDS / 4:
         turns *= 2
@@ -114,15 +123,17 @@ def fma_peak(dtype: str, threads: int) -> float:
     return 2.0 * lanes * _ACCUMULATORS * turns * threads / fastest
 
 
-def gemm_rate(dtype: str, extent: int = 1536) -> float:
+def gemm_rate(dtype: str, extent: int = 1024) -> float:
     """Return the FLOP/s of NumPy's BLAS on a square product, for comparison with the peak."""
     left = np.full((extent, extent), 0.5, dtype)
     out = np.empty_like(left)
-    fastest = min(_elapsed([partial(np.matmul, left, left, out=out)]) for _ in range(_ATTEMPTS))
+    fastest = min(
+        _elapsed([partial(np.matmul, left, left, out=out)]) for _ in range(_ATTEMPTS // 4)
+    )
     return 2.0 * extent**3 / fastest
 
 
-def copy_bandwidth(threads: int, n_bytes: int = 1 << 28) -> float:
+def copy_bandwidth(threads: int, n_bytes: int = 1 << 26) -> float:
     """Return the bytes a second of a copy beyond the caches, counted once read and once written."""
     source, target = np.ones(n_bytes, np.uint8), np.zeros(n_bytes, np.uint8)
     edges = [n_bytes * part // threads for part in range(threads + 1)]

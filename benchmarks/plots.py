@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ _MARKERS = {
     "einloom": ("D", "black"),
     "einloom-call": ("d", "dimgray"),
     "numpy": ("o", "tab:blue"),
+    "numpy-out": ("p", "deepskyblue"),
     "numpy-plain": (".", "tab:cyan"),
     "numpy-matmul": ("s", "navy"),
     "opt_einsum": ("^", "tab:green"),
@@ -26,6 +28,10 @@ _MARKERS = {
     "xla": ("*", "goldenrod"),
     "numba-loops": ("+", "tab:brown"),
 }
+
+
+#: Groups that stay below this share of the peak get a logarithmic axis.
+_LOW = 0.25
 
 
 def plot_groups(run: Run, folder: Path) -> list[str]:
@@ -56,7 +62,7 @@ def plot_groups(run: Run, folder: Path) -> list[str]:
                 axes.scatter(*zip(*points, strict=True), **style, zorder=3 if size == 60 else 2)
         _label(run, axes, cases, is_bandwidth)
         axes.set_title(f"{group}: {run.machine['cpu']}, {run.machine['threads']} threads")
-        figure.savefig(folder / f"{group}.png", dpi=72)
+        _save(figure, folder / f"{group}.png")
         pyplot.close(figure)
     return list(run.groups)
 
@@ -85,6 +91,26 @@ def _label(run: Run, axes: Any, cases: Sequence[CaseResult], is_bandwidth: bool)
         peaks = {dtype: rates["all"] / 1e9 for dtype, rates in run.machine["fma"].items()}
         text = ", ".join(f"{peak:.0f} GFLOP/s {dtype}" for dtype, peak in peaks.items())
         axes.set_ylabel(f"share of the FMA peak\n({text})", fontsize=8)
-        axes.set_ylim(0, 1.0)
+        if _highest(axes) < _LOW:
+            # Calls of a microsecond: on a linear axis all of them would lie on the ground.
+            axes.set_yscale("log")
+            axes.set_ylim(top=1.0)
+        else:
+            axes.set_ylim(0, 1.0)
     axes.grid(axis="y", alpha=0.3)
     axes.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+
+
+def _highest(axes: Any) -> float:
+    """Return the highest point drawn."""
+    heights = [point[1] for drawn in axes.collections for point in drawn.get_offsets()]
+    return float(max(heights, default=0.0))
+
+
+def _save(figure: Any, path: Path) -> None:
+    """Write a PNG of few colours, which is a third of the size."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    figure.savefig(buffer, dpi=72)
+    Image.open(buffer).convert("RGB").quantize(255).save(path, optimize=True)

@@ -35,7 +35,15 @@ def write(run: Run, folder: Path, *, plots: bool = True) -> None:
 
         plotted = plot_groups(run, folder)
     (folder / "report.md").write_text(markdown(run, plotted))
-    (folder / "results.json").write_text(json.dumps(run_to_json(run), indent=1) + "\n")
+    (folder / "results.json").write_text(_json_lines(run))
+
+
+def _json_lines(run: Run) -> str:
+    """Return the run as JSON with a line for each case, which keeps it small and its diff short."""
+    document = run_to_json(run)
+    cases = ",\n".join(f"  {json.dumps(case)}" for case in document.pop("cases"))
+    head = ",\n".join(f" {json.dumps(key)}: {json.dumps(value)}" for key, value in document.items())
+    return f'{{\n{head},\n "cases": [\n{cases}\n ]\n}}\n'
 
 
 def markdown(run: Run, plotted: Sequence[str] = ()) -> str:
@@ -103,7 +111,7 @@ def _machine(run: Run) -> str:
 threads.
 
 - FMA peak in GFLOP/s, measured (independent multiply-adds, no memory): {rates}.
-- Copy bandwidth in GB/s, measured (256 MiB, read and written): {_giga(copy["one"])} on one core, \
+- Copy bandwidth in GB/s, measured (64 MiB, read and written): {_giga(copy["one"])} on one core, \
 {_giga(copy["all"])} on {machine["threads"]}.
 
 Times are minima over rounds in which every contender takes one turn, in random order. A ratio is \
@@ -236,13 +244,14 @@ def _memory(run: Run) -> str:
 
 
 def _absences(run: Run) -> str:
-    lines = [f"- {case}: {reason}" for case, reason in run.not_run.items()]
     reasons: dict[tuple[str, str, str], list[str]] = {}
+    for name, reason in run.not_run.items():
+        reasons.setdefault(("all", "not run", reason), []).append(name)
     for case in run.cases:
         for m in case.measurements:
             if m.status != "ok":
                 reasons.setdefault((m.peer, m.status, m.reason), []).append(case.name)
-    lines += [
+    lines = [
         f"- {peer} {status}: {reason} ({', '.join(names)})"
         for (peer, status, reason), names in reasons.items()
     ]

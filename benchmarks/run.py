@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 RESULTS = Path(__file__).parent / "results"
 #: Seconds of a quick run after which no further case begins.
-QUICK_BUDGET = 240.0
+QUICK_BUDGET = 230.0
 #: Exit codes beside click's 2 for bad arguments.
 WRONG_RESULT = 1
 
@@ -86,17 +86,21 @@ def main(
             effort = Effort(rounds, effort.turn, effort.limit, effort.longest_plain)
         if budget is None:
             budget = QUICK_BUDGET if quick else float("inf")
-        started = time.perf_counter()
-        peers, versions = start_peers(peer_names, threads, effort, console)
-        document = measure_all(cases, peers, effort, budget - (time.perf_counter() - started))
+        from benchmarks.machine import describe, measured_peaks
 
-    from benchmarks.machine import describe
+        started = time.perf_counter()
+        before = measured_peaks(threads)
+        peers, versions = start_peers(peer_names, threads, effort, console)
+        document = measure_all(
+            cases, peers, effort, budget - (time.perf_counter() - started), console
+        )
+
     from benchmarks.report import write
     from benchmarks.results import Run
 
     foreign = document.pop("foreign_share")
     run = Run(
-        machine=describe(threads),
+        machine=describe(threads, before, measured_peaks(threads)),
         options={
             "command": command,
             "date": time.strftime("%Y-%m-%d", time.gmtime()),
@@ -158,7 +162,7 @@ def start_peers(
 
 
 def measure_all(
-    cases: Sequence[Case], peers: list[Peer], effort: Effort, budget: float
+    cases: Sequence[Case], peers: list[Peer], effort: Effort, budget: float, console: Console
 ) -> dict[str, Any]:
     """Return the results, the cases that were not reached, and the share of foreign CPU time."""
     from rich.progress import Progress
@@ -170,7 +174,7 @@ def measure_all(
     results: list[CaseResult] = []
     not_run: dict[str, str] = {}
     start, before = time.perf_counter(), CpuTimes.now()
-    with Progress(transient=True) as progress:
+    with Progress(console=console, transient=True) as progress:
         task = progress.add_task("", total=len(cases))
         for case in by_turns(cases):
             progress.update(task, description=case.name)

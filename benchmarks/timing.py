@@ -35,7 +35,7 @@ class Effort:
 
     rounds: int = 15
     turn: float = 0.01
-    limit: float = 20.0
+    limit: float = 8.0
     longest_plain: float = 4.0
 
 

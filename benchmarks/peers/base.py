@@ -25,7 +25,7 @@ class UnsupportedCaseError(Exception):
 
 
 class SkippedCaseError(Exception):
-    """A peer could evaluate a case, but it would take too long; the message gives the estimate."""
+    """A peer could evaluate a case, but it would take too long; the message says how long."""
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,7 @@ class NumbaLoops(Peer):
         seconds = case.n_points / _LOOP_POINTS / self.threads
         if seconds > self.longest_plain:
             raise SkippedCaseError(
-                f"one nest over {case.n_points:.2g} points would take about {seconds:.0f} s"
+                f"one nest over all points would take more than {self.longest_plain:g} s"
             )
         source = loops_source(case)
         is_parallel = case.n_points >= _PARALLEL_POINTS and "prange" in source

@@ -66,7 +66,7 @@ class NumPyPlain(Peer):
         seconds = case.n_points * len(case.terms) / 2 / _PLAIN_POINTS
         if seconds > self.longest_plain:
             raise SkippedCaseError(
-                f"its loops over {case.n_points:.2g} points would take about {seconds:.0f} s"
+                f"its loops over all points would take more than {self.longest_plain:g} s"
             )
         out = _new_out(case)
         if is_view(case):

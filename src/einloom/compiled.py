@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from einloom.expression import Expression, constant
-from einloom.frontends.arrays import as_numpy
+from einloom.frontends.arrays import as_numpy, wrapper_for
 from einloom.frontends.dispatch import settle
 from einloom.runtime.program import Program
 from einloom.runtime.threads import checked_threads
@@ -21,7 +21,8 @@ from einloom_compiler.errors import (
     ShapeError,
     SpecError,
 )
-from einloom_compiler.order.search import Optimize
+from einloom_compiler.ir.graph import contractions_of
+from einloom_compiler.order.search import Optimize, check_optimize
 
 if TYPE_CHECKING:
     from einloom.report.plan import PlanReport
@@ -34,7 +35,7 @@ Array = npt.NDArray[Any]
 def compile(
     target: str | Expression,
     *operands: Any,
-    optimize: Optimize = True,
+    optimize: Optimize = None,
     threads: int | None = None,
 ) -> CompiledFunction:
     """Return a function of arrays that evaluates ``target`` with generated code.
@@ -43,7 +44,8 @@ def compile(
         target: an equation (with one operand a term), an expression, a call as text, or a JSON
             document of an expression.
         operands: for an equation: specs, shapes as tuples, or arrays, which become constants.
-        optimize: how the order of three and more operands is chosen, as in :func:`einloom.einsum`.
+        optimize: how the order of three and more operands is chosen, as in :func:`einloom.einsum`;
+            where None, as the call that made the expression says, and True if it says nothing.
         threads: threads of each call; all available ones for large work where None.
 
     Raises:
@@ -88,13 +90,16 @@ def _expression(target: str | Expression, operands: Sequence[Any]) -> Expression
 
 
 def compile_expression(
-    expression: Expression, *, optimize: Optimize = True, threads: int | None = None
+    expression: Expression, *, optimize: Optimize = None, threads: int | None = None
 ) -> CompiledFunction:
     """Return the compiled function of ``expression``; see :func:`compile`."""
     if expression.ambiguity is not None:
         raise AmbiguousMeaningError(
             f"{expression.ambiguity.message} A compiled function cannot warn, so name the version."
         )
+    if optimize is not None:
+        for node in contractions_of(expression.node):
+            check_optimize(node.einsum, optimize)
     return CompiledFunction(expression, optimize=optimize, threads=threads)
 
 
@@ -106,22 +111,23 @@ class CompiledFunction:
     """
 
     def __init__(
-        self, expression: Expression, *, optimize: Optimize = True, threads: int | None = None
+        self, expression: Expression, *, optimize: Optimize = None, threads: int | None = None
     ) -> None:
         """Take the expression; kernels are compiled when first needed."""
         self.expression = expression
-        self._optimize = optimize
+        self._optimize = expression.optimize if optimize is None else optimize
         self._threads = None if threads is None else checked_threads(threads)
         self._programs: dict[tuple[str, ...], Program] = {}
         self._inputs = expression.inputs
         self._names = expression.operand_names
         self._unsettled = any(operand.dtype is None for operand in self._inputs)
 
-    def __call__(self, *arrays: Any, out: Array | None = None, threads: int | None = None) -> Array:
+    def __call__(self, *arrays: Any, out: Array | None = None, threads: int | None = None) -> Any:
         """Return the value for ``arrays``, one for each of the expression's inputs.
 
         Args:
             arrays: of the declared ranks and dtypes; sizes are free where extents are symbolic.
+                Tensors of TensorFlow, PyTorch or JAX give a tensor of theirs.
             out: array of the result's shape and dtype to write to; may overlap operands.
             threads: threads of this call.
 
@@ -136,7 +142,7 @@ class CompiledFunction:
         program = self._program(given)
         threads = self._threads if threads is None else checked_threads(threads)
         if out is None:
-            return program.run(given, None, threads)
+            return wrapper_for(arrays)(program.run(given, None, threads))
         self._check_out(out, program, given)
         if any(np.may_share_memory(out, array) for array in given):
             out[...] = program.run(given, None, threads)
@@ -207,8 +213,10 @@ class CompiledFunction:
 
     @property
     def cost(self) -> Cost:
-        """FLOPs, bytes and intensity."""
-        return self.expression.cost
+        """FLOPs, bytes and intensity of the order that is chosen."""
+        from einloom.report.cost import cost_of
+
+        return cost_of(self.expression, self._optimize)
 
     @cached_property
     def _report(self) -> PlanReport:
@@ -258,7 +266,9 @@ class CompiledFunction:
 
     def explain(self) -> str:
         """Return notation, shapes, formula, cost and order as text."""
-        return self.expression.explain()
+        from einloom.report.explain import explain
+
+        return explain(self.expression, optimize=self._optimize)
 
     def __repr__(self) -> str:
         """Print as ``<einloom ij,jk->ik of (x, y)>``."""

@@ -31,6 +31,7 @@ from einloom_compiler.ir.shapes import Guard, guards, shape_of
 if TYPE_CHECKING:
     from einloom.compiled import CompiledFunction
     from einloom_compiler.order.cost import Cost
+    from einloom_compiler.order.search import Optimize
 
 _unnamed = itertools.count(1)
 #: Names that unnamed operands get, in order.
@@ -133,6 +134,11 @@ class Expression:
         return print_einsum(self.einsum)
 
     @property
+    def optimize(self) -> Optimize:
+        """How the order is chosen where nothing else is said: as its call says, else True."""
+        return True if self.call is None else self.call.arguments.get("optimize", True)
+
+    @property
     def guards(self) -> tuple[Guard, ...]:
         """Equations of symbolic extents that are checked when it is run."""
         return guards(self.node)
@@ -142,7 +148,7 @@ class Expression:
         """FLOPs, bytes and intensity; sympy expressions of the symbolic extents."""
         from einloom.report.cost import cost_of
 
-        return cost_of(self)
+        return cost_of(self, self.optimize)
 
     def latex(self) -> str:
         r"""Return the formula in LaTeX, such as ``out_{ik} = \sum_{j} x_{ij} y_{jk}``."""

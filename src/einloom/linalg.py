@@ -16,9 +16,10 @@ import numpy.typing as npt
 from einloom.frontends.build import contract
 from einloom.frontends.dispatch import frontend
 from einloom.frontends.letters import letters, shape_text
-from einloom.frontends.numpy_gufuncs import matmul, numpy_dtype, numpy_scalar, vecdot
+from einloom.frontends.numpy_gufuncs import matmul, numpy_dtype, vecdot
 from einloom.frontends.numpy_products import dot, tensordot
 from einloom.frontends.numpy_products import outer as _outer
+from einloom.frontends.values import numpy_scalar
 from einloom_compiler.errors import ShapeError
 from einloom_compiler.extents import is_equal, text
 

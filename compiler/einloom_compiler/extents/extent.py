@@ -7,13 +7,9 @@ Grammar::
 
 from __future__ import annotations
 
-import ast
 import itertools
-import operator
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
-
-from einloom_compiler.errors import ShapeError, SpecError
 
 if TYPE_CHECKING:
     import sympy
@@ -77,106 +73,38 @@ def free_names(extent: Extent) -> frozenset[str]:
     return frozenset(str(part) for part in extent.free_symbols)
 
 
-def evaluate(extent: Extent, sizes: Mapping[str, int]) -> int:
-    """Return ``extent`` at the given symbol values.
+def is_symbol(extent: Extent) -> bool:
+    """Say whether ``extent`` is a name alone, neither an integer nor arithmetic."""
+    return not isinstance(extent, int) and bool(extent.is_Symbol)
 
-    Raises:
-        ShapeError: a symbol has no value, or the result is not a non-negative integer.
+
+def quotient(dividend: Extent, divisor: Extent) -> Extent | None:
+    """Return the extent that gives ``dividend`` when multiplied by ``divisor``; None for none.
+
+    With symbols it may be a whole number at some of their values only.
+
+    >>> quotient(12, 4), quotient(12, 5), quotient(6 * symbol("B"), 2 * symbol("B")), quotient(0, 0)
+    (3, None, 3, None)
     """
+    if is_equal(divisor, 0) is True:
+        return None
+    if isinstance(dividend, int) and isinstance(divisor, int):
+        return None if dividend % divisor else dividend // divisor
+    ratio: Any = dividend / divisor
+    reduced = ratio.cancel()
+    return as_int(reduced)
+
+
+def replaced(extent: Extent, values: Mapping[str, Extent]) -> Extent:
+    """Return ``extent`` with the symbols so named replaced, all at once."""
     if isinstance(extent, int):
         return extent
-    missing = sorted(free_names(extent) - set(sizes))
-    if missing:
-        raise ShapeError(
-            f"extent {text(extent)} needs values for {', '.join(missing)}; known: {dict(sizes)}"
-        )
-    value = extent.subs({part: sizes[str(part)] for part in extent.free_symbols})
-    if not value.is_integer or value < 0:
-        raise ShapeError(
-            f"extent {text(extent)} is {value} at {dict(sizes)}; "
-            "an extent must be a non-negative integer"
-        )
-    return int(value)
+    parts = {part: values[str(part)] for part in extent.free_symbols if str(part) in values}
+    return as_int(extent.subs(parts, simultaneous=True)) if parts else extent
 
 
-def text(extent: Extent) -> str:
-    """Return ``extent`` as :func:`parse_extent` reads it back; a fresh unknown prints as ``?n``."""
-    if isinstance(extent, int):
-        return str(extent)
-    return str(extent).replace("_", "?") if str(extent).startswith("_") else str(extent)
-
-
-_OPERATORS = {
-    ast.Add: operator.add,
-    ast.Sub: operator.sub,
-    ast.Mult: operator.mul,
-    ast.FloorDiv: operator.floordiv,
-}
-
-
-def parse_extent(source: object) -> Extent:
-    """Return the extent written as an integer, a name, None (a fresh unknown) or arithmetic text.
-
-    Text is read through :mod:`ast` and never evaluated; it knows names, integers, ``+ - * //``.
-
-    Raises:
-        SpecError: the text is not such an expression, or the extent is negative.
-    """
-    if source is None:
-        return symbol()
-    if isinstance(source, bool):
-        raise SpecError(f"an extent must be an integer, a name or None, not {source!r}")
-    if hasattr(source, "__index__"):
-        number = operator.index(source)
-        if number < 0:
-            raise SpecError(f"an extent must be non-negative, not {number}")
-        return number
-    if isinstance(source, str):
-        try:
-            tree = ast.parse(source.strip(), mode="eval").body
-        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-            raise SpecError(f"{source!r} is not an extent: {error}") from None
-        return _checked(_extent_from_ast(tree, source), source)
-    if hasattr(source, "free_symbols"):
-        return source
-    raise SpecError(
-        f"an extent must be an integer, a name or None, not {source!r} ({type(source).__name__})"
-    )
-
-
-def _checked(extent: Extent, source: str) -> Extent:
-    """Return what the text means, as an integer where it is one."""
-    if not isinstance(extent, int):
-        import sympy
-
-        if extent.has(sympy.zoo, sympy.nan):  # sympy divides a symbol by zero without complaint
-            raise SpecError(f"{source!r} divides by zero")
-        if not extent.is_Integer:
-            if extent.is_negative:
-                raise SpecError(f"an extent must be non-negative, not {text(extent)}")
-            return extent
-        extent = int(extent)
-    if extent < 0:
-        raise SpecError(f"an extent must be non-negative, not {extent}")
-    return extent
-
-
-def _extent_from_ast(tree: ast.expr, source: str) -> Extent:
-    match tree:
-        case ast.Constant(value=int(number)) if not isinstance(number, bool):
-            return number
-        case ast.Name(id="None"):
-            return symbol()
-        case ast.Constant(value=None):
-            return symbol()
-        case ast.Name(id=name):
-            return symbol(name)
-        case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATORS:
-            operate = _OPERATORS[type(op)]
-            try:
-                return operate(_extent_from_ast(left, source), _extent_from_ast(right, source))
-            except ZeroDivisionError:
-                raise SpecError(f"{source!r} divides by zero") from None
-    raise SpecError(
-        f"{source!r} is not an extent: write an integer, a name, or their + - * // combinations"
-    )
+def as_int(extent: Extent) -> Extent:
+    """Return an extent without symbols as a plain integer where it is one."""
+    if isinstance(extent, int) or not extent.is_Integer:
+        return extent
+    return int(extent)

@@ -112,24 +112,39 @@ class Reshape:
 Node = Input | Constant | Contraction | Reshape
 
 
-def inputs_of(node: Node) -> tuple[Input, ...]:
-    """Return the graph's inputs, once each, in order of first use, depth first."""
-    found: dict[str, Input] = {}
+def nodes_of(node: Node) -> tuple[Node, ...]:
+    """Return the graph's nodes, once each, in order of evaluation, depth first."""
+    found: dict[Node, None] = {}
 
     def visit(part: Node) -> None:
+        if part in found:
+            return
         match part:
-            case Input():
-                found.setdefault(part.name, part)
             case Contraction():
                 for operand in part.operands:
                     visit(operand)
             case Reshape():
                 visit(part.operand)
-            case Constant():
+            case Input() | Constant():
                 pass
+        found[part] = None
 
     visit(node)
+    return tuple(found)
+
+
+def inputs_of(node: Node) -> tuple[Input, ...]:
+    """Return the graph's inputs, once each by name, in order of first use, depth first."""
+    found: dict[str, Input] = {}
+    for part in nodes_of(node):
+        if isinstance(part, Input):
+            found.setdefault(part.name, part)
     return tuple(found.values())
+
+
+def contractions_of(node: Node) -> tuple[Contraction, ...]:
+    """Return the graph's contractions, once each, in order of evaluation."""
+    return tuple(part for part in nodes_of(node) if isinstance(part, Contraction))
 
 
 def dtype_of(node: Node) -> np.dtype[Any] | None:

@@ -51,15 +51,15 @@ def search(
         PathError: an explicit path does not contract all operands.
     """
     n_operands = len(expr.terms)
-    if (path := _explicit_path(optimize)) is not None:
+    if (path := explicit_path(optimize)) is not None:
         return tree_from_path(expr, path)
     name, memory_limit = _optimizer(optimize)
-    if name is None or n_operands <= 2:
-        if isinstance(name, str) and name != "best":
+    if name is False or n_operands <= 2:
+        if isinstance(name, str):
             _check_name(name)
         return tree_from_path(expr, single_step(n_operands))
     problem = [frozenset(term) for term in expr.terms], frozenset(expr.output), dict(extents)
-    if name != "best":
+    if name is not True:
         return tree_from_path(expr, _propose(name, problem, memory_limit))
     names = ["greedy"]
     if n_operands <= _EXHAUSTIVE:
@@ -70,6 +70,22 @@ def search(
     return min(trees, key=lambda tree: _rank(tree, extents, itemsize))
 
 
+def check_optimize(expr: EinsumExpr, optimize: Optimize) -> None:
+    """Raise what :func:`search` would raise for ``optimize``, without searching.
+
+    Raises:
+        OptimizerNameError: an optimizer's name is unknown.
+        OptimizeTypeError: ``optimize`` is of no known form.
+        PathError: an explicit path does not contract all operands.
+    """
+    if (path := explicit_path(optimize)) is not None:
+        tree_from_path(expr, path)
+        return
+    name, _ = _optimizer(optimize)
+    if isinstance(name, str):
+        _check_name(name)
+
+
 def _rank(
     tree: ContractionTree, extents: Mapping[Index, int], itemsize: int
 ) -> tuple[object, object]:
@@ -77,22 +93,20 @@ def _rank(
     return cost.flops, cost.bytes
 
 
-def _explicit_path(optimize: Optimize) -> Sequence[Sequence[int]] | None:
+def explicit_path(optimize: Optimize) -> Sequence[Sequence[int]] | None:
+    """Return the path that ``optimize`` spells out, None where it is of another form."""
     if isinstance(optimize, list | tuple) and optimize:
         if optimize[0] == "einsum_path":
             return list(optimize[1:])
-        if isinstance(optimize, list | tuple) and all(
-            isinstance(s, tuple | list) for s in optimize
-        ):
+        if all(isinstance(step, tuple | list) for step in optimize):
             return list(optimize)
     return None
 
 
 def _optimizer(optimize: Optimize) -> tuple[Any, int | None]:
-    if optimize is None or optimize is False:
-        return None, None
-    if optimize is True:
-        return "best", None
+    """Return an optimizer, True for the best proposal or False for none, and a memory limit."""
+    if optimize is None or isinstance(optimize, bool):
+        return bool(optimize), None
     if isinstance(optimize, str) or callable(optimize):
         return optimize, None
     if isinstance(optimize, tuple) and len(optimize) == 2 and isinstance(optimize[0], str):

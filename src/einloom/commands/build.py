@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from einloom.expression import Expression
-from einloom.report.tables import cost_text, table
+from einloom.report.tables import table
 from einloom.text.specs import Spec, read_specs
 from einloom_compiler.errors import ShapeError, SpecError
-from einloom_compiler.extents import evaluate, free_names
+from einloom_compiler.extents import evaluate, factored, free_names
 from einloom_compiler.extents import text as extent_text
 
 #: Extents tried for symbols, so that a spec with symbolic extents can be run once. Distinct for
@@ -56,7 +56,7 @@ def summary(built: Sequence[Built]) -> str:
                 item.spec.name,
                 expression.equation,
                 f"({shape})",
-                cost_text(expression.cost.flops),
+                factored(expression.cost.flops),
                 f"{item.seconds:.2f} s",
             )
         )

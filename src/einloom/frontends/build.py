@@ -7,13 +7,15 @@ from collections.abc import Collection, Sequence
 import numpy as np
 
 from einloom.expression import Expression
+from einloom.frontends.letters import letters
 from einloom_compiler.dtypes import AnyDType
-from einloom_compiler.errors import ShapeError, SpecError
+from einloom_compiler.errors import ShapeError, SpecError, UnsupportedError
 from einloom_compiler.extents import is_equal, product, text
 from einloom_compiler.ir.einsum import EinsumExpr, Index
 from einloom_compiler.ir.graph import Contraction, Map, Reshape, Shape, inputs_of
 from einloom_compiler.ir.shapes import index_extents
 from einloom_compiler.language import expand, parse_string
+from einloom_compiler.order.search import Optimize, check_optimize, explicit_path
 
 
 def contract(
@@ -58,6 +60,29 @@ def contract(
     return Expression(node)
 
 
+def check_order(expr: EinsumExpr, operands: Sequence[Expression], optimize: Optimize) -> None:
+    """Refuse an ``optimize=`` that cannot choose the order of this contraction.
+
+    Raises:
+        DTypeError: it names no optimizer, or is of no known form.
+        PathError: it is a path that does not contract all operands.
+        UnsupportedError: it is a path, but operands are contractions with orders of their own.
+    """
+    check_optimize(expr, optimize)
+    if explicit_path(optimize) is not None and any(map(_is_computed, operands)):
+        raise UnsupportedError(
+            f"optimize={optimize!r} spells out the order of one contraction, but operands of this "
+            "one are contractions themselves; name an optimizer, or compile them apart"
+        )
+
+
+def _is_computed(operand: Expression) -> bool:
+    node = operand.node
+    while isinstance(node, Reshape):
+        node = node.operand
+    return isinstance(node, Contraction)
+
+
 def _broadcast_axes(
     expr: EinsumExpr, shapes: Sequence[Shape], allowed: Collection[str] | None
 ) -> tuple[frozenset[int], ...]:
@@ -94,6 +119,17 @@ def reshape(operand: Expression, shape: Shape) -> Expression:
             "the number of elements must stay"
         )
     return Expression(Reshape(operand.node, tuple(shape)))
+
+
+def flat(operand: Expression) -> Expression:
+    """Return the operand under one axis, its elements in C order."""
+    return operand if operand.ndim == 1 else reshape(operand, (product(operand.shape),))
+
+
+def scaled(x: Expression, y: Expression, dtype: AnyDType | None) -> Expression:
+    """Return the elementwise product of two operands of which one has rank 0."""
+    terms = letters(x.ndim), letters(y.ndim)
+    return contract(f"{','.join(terms)}->{max(terms)}", x, y, dtype=dtype)
 
 
 def promoted(*operands: Expression) -> AnyDType | None:

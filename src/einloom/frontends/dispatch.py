@@ -52,7 +52,7 @@ def frontend(
     The builder gets every operand as an expression and all else as given; it may set ``ambiguity``
     on its result. It raises an :class:`~einloom.EinloomError` for anything it does not accept. Two
     parameters of it are taken care of here where it has them: ``out``, an array that the result is
-    written to, which it never sees; and ``optimize``, which also chooses the order for arrays.
+    written to, which it never sees; and ``optimize``, by which the result is compiled.
 
     Args:
         name: registered name, such as ``keras.backend.dot``.
@@ -97,10 +97,7 @@ def frontend(
                 expression = build(*bound.args, **bound.kwargs)
                 from einloom.compiled import CompiledFunction
 
-                program = CompiledFunction(
-                    _recorded(expression, name, arguments),
-                    optimize=arguments.get("optimize", True),
-                )
+                program = CompiledFunction(_recorded(expression, name, arguments))
                 if len(programs) >= _KEPT_PROGRAMS:
                     programs.pop(next(iter(programs)), None)
                 programs[key] = program

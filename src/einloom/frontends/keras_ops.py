@@ -22,11 +22,11 @@ from typing import Any
 import numpy as np
 
 from einloom.expression import Expression
-from einloom.frontends.build import contract, reshape
+from einloom.frontends.build import contract, flat, scaled
 from einloom.frontends.dispatch import frontend
 from einloom.frontends.keras_dtypes import keras_result_dtype
 from einloom.frontends.keras_tensors import keras_numbers
-from einloom.frontends.letters import letters, shape_text
+from einloom.frontends.letters import letters, shape_text, tensordot_equation
 from einloom.frontends.values import as_tensor
 from einloom_compiler.dtypes import AnyDType
 from einloom_compiler.errors import AxisError, DTypeError, ShapeError, SubscriptError
@@ -102,12 +102,6 @@ def _check_batch(function: str, x1: Expression, x2: Expression) -> None:
             )
 
 
-def _scaled(x1: Expression, x2: Expression) -> Expression:
-    term = letters(max(x1.ndim, x2.ndim))
-    terms = (term if x1.ndim else "", term if x2.ndim else "")
-    return contract(f"{','.join(terms)}->{term}", x1, x2, dtype=keras_result_dtype(x1, x2))
-
-
 @_frontend("keras.ops.dot", operands=("x1", "x2"))
 def dot(x1: Any, x2: Any) -> Any:
     """Return NumPy's dot product: x1's last axis with x2's second to last (its only one).
@@ -119,10 +113,10 @@ def dot(x1: Any, x2: Any) -> Any:
         DTypeError: Keras has no promotion for a dtype.
     """
     if x1.ndim == 0 or x2.ndim == 0:
-        return _scaled(x1, x2)
+        return scaled(x1, x2, keras_result_dtype(x1, x2))
     x2_axis = max(x2.ndim - 2, 0)
     _check_equal("dot", x1, x1.ndim - 1, x2, x2_axis)
-    return _tensordot(x1, x2, [x1.ndim - 1], [x2_axis])
+    return _tensordot(x1, x2, [(x1.ndim - 1, x2_axis)])
 
 
 @_frontend("keras.ops.inner", operands=("x1", "x2"))
@@ -134,9 +128,9 @@ def inner(x1: Any, x2: Any) -> Any:
         DTypeError: Keras has no promotion for a dtype.
     """
     if x1.ndim == 0 or x2.ndim == 0:
-        return _scaled(x1, x2)
+        return scaled(x1, x2, keras_result_dtype(x1, x2))
     _check_equal("inner", x1, x1.ndim - 1, x2, x2.ndim - 1)
-    return _tensordot(x1, x2, [x1.ndim - 1], [x2.ndim - 1])
+    return _tensordot(x1, x2, [(x1.ndim - 1, x2.ndim - 1)])
 
 
 @_frontend("keras.ops.tensordot", operands=("x1", "x2"))
@@ -154,10 +148,10 @@ def tensordot(x1: Any, x2: Any, axes: Any = 2) -> Any:
         ShapeError: paired extents differ; 1 does not broadcast.
         DTypeError: Keras has no promotion for a dtype.
     """
-    lefts, rights = _tensordot_axes(x1, x2, axes)
-    for left, right in zip(lefts, rights, strict=True):
+    pairs = list(zip(*_tensordot_axes(x1, x2, axes), strict=True))
+    for left, right in pairs:
         _check_equal("tensordot", x1, left, x2, right)
-    return _tensordot(x1, x2, lefts, rights)
+    return _tensordot(x1, x2, pairs)
 
 
 def _tensordot_axes(x1: Expression, x2: Expression, axes: Any) -> tuple[list[int], list[int]]:
@@ -200,18 +194,8 @@ def _wrapped_axes(axes: Any, operand: Expression, name: str) -> list[int]:
     return wrapped
 
 
-def _tensordot(
-    x1: Expression, x2: Expression, lefts: Sequence[int], rights: Sequence[int]
-) -> Expression:
-    x1_term = letters(x1.ndim)
-    fresh = iter(letters(x2.ndim, taken=x1_term))
-    x2_term = [
-        x1_term[lefts[rights.index(axis)]] if axis in rights else next(fresh)
-        for axis in range(x2.ndim)
-    ]
-    free = [letter for axis, letter in enumerate(x1_term) if axis not in lefts]
-    free += [letter for axis, letter in enumerate(x2_term) if axis not in rights]
-    equation = f"{x1_term},{''.join(x2_term)}->{''.join(free)}"
+def _tensordot(x1: Expression, x2: Expression, pairs: Sequence[tuple[int, int]]) -> Expression:
+    equation = tensordot_equation(x1.ndim, x2.ndim, pairs)
     return contract(equation, x1, x2, dtype=keras_result_dtype(x1, x2))
 
 
@@ -222,7 +206,7 @@ def outer(x1: Any, x2: Any) -> Any:
     Raises:
         DTypeError: Keras has no promotion for a dtype.
     """
-    return contract("i,j->ij", _flattened(x1), _flattened(x2), dtype=keras_result_dtype(x1, x2))
+    return contract("i,j->ij", flat(x1), flat(x2), dtype=keras_result_dtype(x1, x2))
 
 
 @_frontend("keras.ops.vdot", operands=("x1", "x2"))
@@ -242,11 +226,7 @@ def vdot(x1: Any, x2: Any) -> Any:
             f"{text(left)} elements and x2 (shape {shape_text(x2.shape)}) has {text(right)}: "
             f"{text(left)} == {text(right)} cannot hold"
         )
-    return contract("i,i->", _flattened(x1), _flattened(x2), dtype=keras_result_dtype(x1, x2))
-
-
-def _flattened(operand: Expression) -> Expression:
-    return operand if operand.ndim == 1 else reshape(operand, (product(operand.shape),))
+    return contract("i,i->", flat(x1), flat(x2), dtype=keras_result_dtype(x1, x2))
 
 
 @_frontend("keras.ops.einsum", operands=("*operands",))

@@ -7,21 +7,32 @@ those of Keras 2.
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
 from einloom.expression import Expression, spec
 from einloom.frontends import build
+from einloom.frontends.arguments import (
+    concrete_shape,
+    listed_extents,
+    target_shape,
+    wrap_axis,
+)
 from einloom.frontends.arrays import as_numpy, wrapper_for
 from einloom.frontends.dispatch import frontend
 from einloom.frontends.letters import letters, shape_text
 from einloom.frontends.values import Tensor, as_tensor
 from einloom_compiler.dtypes import AnyDType, as_dtype, dtype_name
 from einloom_compiler.errors import AxisError, DTypeError, ShapeError, SpecError, UnsupportedError
-from einloom_compiler.extents import Extent, is_equal, is_known, parse_extent, product, text
+from einloom_compiler.extents import (
+    is_equal,
+    is_known,
+    product,
+    quotient,
+    text,
+)
 from einloom_compiler.ir.graph import Shape
 
 _FLOATX = {"name": "float32"}
@@ -67,14 +78,14 @@ def _dtype(dtype: object) -> AnyDType:
     return as_dtype(floatx() if dtype is None else dtype)
 
 
-def ones(shape: Sequence[int] | int, dtype: object = None, name: str | None = None) -> Tensor:
+def ones(shape: Any, dtype: object = None, name: str | None = None) -> Tensor:
     """Return a tensor of ones; dtype :func:`floatx` where none is named, ``name`` for habit."""
-    return as_tensor(np.ones(shape, _dtype(dtype)))
+    return as_tensor(np.ones(concrete_shape(shape, "K.ones"), _dtype(dtype)))
 
 
-def zeros(shape: Sequence[int] | int, dtype: object = None, name: str | None = None) -> Tensor:
+def zeros(shape: Any, dtype: object = None, name: str | None = None) -> Tensor:
     """Return a tensor of zeros; dtype :func:`floatx` where none is named, ``name`` for habit."""
-    return as_tensor(np.zeros(shape, _dtype(dtype)))
+    return as_tensor(np.zeros(concrete_shape(shape, "K.zeros"), _dtype(dtype)))
 
 
 def variable(
@@ -93,7 +104,7 @@ def variable(
 def constant(
     value: Any,
     dtype: object = None,
-    shape: Sequence[int] | None = None,
+    shape: Any = None,
     name: str | None = None,
 ) -> Tensor:
     """Return ``value`` as a tensor; a single number fills ``shape``.
@@ -104,7 +115,7 @@ def constant(
     array = np.array(as_numpy(value), _dtype(dtype))
     if shape is None:
         return as_tensor(array)
-    wanted = tuple(operator.index(extent) for extent in shape)
+    wanted = concrete_shape(shape, "K.constant")
     if array.size == 1:
         return as_tensor(np.full(wanted, array.reshape(()), array.dtype))
     if array.size != product(wanted):
@@ -131,6 +142,7 @@ def placeholder(
         name: what messages and formulas call it.
 
     Raises:
+        SpecError: ``shape`` is no sequence of extents.
         UnsupportedError: it is to be sparse, or neither a shape nor a rank is given.
     """
     if sparse:
@@ -139,7 +151,7 @@ def placeholder(
         if ndim is None:
             raise UnsupportedError("a placeholder needs shape= or ndim=: ranks are not symbolic")
         shape = (None,) * ndim
-    return spec(tuple(shape), dtype=_dtype(dtype), name=name)
+    return spec(listed_extents(shape, "K.placeholder"), dtype=_dtype(dtype), name=name)
 
 
 # --- looking at tensors --------------------------------------------------------------------------
@@ -231,68 +243,54 @@ def _permute_dimensions(x: Expression, pattern: Sequence[int]) -> Expression:
 
 
 def _order(pattern: Sequence[int], shape: Shape) -> tuple[int, ...]:
-    order = tuple(operator.index(axis) for axis in pattern)
     rank = len(shape)
-    wrapped = tuple(axis + rank if axis < 0 else axis for axis in order)
+    listed = list(pattern) if isinstance(pattern, Iterable) else [pattern]
+    wrapped = tuple(wrap_axis(axis, rank, "K.permute_dimensions") for axis in listed)
     if sorted(wrapped) != list(range(rank)):
         raise AxisError(
-            f"pattern {order} must name each axis of an operand of rank {rank} (shape "
+            f"pattern {tuple(listed)} must name each axis of an operand of rank {rank} (shape "
             f"{shape_text(shape)}) once: 0 to {rank - 1}"
         )
     return wrapped
 
 
-def reshape(x: Any, shape: Sequence[Any]) -> Any:
+def reshape(x: Any, shape: Any) -> Any:
     """Return the elements of ``x`` in C order under ``shape``, in which one extent may be -1.
 
     Raises:
+        SpecError: ``shape`` is no sequence of extents.
         ShapeError: the numbers of elements differ.
     """
     if isinstance(x, Expression):
-        return _reshape(x, tuple(shape))
+        return _reshape(x, tuple(listed_extents(shape, "reshape")))
     array = as_numpy(x)
-    return _like(x, array.reshape(_target(shape, array.shape)))
+    return _like(x, array.reshape(_target(shape, array.shape, is_symbolic=False)))
 
 
 @frontend("keras.backend.reshape", operands=("x",))
 def _reshape(x: Expression, shape: Sequence[Any]) -> Expression:
-    return build.reshape(x, _target(shape, x.shape))
+    return build.reshape(x, _target(shape, x.shape, is_symbolic=True))
 
 
-def _target(shape: Sequence[Any], old: Shape) -> tuple[Any, ...]:
+def _target(shape: Any, old: Shape, *, is_symbolic: bool) -> tuple[Any, ...]:
     """Return ``shape`` with its -1 worked out."""
-    unknown = [axis for axis, extent in enumerate(shape) if _is_minus_one(extent)]
-    given = [1 if axis in unknown else parse_extent(extent) for axis, extent in enumerate(shape)]
-    if len(unknown) > 1:
-        raise ShapeError(f"only one extent of the new shape {tuple(shape)} may be -1")
-    total, rest = product(old), product(given)
-    if unknown:
-        given[unknown[0]] = _quotient(total, rest, old, shape)
-    elif is_equal(total, rest) is False:
+    given, rest = target_shape(shape, "reshape", is_symbolic=is_symbolic)
+    total, known = product(old), product(given)
+    if rest is None:
+        if is_equal(total, known) is False:
+            raise ShapeError(
+                f"cannot reshape {shape_text(old)} of {text(total)} elements to "
+                f"{shape_text(tuple(given))} of {text(known)}; the number of elements must stay"
+            )
+        return tuple(given)
+    found = quotient(total, known)
+    if found is None:
         raise ShapeError(
             f"cannot reshape {shape_text(old)} of {text(total)} elements to "
-            f"{shape_text(tuple(given))} of {text(rest)}; the number of elements must stay"
+            f"{shape_text((*given[:rest], -1, *given[rest + 1 :]))}: {text(total)} is no multiple "
+            f"of {text(known)}"
         )
-    return tuple(given)
-
-
-def _is_minus_one(extent: Any) -> bool:
-    return hasattr(extent, "__index__") and operator.index(extent) == -1
-
-
-def _quotient(total: Extent, rest: Extent, old: Shape, shape: Sequence[Any]) -> Extent:
-    if is_equal(rest, 0) is True or (
-        isinstance(total, int) and isinstance(rest, int) and total % rest
-    ):
-        raise ShapeError(
-            f"cannot reshape {shape_text(old)} of {text(total)} elements to {tuple(shape)}: "
-            f"{text(total)} is no multiple of {text(rest)}"
-        )
-    if isinstance(total, int) and isinstance(rest, int):
-        return total // rest
-    quotient: Any = total / rest
-    reduced: Extent = quotient.cancel()
-    return reduced
+    return (*given[:rest], found, *given[rest + 1 :])
 
 
 def expand_dims(x: Any, axis: int = -1) -> Any:
@@ -304,12 +302,14 @@ def expand_dims(x: Any, axis: int = -1) -> Any:
     if isinstance(x, Expression):
         return _expand_dims(x, axis)
     array = as_numpy(x)
-    return _like(x, np.expand_dims(array, _axis(axis, array.ndim + 1, array.shape)))
+    return _like(
+        x, np.expand_dims(array, wrap_axis(axis, array.ndim + 1, "K.expand_dims, in its result"))
+    )
 
 
 @frontend("keras.backend.expand_dims", operands=("x",))
 def _expand_dims(x: Expression, axis: int = -1) -> Expression:
-    at = _axis(axis, x.ndim + 1, x.shape)
+    at = wrap_axis(axis, x.ndim + 1, "K.expand_dims, in its result")
     return build.reshape(x, (*x.shape[:at], 1, *x.shape[at:]))
 
 
@@ -333,23 +333,13 @@ def _squeeze(x: Expression, axis: int) -> Expression:
 
 
 def _squeezed(axis: int, shape: Shape) -> int:
-    at = _axis(axis, len(shape), shape)
+    at = wrap_axis(axis, len(shape), "K.squeeze")
     if is_equal(shape[at], 1) is False:
         raise ShapeError(
             f"cannot squeeze axis {at} of shape {shape_text(shape)}: its extent is "
             f"{text(shape[at])}, not 1"
         )
     return at
-
-
-def _axis(axis: int, rank: int, shape: Shape) -> int:
-    number = operator.index(axis)
-    if not -rank <= number < rank:
-        raise AxisError(
-            f"axis {number} is out of range for shape {shape_text(shape)}; "
-            + (f"it must be -{rank} to {rank - 1}" if rank else "a scalar has no axis")
-        )
-    return number % rank
 
 
 def cast(x: Any, dtype: object) -> Any:

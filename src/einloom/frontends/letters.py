@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 
 from einloom_compiler.extents import text
 from einloom_compiler.ir.graph import Shape
@@ -36,6 +37,21 @@ def dot_equation(x_rank: int, y_rank: int) -> str:
     y_last = "k" if y_rank > 1 else ""
     x_outer = letters(x_rank - 1, taken=f"{y_outer}kr")
     return f"{x_outer}r,{y_outer}r{y_last}->{x_outer}{y_outer}{y_last}"
+
+
+def tensordot_equation(a_rank: int, b_rank: int, pairs: Sequence[tuple[int, int]]) -> str:
+    """Return the equation that contracts pairs of axes; ``a``'s other axes come first.
+
+    >>> tensordot_equation(3, 3, [(1, 0), (0, 1)])
+    'abc,bad->cd'
+    """
+    every = letters(a_rank + b_rank - len(pairs))
+    a_term, fresh = every[:a_rank], iter(every[a_rank:])
+    shared = {right: a_term[left] for left, right in pairs}
+    b_term = "".join(shared[axis] if axis in shared else next(fresh) for axis in range(b_rank))
+    summed = set(shared.values())
+    output = "".join(letter for letter in a_term + b_term if letter not in summed)
+    return f"{a_term},{b_term}->{output}"
 
 
 def shape_text(shape: Shape, brackets: str = "()", separator: str = ", ") -> str:

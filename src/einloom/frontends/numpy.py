@@ -17,9 +17,10 @@ import numpy.typing as npt
 
 from einloom.expression import Expression
 from einloom.frontends.arrays import as_numpy, wrapper_for
-from einloom.frontends.build import contract, promoted
+from einloom.frontends.build import check_order, contract, promoted
 from einloom.frontends.dispatch import REGISTRY, frontend
 from einloom.frontends.layout import result_axes
+from einloom.frontends.values import numpy_scalar
 from einloom.runtime.contractor import Contractor, kernel_ready
 from einloom_compiler.dtypes import AnyDType, as_dtype, has_kernel
 from einloom_compiler.errors import (
@@ -34,7 +35,7 @@ from einloom_compiler.ir.einsum import EinsumExpr, is_view
 from einloom_compiler.ir.shapes import bind_extents
 from einloom_compiler.language import Equation, expand, parse_string, parse_sublists
 from einloom_compiler.language.equation import SubscriptTypeError
-from einloom_compiler.order.search import Optimize
+from einloom_compiler.order.search import Optimize, check_optimize
 
 Array = npt.NDArray[Any]
 
@@ -92,36 +93,50 @@ def einsum(
     if any(isinstance(operand, Expression) for operand in given):
         if out is not None or dtype is not None:
             raise DTypeError("out= and dtype= need arrays; declare the operands' dtypes instead")
-        return REGISTRY["numpy.einsum"](_text(subscripts, equation, given), *given)
+        _check_symbolic_options(given, order, casting)
+        return REGISTRY["numpy.einsum"](
+            _text(subscripts, equation, given), *given, optimize=optimize
+        )
     _check_options(out, order, casting)
     dtype = None if dtype is None else as_dtype(dtype)
     arrays = [as_numpy(operand) for operand in given]
     expr = _expanded(equation, tuple(array.ndim for array in arrays))
     if len(arrays) == 1 and out is None and is_view(expr):
-        return _view(expr, arrays[0])
+        check_optimize(expr, optimize)
+        return wrapper_for(given)(_view(expr, arrays[0]))
     is_assigned = optimize not in (True, False, None) and len(arrays) > 1
     compute = _compute_dtype(arrays, None if is_assigned else out, dtype, casting)
     if not has_kernel(compute) or not all(has_kernel(array.dtype) for array in arrays):
-        return _by_numpy(expr, arrays, compute, out, order, casting)
+        result = _by_numpy(expr, arrays, compute, out, order, casting)
+        return result if out is not None else wrapper_for(given)(result)
     result = _evaluate(expr, arrays, compute, out, order, optimize)
     if out is not None:
         return out
-    wrap = wrapper_for(given)
-    return wrap(result) if result.ndim or wrap.__name__ != "_to_numpy" else result[()]
+    return wrapper_for(given, numpy_scalar)(result)
 
 
 @frontend("numpy.einsum", operands=("*operands",))
-def einsum_expression(subscripts: str, *operands: Expression) -> Expression:
+def einsum_expression(
+    subscripts: str, *operands: Expression, optimize: Optimize = True
+) -> Expression:
     """Return the einsum of symbolic operands.
 
     Named extents of 1 broadcast, as in NumPy; extents that may be equal leave a guard. The result
     dtype is NumPy's promotion of the operands'.
 
+    Args:
+        subscripts: subscripts such as ``"ij,jk->ik"``.
+        operands: one a term.
+        optimize: how the order is chosen where this is the outermost contraction that is compiled.
+
     Raises:
         SubscriptError: the subscripts are malformed or do not fit the operands' ranks.
         ShapeError: two extents of one index cannot be equal.
+        DTypeError, PathError, UnsupportedError: ``optimize`` cannot choose the order.
     """
-    expr = expand(parse_string(subscripts), [operand.ndim for operand in operands])
+    equation = parse_string(subscripts, is_strict=_is_strict(optimize))
+    expr = expand(equation, [operand.ndim for operand in operands])
+    check_order(expr, operands, optimize)
     return contract(expr, *operands, dtype=promoted(*operands), broadcast=None)
 
 
@@ -131,7 +146,7 @@ def einsum_expression(subscripts: str, *operands: Expression) -> Expression:
 def _parse(
     subscripts: Any, operands: Sequence[Any], optimize: Optimize
 ) -> tuple[Equation, list[Any]]:
-    is_strict = optimize is False or optimize is None
+    is_strict = _is_strict(optimize)
     if isinstance(subscripts, str):
         if not operands:
             raise SubscriptError(
@@ -154,6 +169,11 @@ def _parse(
     output = items.pop() if len(items) % 2 else None
     sublists = items[1::2]
     return parse_sublists(sublists, output, is_strict=is_strict), items[::2]
+
+
+def _is_strict(optimize: Optimize) -> bool:
+    """Say whether NumPy reads the subscripts by its stricter parser, the one without optimizer."""
+    return optimize is False or optimize is None
 
 
 def _text(subscripts: Any, equation: Equation, operands: Sequence[Any]) -> str:
@@ -179,6 +199,23 @@ def _check_options(out: object, order: object, casting: object) -> None:
     if casting not in _CASTINGS:
         names = ", ".join(map(repr, _CASTINGS))
         raise ArgumentError(f"casting must be one of {names} (got {casting!r})")
+
+
+def _check_symbolic_options(operands: Sequence[Any], order: object, casting: object) -> None:
+    """Refuse what a compiled function does not do: other memory orders, and casting less."""
+    _check_options(None, order, casting)
+    if str(order).upper() not in ("K", "C"):
+        raise UnsupportedError(
+            f"order={order!r} needs arrays: a compiled function's result is in C order; pass an "
+            "array of that layout as out= when it is called"
+        )
+    if casting in ("no", "equiv"):
+        dtypes = [o.dtype if isinstance(o, Expression) else as_numpy(o).dtype for o in operands]
+        if None in dtypes or len(set(dtypes)) > 1:
+            shown = ", ".join(str(dtype or "any") for dtype in dtypes)
+            raise CastingError(
+                f"casting={casting!r} needs operands declared with one dtype, not {shown}"
+            )
 
 
 def _compute_dtype(

@@ -6,27 +6,23 @@ A core axis never broadcasts. Source: NumPy 2.4's documentation of each function
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Sequence
 from typing import Any
 
 import numpy.typing as npt
 
 from einloom.expression import Expression
+from einloom.frontends.arguments import wrap_axis
 from einloom.frontends.build import contract, promoted
 from einloom.frontends.dispatch import frontend
 from einloom.frontends.letters import letters, shape_text
+from einloom.frontends.values import numpy_scalar
 from einloom_compiler.dtypes import AnyDType
 from einloom_compiler.errors import AxisError, DTypeError, ShapeError
 from einloom_compiler.extents import is_equal, text
 
 Array = npt.NDArray[Any]
 Axes = Sequence[Sequence[int] | int] | None
-
-
-def numpy_scalar(result: Array) -> Any:
-    """Return an array as it is, but one of rank 0 as a NumPy scalar, as NumPy's functions do."""
-    return result if result.ndim else result[()]
 
 
 def numpy_dtype(*operands: Expression) -> AnyDType | None:
@@ -203,25 +199,6 @@ def _core_axes(
             raise AxisError(f"{name}: axes item {number} has value {entry!r} with repeated axes")
         found.append(place)
     return found
-
-
-def wrap_axis(axis: Any, rank: int, where: str) -> int:
-    """Return ``axis`` counted from the first.
-
-    Raises:
-        DTypeError: it is no integer.
-        AxisError: it lies outside ``rank``.
-    """
-    try:
-        number = operator.index(axis)
-    except TypeError:
-        raise DTypeError(f"{where}: an axis must be an integer, not {axis!r}") from None
-    if not -rank <= number < rank:
-        raise AxisError(
-            f"{where}: axis {number} is out of bounds for array of dimension {rank}; "
-            + (f"axes are -{rank} to {rank - 1}" if rank else "it has no axes")
-        )
-    return number % rank
 
 
 def _term(rank: int, core: str, place: tuple[int, ...], batch: str) -> str:

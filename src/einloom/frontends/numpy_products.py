@@ -8,21 +8,18 @@ dtype and C order, any writeable array will do that the result may be cast to wi
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
 from typing import Any
 
 import numpy.typing as npt
 
 from einloom.expression import Expression
+from einloom.frontends.arguments import wrap_axis
 from einloom.frontends.arrays import as_numpy, wrapper_for
-from einloom.frontends.build import contract, reshape
+from einloom.frontends.build import contract, flat, reshape, scaled
 from einloom.frontends.dispatch import frontend
-from einloom.frontends.letters import dot_equation, letters, shape_text
-from einloom.frontends.numpy_gufuncs import (
-    numpy_dtype,
-    numpy_scalar,
-    wrap_axis,
-)
+from einloom.frontends.letters import dot_equation, letters, shape_text, tensordot_equation
+from einloom.frontends.numpy_gufuncs import numpy_dtype
+from einloom.frontends.values import numpy_scalar
 from einloom_compiler.errors import AxisError, DTypeError, ShapeError
 from einloom_compiler.extents import is_equal, product, text
 
@@ -51,7 +48,7 @@ def dot(a: Any, b: Any, out: Array | None = None) -> Any:
         (2, 3, 7, 5)
     """
     if not (a.ndim and b.ndim):
-        return _scaled(a, b)
+        return scaled(a, b, numpy_dtype(a, b))
     _check_aligned(a, b, a.ndim - 1, max(0, b.ndim - 2))
     return contract(dot_equation(a.ndim, b.ndim), a, b, dtype=numpy_dtype(a, b))
 
@@ -66,7 +63,7 @@ def inner(a: Any, b: Any) -> Any:
         ShapeError: the last extents differ; an extent of 1 does not broadcast.
     """
     if not (a.ndim and b.ndim):
-        return _scaled(a, b)
+        return scaled(a, b, numpy_dtype(a, b))
     _check_aligned(a, b, a.ndim - 1, b.ndim - 1)
     b_outer = letters(b.ndim - 1, "i", taken="r")
     a_outer = letters(a.ndim - 1, taken=f"{b_outer}r")
@@ -139,21 +136,6 @@ def tensordot(a: Any, b: Any, axes: Any = 2) -> Any:
                 f"{shape_text(b.shape)}) has {text(b.shape[right])}; pair axes of equal extents"
             )
     return contract(tensordot_equation(a.ndim, b.ndim, pairs), a, b, dtype=numpy_dtype(a, b))
-
-
-def tensordot_equation(a_rank: int, b_rank: int, pairs: Sequence[tuple[int, int]]) -> str:
-    """Return the equation that contracts pairs of axes; ``a``'s other axes come first.
-
-    >>> tensordot_equation(3, 3, [(1, 0), (0, 1)])
-    'abc,bad->cd'
-    """
-    every = letters(a_rank + b_rank - len(pairs))
-    a_term, fresh = every[:a_rank], iter(every[a_rank:])
-    shared = {right: a_term[left] for left, right in pairs}
-    b_term = "".join(shared[axis] if axis in shared else next(fresh) for axis in range(b_rank))
-    summed = set(shared.values())
-    output = "".join(letter for letter in a_term + b_term if letter not in summed)
-    return f"{a_term},{b_term}->{output}"
 
 
 def _tensordot_axes(axes: Any, a_rank: int, b_rank: int) -> list[tuple[int, int]]:
@@ -257,17 +239,6 @@ def _permutation(axes: Any, rank: int) -> tuple[int, ...]:
     if len(set(order)) != rank:
         raise AxisError(f"repeated axis in transpose: axes={axes!r}; name each axis once")
     return order
-
-
-def _scaled(a: Expression, b: Expression) -> Expression:
-    """Return the product where one operand has rank 0."""
-    a_term, b_term = letters(a.ndim), letters(b.ndim)
-    return contract(f"{a_term},{b_term}->{a_term or b_term}", a, b, dtype=numpy_dtype(a, b))
-
-
-def flat(operand: Expression) -> Expression:
-    """Return the operand under one axis, its elements in C order."""
-    return operand if operand.ndim == 1 else reshape(operand, (product(operand.shape),))
 
 
 def _check_aligned(a: Expression, b: Expression, a_axis: int, b_axis: int) -> None:

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from einloom.expression import Expression
-from einloom.frontends.build import contract
+from einloom.frontends.build import check_order, contract
 from einloom.frontends.dispatch import frontend
 from einloom.frontends.letters import shape_text
 from einloom.frontends.tensorflow_dtypes import einsum_dtype
@@ -43,7 +43,9 @@ def einsum(equation: str, *inputs: Any, optimize: Optimize = True, name: str | N
     Raises:
         SubscriptError: the equation is malformed or does not fit the operands' number or ranks.
         ShapeError: extents of one label differ, or axes under the ellipses do not broadcast.
-        DTypeError: the dtypes differ, or TensorFlow has no kernel for them on CPU.
+        DTypeError: the dtypes differ, TensorFlow has no kernel for them on CPU, or ``optimize`` is
+            none that is known.
+        PathError: ``optimize`` is no path for these operands.
 
     Example:
         >>> import einloom.tensorflow as tf
@@ -56,6 +58,7 @@ def einsum(equation: str, *inputs: Any, optimize: Optimize = True, name: str | N
     source = f"{','.join(terms)}->{output}".replace("0", "...")
     expr = expand(parse_string(source), [operand.ndim for operand in inputs])
     _check_extents(expr, inputs)
+    check_order(expr, inputs, optimize)
     return contract(expr, *inputs, dtype=dtype, broadcast={"..."})
 
 

@@ -10,11 +10,10 @@ from __future__ import annotations
 from typing import Any
 
 from einloom.expression import Expression
+from einloom.frontends.arguments import wrap_axis
 from einloom.frontends.build import contract
 from einloom.frontends.dispatch import frontend
-from einloom.frontends.letters import letters, shape_text
-from einloom.frontends.numpy_gufuncs import wrap_axis
-from einloom.frontends.numpy_products import tensordot_equation
+from einloom.frontends.letters import letters, shape_text, tensordot_equation
 from einloom.frontends.tensorflow_dtypes import Hints, matmul_dtype
 from einloom.frontends.tensorflow_values import converted, matched_to_first
 from einloom.frontends.values import as_tensor

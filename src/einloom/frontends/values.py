@@ -1,4 +1,4 @@
-"""Tensors of the namespaces that stand in for TensorFlow: NumPy arrays with ``.numpy()``.
+"""What results of arrays become: NumPy's scalars, and tensors that are arrays with ``.numpy()``.
 
 Snippets written for TensorFlow 2 end in ``.numpy()``; results of ``einloom.tensorflow`` and
 ``einloom.keras.backend`` answer to it and multiply by ``@`` as ``tf.matmul`` does; in every other
@@ -71,3 +71,8 @@ def as_tensor(values: object, dtype: npt.DTypeLike | None = None) -> Tensor:
         dtype: dtype to cast to; the values' own where None.
     """
     return np.asarray(values, dtype=dtype).view(Tensor)
+
+
+def numpy_scalar(result: npt.NDArray[Any]) -> Any:
+    """Return an array as it is, but one of rank 0 as a NumPy scalar, as NumPy's functions do."""
+    return result if result.ndim else result[()]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from einloom_compiler.dtypes import AnyDType
-from einloom_compiler.ir.graph import Contraction, Node, Reshape
+from einloom_compiler.ir.graph import Contraction, contractions_of
 from einloom_compiler.ir.shapes import index_extents
 from einloom_compiler.order.cost import Cost, tree_cost
 from einloom_compiler.order.path import single_step, tree_from_path
@@ -13,34 +13,22 @@ from einloom_compiler.order.path import single_step, tree_from_path
 if TYPE_CHECKING:
     from einloom.expression import Expression
     from einloom_compiler.ir.contraction import ContractionTree
+    from einloom_compiler.order.search import Optimize
 
 #: Bytes of an element where no dtype is settled: float32's.
 _DEFAULT_ITEMSIZE = 4
 
 
-def cost_of(expression: Expression) -> Cost:
+def cost_of(expression: Expression, optimize: Optimize) -> Cost:
     """Return what the whole graph costs.
 
-    Every contraction counts at the order that ``optimize=True`` chooses; with symbolic extents, at
-    the one chosen for representative sizes.
+    Every contraction counts once, however often its result is used, at the order that ``optimize``
+    chooses; with symbolic extents, at the one chosen for representative sizes.
     """
     total = Cost(0, 0)
-
-    def visit(node: Node) -> None:
-        nonlocal total
-        match node:
-            case Reshape():
-                visit(node.operand)
-            case Contraction():
-                for operand in node.operands:
-                    visit(operand)
-                total = total + tree_cost(
-                    representative_tree(node), index_extents(node), itemsize(node.dtype)
-                )
-            case _:
-                pass
-
-    visit(expression.node)
+    for node in contractions_of(expression.node):
+        tree = representative_tree(node, optimize)
+        total = total + tree_cost(tree, index_extents(node), itemsize(node.dtype))
     return total
 
 
@@ -49,7 +37,7 @@ def itemsize(dtype: AnyDType | None) -> int:
     return _DEFAULT_ITEMSIZE if dtype is None else dtype.itemsize
 
 
-def representative_tree(node: Contraction) -> ContractionTree:
+def representative_tree(node: Contraction, optimize: Optimize) -> ContractionTree:
     """Return the contraction tree of a node at its sizes, or at representative ones."""
     from einloom.report.plan import representative_extents, stripped
 
@@ -58,4 +46,4 @@ def representative_tree(node: Contraction) -> ContractionTree:
         return tree_from_path(expr, single_step(len(expr.terms)))
     from einloom_compiler.order.search import search
 
-    return search(expr, representative_extents(node), True, itemsize(node.dtype))
+    return search(expr, representative_extents(node), optimize, itemsize(node.dtype))

@@ -8,15 +8,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from einloom.expression import Expression
+from einloom.report.cost import cost_of
 from einloom.report.formula import formula, latex
 from einloom.report.statements import Statement, statements
-from einloom.report.tables import cost_text, table
+from einloom.report.tables import table
 from einloom.report.versions import BATCH_DOT, version_table
 from einloom_compiler.errors import SpecError
-from einloom_compiler.extents import Extent
+from einloom_compiler.extents import Extent, factored
 from einloom_compiler.extents import text as extent_text
 from einloom_compiler.ir.graph import Contraction, dtype_of
 from einloom_compiler.ir.shapes import shape_of
+from einloom_compiler.order.search import Optimize
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +29,7 @@ class Section:
     body: str
 
 
-def explain(expression: Expression, *, code: bool = False) -> str:
+def explain(expression: Expression, *, optimize: Optimize = None, code: bool = False) -> str:
     """Return notation, operands, shapes, formula, guards, cost and order as text.
 
     For ``batch_dot`` every version's meaning follows side by side; for an expression that is
@@ -35,18 +37,19 @@ def explain(expression: Expression, *, code: bool = False) -> str:
 
     Args:
         expression: what to explain.
+        optimize: how the order is chosen; where None, as the expression's call says.
         code: whether to append the schedule and the generated program.
     """
     parts = []
-    for section in sections(expression, code=code):
+    for section in sections(expression, optimize=optimize, code=code):
         parts.append(f"{section.title}\n{section.body}" if section.title else section.body)
     return "\n\n".join(parts)
 
 
-def explain_html(expression: Expression, *, code: bool = False) -> str:
+def explain_html(expression: Expression, *, optimize: Optimize = None, code: bool = False) -> str:
     """Return the same report as an HTML page without any outside reference."""
     body = []
-    for section in sections(expression, code=code):
+    for section in sections(expression, optimize=optimize, code=code):
         if section.title:
             body.append(f"<h2>{html.escape(section.title)}</h2>")
         body.append(f"<pre>{html.escape(section.body)}</pre>")
@@ -54,8 +57,12 @@ def explain_html(expression: Expression, *, code: bool = False) -> str:
     return _PAGE.format(title=title, body="\n".join(body))
 
 
-def sections(expression: Expression, *, code: bool = False) -> tuple[Section, ...]:
+def sections(
+    expression: Expression, *, optimize: Optimize = None, code: bool = False
+) -> tuple[Section, ...]:
     """Return the parts of the report."""
+    if optimize is None:
+        optimize = expression.optimize
     found = [Section("", _summary(expression))]
     steps = statements(expression)
     for statement in steps:
@@ -65,11 +72,11 @@ def sections(expression: Expression, *, code: bool = False) -> tuple[Section, ..
     if expression.guards:
         lines = [f"  {guard}, checked at each call" for guard in expression.guards]
         found.append(Section("guards", "\n".join(lines)))
-    found.append(Section("cost", _cost(expression)))
+    found.append(Section("cost", _cost(expression, optimize)))
     if steps:
         from einloom.report.plan import report
 
-        plan = report(expression, True)
+        plan = report(expression, optimize)
         found.append(Section("order", _indented(plan.order)))
         if code:
             found.append(Section("schedule", _indented(plan.schedule)))
@@ -129,16 +136,13 @@ def _operands(statement: Statement) -> str:
     return table(("", "indices", "shape", "dtype", "batch", "free", "contracted"), rows)
 
 
-def _cost(expression: Expression) -> str:
-    cost = expression.cost
+def _cost(expression: Expression, optimize: Optimize) -> str:
+    cost = cost_of(expression, optimize)
     note = "" if expression.dtype is not None else "  (for float32 operands)"
-    intensity = cost.intensity
-    is_number = isinstance(intensity, float | int) or intensity.is_number
-    shown = f"{float(intensity):.3g}" if is_number else cost_text(intensity)
     return (
-        f"  {cost_text(cost.flops)} FLOPs\n"
-        f"  {cost_text(cost.bytes)} bytes{note}\n"
-        f"  {shown} FLOPs a byte"
+        f"  {factored(cost.flops)} FLOPs\n"
+        f"  {factored(cost.bytes)} bytes{note}\n"
+        f"  {factored(cost.intensity)} FLOPs a byte"
     )
 
 

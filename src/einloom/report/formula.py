@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from einloom.expression import Expression
 from einloom.report.statements import Statement, statements
-from einloom.text.extents import is_unknown
-from einloom_compiler.extents import Extent
+from einloom_compiler.extents import latex as extent_latex
 from einloom_compiler.extents import text as extent_text
 from einloom_compiler.ir.graph import Contraction, Map
 
@@ -48,7 +47,7 @@ def _latex_line(statement: Statement) -> str:
     name = _latex_name(statement.name)
     if not isinstance(statement.node, Contraction):
         inner = _latex_name(statement.factors[0].name)
-        shape = ", ".join(map(_latex_extent, statement.shape))
+        shape = ", ".join(map(extent_latex, statement.shape))
         trailing = "," if len(statement.shape) == 1 else ""
         return f"{name} = \\operatorname{{reshape}}({inner}, ({shape}{trailing}))"
     factors = []
@@ -94,16 +93,6 @@ def _joined(letters: tuple[str, ...]) -> str:
 def _latex_name(name: str) -> str:
     escaped = name.replace("_", "\\_")
     return escaped if len(name) == 1 else f"\\mathrm{{{escaped}}}"
-
-
-def _latex_extent(extent: Extent) -> str:
-    if isinstance(extent, int):
-        return str(extent)
-    if is_unknown(extent):
-        return f"u_{{{str(extent)[1:]}}}"
-    import sympy
-
-    return str(sympy.latex(extent))
 
 
 def _text_line(statement: Statement) -> str:

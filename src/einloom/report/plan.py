@@ -15,7 +15,7 @@ from einloom.report.program import ProgramText, print_program
 from einloom.runtime.signature import Signature
 from einloom_compiler.extents import evaluate, free_names
 from einloom_compiler.ir.einsum import EinsumExpr, Index
-from einloom_compiler.ir.graph import Contraction, Node, Reshape
+from einloom_compiler.ir.graph import Contraction, Node, contractions_of
 from einloom_compiler.ir.printer import print_tree
 from einloom_compiler.ir.shapes import index_extents
 from einloom_compiler.order.cost import peak_elements, tree_cost
@@ -91,7 +91,7 @@ def report(
     else:
         sizes = representative_sizes(node)
     trees, flops, peak = [], 0, 0
-    nodes = contractions(node)
+    nodes = contractions_of(node)
     for part in nodes:
         extents = _extents_at(part, sizes)
         itemsize = 4 if part.dtype is None else part.dtype.itemsize
@@ -101,25 +101,6 @@ def report(
         peak = max(peak, peak_elements(tree, extents) * itemsize)
     text = print_program(expression, trees, [_extents_at(part, sizes) for part in nodes])
     return PlanReport(tuple(trees), flops, peak, text)
-
-
-def contractions(node: Node) -> list[Contraction]:
-    """Return the graph's contractions in order of evaluation, once each."""
-    found: dict[Contraction, None] = {}
-
-    def visit(part: Node) -> None:
-        match part:
-            case Reshape():
-                visit(part.operand)
-            case Contraction():
-                for operand in part.operands:
-                    visit(operand)
-                found.setdefault(part)
-            case _:
-                pass
-
-    visit(node)
-    return list(found)
 
 
 def stripped(node: Contraction) -> EinsumExpr:
@@ -134,7 +115,7 @@ def stripped(node: Contraction) -> EinsumExpr:
 def representative_sizes(node: Node) -> dict[str, int]:
     """Return a size for every symbol in the graph: distinct primes."""
     names: set[str] = set()
-    for part in contractions(node):
+    for part in contractions_of(node):
         for extent in index_extents(part).values():
             names |= free_names(extent)
     return {

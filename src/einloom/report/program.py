@@ -21,7 +21,15 @@ from einloom_compiler.dtypes import AnyDType, arithmetic, as_dtype, dtype_name
 from einloom_compiler.extents import text
 from einloom_compiler.ir.contraction import ContractionTree
 from einloom_compiler.ir.einsum import EinsumExpr, Index
-from einloom_compiler.ir.graph import Constant, Contraction, Input, Node, Reshape, dtype_of
+from einloom_compiler.ir.graph import (
+    Constant,
+    Contraction,
+    Input,
+    Node,
+    Reshape,
+    contractions_of,
+    dtype_of,
+)
 from einloom_compiler.ir.loops import LoopNest
 from einloom_compiler.ir.packed import PackedNest
 from einloom_compiler.ir.printer import letters_of, print_einsum
@@ -55,7 +63,8 @@ def print_program(
 ) -> ProgramText:
     """Return the program of an expression whose contractions have these trees and extents."""
     writer = _Writer(expression)
-    for node, tree, sizes in zip(writer.contractions(), trees, extents, strict=True):
+    nodes = contractions_of(expression.node)
+    for node, tree, sizes in zip(nodes, trees, extents, strict=True):
         writer.write_contraction(node, tree, sizes)
     return writer.finish()
 
@@ -68,11 +77,6 @@ class _Writer:
         self.calls: list[tuple[str, str]] = []
         self.functions: list[str] = []
         self.function_of: dict[Contraction, str] = {}
-
-    def contractions(self) -> list[Contraction]:
-        from einloom.report.plan import contractions
-
-        return contractions(self.expression.node)
 
     # --- one contraction -------------------------------------------------------------------------
 

@@ -1,12 +1,9 @@
-"""Plain-text tables and cost polynomials for reports."""
+"""Plain-text tables for reports."""
 
 from __future__ import annotations
 
 import io
-import re
 from collections.abc import Iterable, Sequence
-
-from einloom_compiler.extents import Extent
 
 #: Wide enough that cells of ordinary reports are never folded.
 _WIDTH = 160
@@ -27,12 +24,3 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     stream = io.StringIO()
     Console(file=stream, width=_WIDTH, color_system=None, legacy_windows=False).print(drawn)
     return "\n".join(f"  {line}".rstrip() for line in stream.getvalue().splitlines())
-
-
-def cost_text(cost: Extent) -> str:
-    """Return a cost with its common factors taken out, such as ``4*B*(I + J)``, or ``38,400``."""
-    if isinstance(cost, int):
-        return f"{cost:,}"
-    import sympy
-
-    return re.sub(r"\b_(\d+)\b", r"?\1", str(sympy.factor_terms(cost)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,10 +17,11 @@ from einloom_compiler.extents import evaluate
 from einloom_compiler.ir.graph import (
     Constant,
     Contraction,
-    Input,
     Node,
     Reshape,
+    Shape,
     dtype_of,
+    nodes_of,
 )
 from einloom_compiler.ir.verify import verify_graph
 from einloom_compiler.order.search import Optimize
@@ -27,8 +29,27 @@ from einloom_compiler.order.search import Optimize
 Array = npt.NDArray[Any]
 
 
+@dataclass(frozen=True, slots=True)
+class _Contract:
+    """Contract the values in these slots."""
+
+    contractor: Contractor
+    operands: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Reshape:
+    """View or copy the value in a slot under another shape."""
+
+    operand: int
+    shape: Shape
+
+
 class Program:
     """A graph whose dtypes are settled, ready to run at any sizes its guards allow.
+
+    The graph is flattened once: inputs, constants and results have numbered slots, and operations
+    fill them in order, so that a call neither walks nor hashes it.
 
     Attributes:
         node: the graph.
@@ -44,19 +65,28 @@ class Program:
         verify_graph(node, "graph")
         self.node = node
         self.signature = Signature(node, names)
-        self.contractors: dict[Contraction, Contractor] = {}
-        self._collect(node, optimize)
+        self._operations: list[_Contract | _Reshape] = []
+        constants = [part for part in nodes_of(node) if isinstance(part, Constant)]
+        leaves: list[Node] = [*self.signature.inputs, *constants]
+        slots = {leaf: slot for slot, leaf in enumerate(leaves)}
+        for leaf in leaves:
+            _require_kernel(dtype_of(leaf))
+        self._constants = [kernel_ready(constant.array) for constant in constants]
+        self._result = self._flatten(node, slots, optimize)
 
-    def _collect(self, node: Node, optimize: Optimize) -> None:
+    def _flatten(self, node: Node, slots: dict[Node, int], optimize: Optimize) -> int:
+        """Append the operations that compute ``node``; return its slot."""
+        if node in slots:
+            return slots[node]
         match node:
-            case Reshape():
-                self._collect(node.operand, optimize)
+            case Reshape(operand=operand, shape=shape):
+                operation: _Contract | _Reshape = _Reshape(
+                    self._flatten(operand, slots, optimize), shape
+                )
             case Contraction():
-                for operand in node.operands:
-                    self._collect(operand, optimize)
-                for dtype in (node.dtype, *(dtype_of(operand) for operand in node.operands)):
-                    _require_kernel(dtype)
-                self.contractors[node] = Contractor(
+                operands = tuple(self._flatten(o, slots, optimize) for o in node.operands)
+                _require_kernel(node.dtype)
+                contractor = Contractor(
                     node.einsum,
                     _settled(node.dtype),
                     node.conjugated,
@@ -64,8 +94,11 @@ class Program:
                     optimize,
                     broadcasts=any(node.broadcast),
                 )
+                operation = _Contract(contractor, operands)
             case _:
-                _require_kernel(node.dtype)
+                raise InternalCompilerError("run", f"{node} has no slot")
+        self._operations.append(operation)
+        return slots.setdefault(node, len(slots))
 
     def run(self, arrays: Sequence[Array], out: Array | None, threads: int | None) -> Array:
         """Return the graph's value, written to ``out`` where given.
@@ -73,57 +106,32 @@ class Program:
         ``out`` has the result's shape and dtype and overlaps no operand.
         """
         sizes = self.signature.check([array.shape for array in arrays])
-        values: dict[Node, Array] = {
-            node: kernel_ready(array)
-            for node, array in zip(self.signature.inputs, arrays, strict=True)
-        }
-        result = self._value(self.node, values, sizes, out, threads)
+        values = [*map(kernel_ready, arrays), *self._constants]
+        n_leaves, last = len(values), len(self._operations) - 1
+        for number, operation in enumerate(self._operations):
+            if isinstance(operation, _Contract):
+                operands = [values[slot] for slot in operation.operands]
+                contractor = operation.contractor
+                target = out if number == last else None
+                if target is None:
+                    shape = contractor.output_shape([operand.shape for operand in operands])
+                    target = np.empty(shape, contractor.dtype)
+                contractor(operands, target, threads)
+                values.append(target)
+            else:
+                concrete = tuple(evaluate(extent, sizes) for extent in operation.shape)
+                values.append(values[operation.operand].reshape(concrete))
+        result = values[self._result]
         if out is not None and result is not out:
             out[...] = result
             return out
-        return _owned(result, arrays)
-
-    def _value(
-        self,
-        node: Node,
-        values: dict[Node, Array],
-        sizes: Mapping[str, int],
-        out: Array | None,
-        threads: int | None,
-    ) -> Array:
-        if node in values:
-            return values[node]
-        match node:
-            case Constant(array=array):
-                value = kernel_ready(array)
-            case Reshape(operand=operand, shape=shape):
-                concrete = tuple(evaluate(extent, sizes) for extent in shape)
-                target = None
-                if out is not None and out.flags.c_contiguous and isinstance(operand, Contraction):
-                    inner = self.contractors[operand]
-                    shapes = [
-                        self._value(o, values, sizes, None, threads).shape for o in operand.operands
-                    ]
-                    target = out.reshape(inner.output_shape(shapes))
-                value = self._value(operand, values, sizes, target, threads).reshape(concrete)
-                return out if target is not None and out is not None else value
-            case Contraction():
-                arrays = [self._value(o, values, sizes, None, threads) for o in node.operands]
-                contractor = self.contractors[node]
-                if out is None:
-                    shape = contractor.output_shape([array.shape for array in arrays])
-                    out = np.empty(shape, contractor.dtype)
-                contractor(arrays, out, threads)
-                value = out
-            case Input():
-                raise InternalCompilerError("run", f"input {node.name} has no array")
-        values[node] = value
-        return value
+        is_computed = bool(self._operations) and isinstance(self._operations[-1], _Contract)
+        return result if is_computed else _owned(result, values[:n_leaves])
 
 
-def _owned(result: Array, arrays: Sequence[Array]) -> Array:
+def _owned(result: Array, leaves: Sequence[Array]) -> Array:
     """Return ``result``, or a copy where it is a view of an operand."""
-    return result.copy() if any(np.may_share_memory(result, a) for a in arrays) else result
+    return result.copy() if any(np.may_share_memory(result, leaf) for leaf in leaves) else result
 
 
 def _settled(dtype: AnyDType | None) -> AnyDType:

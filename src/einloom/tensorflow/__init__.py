@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from einloom.expression import Expression
+from einloom.frontends.arguments import concrete_shape
 from einloom.frontends.arrays import as_numpy
 from einloom.frontends.tensorflow_einsum import einsum as einsum
 from einloom.frontends.tensorflow_products import matmul as matmul
@@ -83,14 +84,15 @@ def constant(value: Any, dtype: Any = None, shape: Sequence[int] | None = None) 
     array = convert_to_tensor(value, dtype).copy()
     if shape is None:
         return array
+    wanted = concrete_shape(shape, "tf.constant")
     if array.size == 1:
-        return as_tensor(np.full(tuple(shape), array.numpy().reshape(()), array.dtype))
-    if array.size != math.prod(shape):
+        return as_tensor(np.full(wanted, array.numpy().reshape(()), array.dtype))
+    if array.size != math.prod(wanted):
         raise ShapeError(
             f"a value of shape {array.shape} with {array.size} elements does not fill shape "
-            f"{tuple(shape)} of {math.prod(shape)}"
+            f"{wanted} of {math.prod(wanted)}"
         )
-    return as_tensor(array.reshape(tuple(shape)))
+    return as_tensor(array.reshape(wanted))
 
 
 def convert_to_tensor(
@@ -117,17 +119,17 @@ def convert_to_tensor(
 
 def ones(shape: Any, dtype: Any = "float32", name: str | None = None) -> Tensor:
     """Return a tensor of ones, as ``tf.ones`` does; float32 where no dtype is named."""
-    return as_tensor(np.ones(shape, tf_dtype(dtype)))
+    return as_tensor(np.ones(concrete_shape(shape, "tf.ones"), tf_dtype(dtype)))
 
 
 def zeros(shape: Any, dtype: Any = "float32", name: str | None = None) -> Tensor:
     """Return a tensor of zeros, as ``tf.zeros`` does; float32 where no dtype is named."""
-    return as_tensor(np.zeros(shape, tf_dtype(dtype)))
+    return as_tensor(np.zeros(concrete_shape(shape, "tf.zeros"), tf_dtype(dtype)))
 
 
 def fill(dims: Any, value: Any, name: str | None = None) -> Tensor:
     """Return a tensor of shape ``dims`` that holds ``value`` everywhere, as ``tf.fill`` does."""
-    return constant(value, shape=tuple(dims))
+    return constant(value, shape=concrete_shape(dims, "tf.fill"))
 
 
 def Variable(  # noqa: N802 - TensorFlow's name

@@ -29,11 +29,11 @@ import numpy as np
 
 from einloom.expression import Expression, constant, spec
 from einloom.frontends.dispatch import REGISTRY, call
-from einloom.text.extents import MAX_RANK, Unknowns, write
+from einloom.text.extents import MAX_RANK, Unknowns
 from einloom.text.functions import load_registered
 from einloom_compiler.dtypes import as_dtype, has_kernel
 from einloom_compiler.errors import DTypeError, EinloomError, SpecError
-from einloom_compiler.extents import Extent, is_equal
+from einloom_compiler.extents import Extent, is_equal, parseable
 from einloom_compiler.ir.graph import Constant, Input
 
 #: Version of the schema above; a reader refuses others.
@@ -162,7 +162,7 @@ def _constant(array: np.ndarray[Any, Any], name: str) -> dict[str, Any]:
 
 
 def _shape(shape: tuple[Extent, ...]) -> list[int | str]:
-    return [extent if isinstance(extent, int) else write(extent) for extent in shape]
+    return [extent if isinstance(extent, int) else parseable(extent) for extent in shape]
 
 
 def _dtype(dtype: np.dtype[Any] | None) -> str | None:

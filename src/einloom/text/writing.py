@@ -11,9 +11,9 @@ import numpy as np
 
 from einloom.expression import Expression
 from einloom.frontends.dispatch import REGISTRY
-from einloom.text.extents import is_unknown, write
 from einloom.text.functions import find, load_registered
 from einloom_compiler.errors import SpecError
+from einloom_compiler.extents import is_unknown, parseable
 from einloom_compiler.ir.graph import Constant, Input
 
 #: Constants of more elements are not written as text; JSON takes them.
@@ -76,7 +76,7 @@ class _Writer:
             return name
         self.written.add(name)
         parts = [
-            "None" if is_unknown(extent) and self.uses[extent] == 1 else write(extent)
+            "None" if is_unknown(extent) and self.uses[extent] == 1 else parseable(extent)
             for extent in node.shape
         ]
         if node.dtype is not None:

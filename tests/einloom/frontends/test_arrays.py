@@ -53,3 +53,40 @@ def test_jax_arrays_give_jax_arrays(operands: Any) -> None:
     got = el.matmul(jax.numpy.asarray(a), jax.numpy.asarray(b))
     assert isinstance(got, jax.Array)
     np.testing.assert_array_equal(np.asarray(got), np.matmul(a, b))
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "complex64", "int32"])
+def test_einsum_of_pytorch_tensors_gives_tensors(dtype: str, operands: Any) -> None:
+    torch = pytest.importorskip("torch")
+    x = torch.from_numpy(operands((2, 3), "float32")).to(getattr(torch, dtype))
+    for equation, want in (
+        ("ij,kj->ik", x @ x.T),
+        ("ij->ji", x.T),
+        ("ij->", x.sum().to(x.dtype)),
+    ):
+        got = el.einsum(equation, *[x] * (equation.count(",") + 1))
+        assert got.dtype == x.dtype
+        assert got.shape == want.shape
+        assert torch.equal(got, want)
+
+
+@pytest.mark.torch
+def test_pytorch_tensors_without_plain_values_are_resolved_or_refused() -> None:
+    torch = pytest.importorskip("torch")
+    z = torch.tensor([[1 + 2j, 3 - 1j]])
+    assert torch.equal(el.einsum("ij->ji", z.conj()), z.conj().resolve_conj().T)
+    with pytest.raises(el.UnsupportedError, match=r"sparse_coo .* tensor\.to_dense\(\)"):
+        el.einsum("ij->ji", torch.ones(2, 3).to_sparse())
+    with pytest.raises(el.UnsupportedError, match=r"device meta .* tensor\.cpu\(\)"):
+        el.einsum("ij->ji", torch.ones(2, 3, device="meta"))
+
+
+def test_a_traced_jax_array_is_refused() -> None:
+    jax = pytest.importorskip("jax")
+    x = jax.numpy.ones(3)
+    with pytest.raises(el.UnsupportedError, match=r"being traced .* jax\.pure_callback"):
+        jax.grad(lambda v: el.einsum("i,i->", v, v))(x)
+    scalar = el.einsum("i,i->", x, x)
+    assert isinstance(scalar, jax.Array)
+    assert scalar.shape == ()

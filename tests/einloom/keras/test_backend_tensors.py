@@ -10,7 +10,7 @@ import pytest
 
 import einloom as el
 from einloom.keras import backend as K
-from einloom_compiler.errors import AxisError, UnsupportedError
+from einloom_compiler.errors import AxisError, DTypeError, UnsupportedError
 
 X = np.arange(24.0, dtype="float32").reshape(2, 1, 3, 4)
 
@@ -165,7 +165,7 @@ def test_helpers_combine_with_dot() -> None:
 def test_bad_arguments_are_explained() -> None:
     with pytest.raises(AxisError, match=r"pattern \(0, 0, 1, 2\).*\(2, 1, 3, 4\)"):
         K.permute_dimensions(X, (0, 0, 1, 2))
-    with pytest.raises(AxisError, match="axis 5 is out of range"):
+    with pytest.raises(AxisError, match=r"K\.expand_dims, in its result: axis 5 is out of bounds"):
         K.expand_dims(X, 5)
     with pytest.raises(el.ShapeError, match=r"axis 0 of shape .* extent is 2, not 1"):
         K.squeeze(X, 0)
@@ -183,3 +183,40 @@ def test_bad_arguments_are_explained() -> None:
         K.placeholder()
     with pytest.raises(UnsupportedError, match="sparse"):
         K.placeholder((2,), sparse=True)
+
+
+@pytest.mark.parametrize("x", [np.ones((2, 3)), el.spec("a", "b", 3, name="x")])
+@pytest.mark.parametrize("shape", ["ab", b"ab", 6, -1, None, {2, 3}])
+def test_a_shape_that_is_no_sequence_is_refused(x: Any, shape: Any) -> None:
+    with pytest.raises(el.SpecError, match=r"a shape must be a tuple or list of extents, not"):
+        K.reshape(x, shape)
+
+
+@pytest.mark.parametrize(
+    ("call", "reason"),
+    [
+        (lambda: K.reshape(np.ones((2, 3)), ("a", -1)), r"integers, not \['a', 1\]"),
+        (lambda: K.reshape(np.ones((2, 3)), (2.0, 3)), r"integers, not \[2\.0, 3\]"),
+        (lambda: K.ones("23"), "K.ones: a shape must be"),
+        (lambda: K.zeros(("B", 3)), r"einloom\.spec\('B', 3\)"),
+        (lambda: K.ones((2, -1)), "must not be negative"),
+        (lambda: K.constant([1, 2], shape="2"), "K.constant: a shape must be"),
+        (lambda: K.placeholder("ab"), r"not 'ab'; write one as \('ab',\)"),
+    ],
+)
+def test_shapes_of_other_than_extents_are_refused(call: Any, reason: str) -> None:
+    with pytest.raises((el.SpecError, el.ShapeError), match=reason):
+        call()
+
+
+def test_shapes_may_be_integer_arrays() -> None:
+    assert K.reshape(np.ones((2, 3)), np.array([3, -1])).shape == (3, 2)
+    assert K.ones(np.array([2, 3])).shape == (2, 3)
+    assert K.zeros(np.int64(4)).shape == (4,)
+
+
+def test_axes_that_are_no_integers_are_refused() -> None:
+    with pytest.raises(DTypeError, match=r"K\.expand_dims.* must be an integer, not 1.0"):
+        K.expand_dims(np.ones((2, 3)), 1.0)  # type: ignore[arg-type]
+    with pytest.raises(DTypeError, match=r"K\.permute_dimensions.* must be an integer, not '1'"):
+        K.permute_dimensions(np.ones((2, 3)), "10")  # type: ignore[arg-type]
