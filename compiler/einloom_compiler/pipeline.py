@@ -134,7 +134,7 @@ def bind(
     named = lower(space, policy.loop_order(space), arithmetics)
     dump("loop nest", print_nest(named.nest))
     # LoopNest -> Schedule -> LoopNest
-    schedule = policy.choose(named.nest)
+    schedule = policy.choose(named.nest, machine)
     nest = steps.generalize(steps.apply(named.nest, schedule))
     verify_nest(nest, "schedule")
     dump("schedule", steps.print_schedule(schedule))

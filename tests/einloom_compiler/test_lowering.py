@@ -12,7 +12,10 @@ from einloom_compiler.language import expand, parse_string
 from einloom_compiler.lowering.iteration import IterationSpace, iteration_space
 from einloom_compiler.lowering.nest import Arithmetics, lower
 from einloom_compiler.schedule import policy, steps
-from einloom_compiler.schedule.steps import Parallelize, Sink, Tile, Unroll
+from einloom_compiler.schedule.machine import Machine
+from einloom_compiler.schedule.steps import Parallelize, Sink, Tile, Transpose, Unroll
+
+AVX512 = Machine(cores=2, simd_bits=512, n_registers=32, l1_bytes=48 << 10, l2_bytes=1 << 20)
 
 
 def _c_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -84,7 +87,10 @@ def test_operand_order_does_not_make_another_nest() -> None:
             "ij->ji",
             ((5, 6),),
             "j",
-            (Tile("i", 32), Tile("j", 32), Sink("i"), Sink("j"), Parallelize(2)),
+            (
+                *(Tile("i", 32), Tile("j", 32), Sink("i"), Sink("j")),
+                *(Transpose(16), Parallelize(2)),
+            ),
         ),
     ],
 )
@@ -95,7 +101,7 @@ def test_the_policy_vectorises_along_contiguous_memory(
     schedule: steps.Schedule,
 ) -> None:
     nest = _nest(subscripts, *shapes)
-    assert policy.choose(nest) == schedule
+    assert policy.choose(nest, AVX512) == schedule
     scheduled = steps.generalize(steps.apply(nest, schedule))
     verify_nest(scheduled, "test")
     assert scheduled.levels[-1].index == innermost
@@ -109,7 +115,7 @@ def test_only_the_innermost_stride_is_compiled_in() -> None:
 
 def _matmul() -> LoopNest:
     nest = _nest("ij,jk->ik", (5, 6), (6, 7))
-    return steps.apply(nest, policy.choose(nest))
+    return steps.apply(nest, policy.choose(nest, AVX512))
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from textwrap import fill
 
-from einloom_compiler.codegen import casts
+from einloom_compiler.codegen import casts, simd
 from einloom_compiler.codegen.text import KernelText
 from einloom_compiler.dtypes import arithmetic
 from einloom_compiler.errors import InternalCompilerError
@@ -91,8 +91,11 @@ def wrapped(head: str, items: str, tail: str) -> str:
     return f"{head}\n{body}\n{pad[:-4]}{tail}"
 
 
-def print_module(functions: str, imports: str = "") -> str:
+def print_module(functions: str) -> str:
     """Return ``functions`` with the imports and helpers that they need."""
+    used = sorted(name for name in simd.PRIMITIVES if f"{name}(" in functions)
+    imports = wrapped("\nfrom einloom_compiler.codegen.simd import (", ", ".join(used), ")\n")
+    imports = imports if used else ""
     helpers = "".join(f"\n\n{text}" for text in casts.helpers_in(functions))
     return f"import numpy as np\n{NUMBA_IMPORT}{imports}{helpers}\n\n{functions}"
 
@@ -185,6 +188,8 @@ class _Emitter:
             self._for_sums(lambda lane: f"{self._sum(lane)} = {self._zero()}")
             self._reduce(position, bound, loaded)
             self._for_sums(lambda lane: self._store(self._sum(lane), lane))
+        elif nest.transpose_lanes and position == len(nest.levels) - 2:
+            self._transpose(bound)
         elif position == len(nest.levels):
             self._line(self._store(self._product(0), 0))
         else:
@@ -214,6 +219,26 @@ class _Emitter:
         if is_block:
             for lane in self.lanes:
                 self._line(f"{self._sum(lane)} {self._plus()} part{lane}")
+
+    def _transpose(self, bound: frozenset[str]) -> None:
+        """Write a tile's copy: whole blocks through registers, then what is left of it."""
+        nest, lanes = self.nest, self.nest.transpose_lanes
+        source, target = nest.inputs[0], nest.output
+        across, along = (level.index for level in nest.levels[-2:])
+        for index in (across, along):
+            self._line(f"{index}_full = {index}_hi - ({index}_hi - {index}_lo) % {lanes}")
+        with (
+            self._block(f"for {across} in range({across}_lo, {across}_full, {lanes}):"),
+            self._block(f"for {along} in range({along}_lo, {along}_full, {lanes}):"),
+        ):
+            to = f"out, {self._offset(target, 0)}, {target.name}_{across}"
+            at = f"{source.name}, {self._offset(source, 0)}, {source.name}_{along}"
+            self._line(f"vtranspose{lanes}({to}, {at})")
+        with self._block(f"for {across} in range({across}_lo, {across}_hi):"):
+            self._line(f"{along}_0 = {along}_full if {across} < {across}_full else {along}_lo")
+            with self._block(f"for {along} in range({along}_0, {along}_hi):"):
+                self._load_operands(bound | {across, along}, frozenset())
+                self._line(self._store(self._product(0), 0))
 
     def _for_sums(self, statement: Callable[[int], str]) -> None:
         """Write a statement for every accumulator: a row of them in scratch, or one a lane."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 
-from einloom_compiler.codegen import casts, simd
+from einloom_compiler.codegen import casts
 from einloom_compiler.codegen.numba_source import OPTIONS, print_module, wrapped
 from einloom_compiler.codegen.text import KernelText
 from einloom_compiler.dtypes import arithmetic
@@ -64,21 +64,13 @@ def print_functions(nest: PackedNest, name: str = "kernel") -> list[str]:
     return [_HELPERS.format(options=OPTIONS), *functions]
 
 
-def print_imports(body: str) -> str:
-    """Return the import of the SIMD primitives that ``body`` calls, if any."""
-    used = sorted(name for name in simd.PRIMITIVES if f"{name}(" in body)
-    if not used:
-        return ""
-    return wrapped("from einloom_compiler.codegen.simd import (", ", ".join(used), ")") + "\n"
-
-
 def print_packed(nest: PackedNest) -> KernelText:
     """Return the module of the packed kernel of ``nest``."""
     body = "\n\n".join(print_functions(nest))
     dtypes = (("x0", nest.rows), ("x1", nest.columns), ("out", nest.output))
     return KernelText(
         title=f"packed {nest.rows} x {nest.columns} -> {nest.output} product in {nest.element}",
-        source=print_module(body, "\n" + print_imports(body)),
+        source=print_module(body),
         pointers=(
             *((name, arithmetic(dtype).storage) for name, dtype in dtypes),
             *((table, "int64") for table in TABLES),

@@ -85,6 +85,8 @@ class LoopNest:
         levels: loops, outermost first.
         n_parallel: how many leading levels form the parallel range.
         epilogue: maps applied to each sum before it is stored.
+        transpose_lanes: where not 0, the two innermost levels, along which the input and the output
+            are contiguous, are copied in transposed blocks of so many lanes squared.
     """
 
     inputs: tuple[Access, ...]
@@ -94,6 +96,7 @@ class LoopNest:
     levels: tuple[Level, ...]
     n_parallel: int = 0
     epilogue: tuple[Map, ...] = ()
+    transpose_lanes: int = 0
 
     @property
     def indices(self) -> tuple[str, ...]:

@@ -114,6 +114,8 @@ def print_nest(nest: LoopNest) -> str:
     )
     assign = "+=" if nest.contracted else "="
     maps = "".join(f" | {m.function}" for m in nest.epilogue)
+    if nest.transpose_lanes:
+        maps += f"  transposed {nest.transpose_lanes} x {nest.transpose_lanes} at once"
     lines.append(f"{pad}{_print_access(nest.output)} {assign} {factors}{maps}  in {nest.compute}")
     return "\n".join(lines)
 

@@ -92,7 +92,18 @@ def verify_nest(nest: LoopNest, stage: str) -> None:
     for level in unrolled:
         legal = level.kind == "range" and level.index not in summed
         _require(legal, stage, f"level {level.index} cannot be unrolled and jammed", nest)
+    if nest.transpose_lanes:
+        _verify_transpose(nest, stage)
     arithmetic(nest.compute)
+
+
+def _verify_transpose(nest: LoopNest, stage: str) -> None:
+    """Check that the two innermost levels are within tiles and contiguous, one in each access."""
+    *_, across, along = nest.levels
+    _require(across.kind == along.kind == "within", stage, "a transpose needs tiles", nest)
+    units = (nest.inputs[0].unit, nest.output.unit)
+    _require(units == (across.index, along.index), stage, "a transpose needs unit strides", nest)
+    _require(not nest.contracted and len(nest.inputs) == 1, stage, "a transpose only copies", nest)
 
 
 def _require(

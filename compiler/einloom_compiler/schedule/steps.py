@@ -47,7 +47,14 @@ class Parallelize:
     n_levels: int
 
 
-Step = Tile | Sink | Unroll | Parallelize
+@dataclass(frozen=True, slots=True)
+class Transpose:
+    """Copy the two innermost levels in blocks of ``lanes`` x ``lanes``, transposed in registers."""
+
+    lanes: int
+
+
+Step = Tile | Sink | Unroll | Parallelize | Transpose
 Schedule = tuple[Step, ...]
 
 
@@ -71,6 +78,8 @@ def _apply_step(nest: LoopNest, step: Step) -> LoopNest:
             levels[at] = replace(levels[at], unroll=factor)
         case Parallelize(n_levels):
             return replace(nest, n_parallel=n_levels)
+        case Transpose(lanes):
+            return replace(nest, transpose_lanes=lanes)
     return replace(nest, levels=tuple(levels))
 
 
@@ -85,9 +94,11 @@ def generalize(nest: LoopNest) -> LoopNest:
     """Forget which strides are 1, except along the innermost loop.
 
     There it decides whether loads are vectors; elsewhere it would only multiply the number of
-    kernels that have to be compiled.
+    kernels that have to be compiled. Transposed copies rely on both of theirs.
     """
     innermost = nest.levels[-1].index if nest.levels else None
+    if nest.transpose_lanes:
+        return nest
 
     def general(access: Access) -> Access:
         return access if access.unit == innermost else replace(access, unit=None)

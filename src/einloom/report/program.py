@@ -16,7 +16,7 @@ from einloom.report.calls import K_TABLE, call_lines, dtype_text, tuple_text
 from einloom_compiler import __version__
 from einloom_compiler.codegen.jit import Kernel
 from einloom_compiler.codegen.numba_source import print_kernel, print_module, print_parallel
-from einloom_compiler.codegen.packed_source import print_functions, print_imports
+from einloom_compiler.codegen.packed_source import print_functions
 from einloom_compiler.dtypes import AnyDType, arithmetic, as_dtype, dtype_name
 from einloom_compiler.extents import text
 from einloom_compiler.ir.contraction import ContractionTree
@@ -154,8 +154,7 @@ class _Writer:
         if any(isinstance(nest, PackedNest) for nest in self.kernels):
             parts[K_TABLE] = None
         body = "\n\n".join((*parts, *self.functions, self._run()))
-        imports = print_imports(body)
-        source = self._header() + print_module(body, f"\n{imports}" if imports else "")
+        source = self._header() + print_module(body)
         kernels = tuple(kernel for _, kernel in self.kernels.values())
         return ProgramText(source, tuple(schedule for _, schedule in self.calls), kernels)
 
