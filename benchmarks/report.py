@@ -224,7 +224,7 @@ def _memory(run: Run) -> str:
     over = [case for case in known if case.memory and not case.memory.is_within]
     text = (
         f"## Memory\n\nIn {len(known) - len(over)} of {len(known)} cases a warm call allocated no "
-        "more than the plan predicts (intermediates), counting scratch memory."
+        "more than the plan predicts (intermediates and scratch)."
     )
     failures = [
         f"- {case.name}: not measured, {case.memory_failure}"

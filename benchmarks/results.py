@@ -49,7 +49,7 @@ class Memory:
 
     Attributes:
         measured: the most held at once, intermediates and scratch.
-        predicted: the plan's peak of intermediates.
+        predicted: the plan's peak of intermediates and scratch.
     """
 
     measured: int

@@ -55,6 +55,7 @@ def measured_memory(case: Case, operands: Sequence[Array]) -> Memory:
     that scratch memory, which each thread keeps, counts too.
     """
     import einloom as el
+    from einloom.runtime.threads import available_threads
 
     function = el.compile(case.einsum, *(el.spec(s, dtype=case.dtype) for s in case.shapes))
     out = np.empty(case.output_shape, case.dtype)
@@ -74,5 +75,5 @@ def measured_memory(case: Case, operands: Sequence[Array]) -> Memory:
         thread.join()
     finally:
         tracemalloc.stop()
-    predicted = function.plan_for(*case.shapes).peak_bytes
+    predicted = function.plan_for(*case.shapes).memory_bytes(available_threads())
     return Memory(measured=peaks[0], predicted=predicted)

@@ -75,6 +75,8 @@ def explain(
     expression = expression_of(target, shapes, given, dtype)
     if page is not None:
         _write(page, explain_html(expression, code=code))
+    if expression.ambiguity is not None and as_json:
+        click.echo(f"einloom: SemanticsWarning: {expression.ambiguity.message}", err=True)
     if as_json:
         click.echo(expression.to_json())
     elif page is None:

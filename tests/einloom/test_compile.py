@@ -48,7 +48,10 @@ def test_symbolic_shapes_are_inspectable() -> None:
     assert f.equation == "bij,bjk->bik"
     assert str(f.output_shape) == "(B, 4, 8)"
     assert str(f.cost.flops) == "320*B"
-    assert f.plan_for((3, 4, 5), (3, 5, 8)).flops == 960
+    plan = f.plan_for((3, 4, 5), (3, 5, 8))
+    assert plan.flops == 960
+    assert plan.peak_bytes == 0
+    assert 0 < plan.memory_bytes() < plan.memory_bytes(threads=2)
     assert "kernel_1" in f.source
     assert "define" in f.llvm
     assert "ret" in f.asm

@@ -20,6 +20,7 @@ from einloom_compiler.extents.extent import (
 )
 from einloom_compiler.extents.parsing import parse_extent
 from einloom_compiler.extents.printing import (
+    exact_text,
     factored,
     is_unknown,
     is_unknown_name,
@@ -32,6 +33,7 @@ from einloom_compiler.extents.values import evaluate
 __all__ = [
     "Extent",
     "evaluate",
+    "exact_text",
     "factored",
     "free_names",
     "is_equal",

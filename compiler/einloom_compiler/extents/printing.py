@@ -99,6 +99,26 @@ def _factor(extent: sympy.Expr) -> str:
     return parseable(extent)
 
 
+def exact_text(extent: Extent) -> str:
+    """Return Python text whose value is the extent's wherever that is a whole number.
+
+    Raises:
+        SpecError: it is built of more than names, integers, ``+ - * / //`` and whole powers.
+
+    >>> from einloom_compiler.extents import symbol
+    >>> exact_text(3 * symbol("B") / 2)
+    '3*B//2'
+    """
+    if isinstance(extent, int):
+        return str(extent)
+    import sympy
+
+    numerator, denominator = sympy.together(extent).as_numer_denom()
+    if denominator == 1:
+        return parseable(extent)
+    return f"{_factor(numerator)}//{_denominator(denominator)}"
+
+
 def latex(extent: Extent) -> str:
     r"""Return ``extent`` in LaTeX; an unknown is shown as ``u_{1}``.
 

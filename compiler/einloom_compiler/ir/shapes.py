@@ -95,7 +95,8 @@ def _unify(node: Contraction) -> tuple[dict[Index, Extent], list[Guard]]:
                 case False:
                     raise ShapeError(
                         f"index '{index.name}' has extent {text(known)} ({first[index]}) but "
-                        f"{text(extent)} ({where}): {text(known)} == {text(extent)} cannot hold"
+                        f"{text(extent)} ({where}): {text(known)} == {text(extent)} cannot hold; "
+                        "give it one extent in both"
                     )
                 case None:
                     reason = f"index '{index.name}': {first[index]} and {where}"

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from einloom_compiler.extents import Extent, product
+from einloom_compiler.extents import Extent, factored, product
 from einloom_compiler.ir.contraction import ContractionTree
 from einloom_compiler.ir.einsum import EinsumExpr, Index, is_view
 
@@ -40,9 +40,8 @@ class Cost:
 
     def __str__(self) -> str:
         """Print FLOPs, bytes and intensity."""
-        intensity = self.intensity
-        shown = f"{intensity:.3g}" if isinstance(intensity, float) else str(intensity)
-        return f"{self.flops} FLOPs, {self.bytes} bytes, {shown} FLOPs/byte"
+        flops, moved, intensity = map(factored, (self.flops, self.bytes, self.intensity))
+        return f"{flops} FLOPs, {moved} bytes, {intensity} FLOPs/byte"
 
 
 def step_cost(expr: EinsumExpr, extents: Mapping[Index, Extent], itemsize: int) -> Cost:

@@ -70,7 +70,10 @@ def frontend(
 
         @functools.wraps(build)
         def function(*args: Any, **kwargs: Any) -> Any:
-            bound = signature.bind(*args, **kwargs)
+            try:
+                bound = signature.bind(*args, **kwargs)
+            except TypeError as error:
+                raise TypeError(f"{build.__name__.lstrip('_')}() {error}") from None
             bound.apply_defaults()
             arguments = bound.arguments
             out = arguments.pop("out", None)

@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from einloom.report.program import ProgramText, print_program
+from einloom.runtime.launch import n_parts
 from einloom.runtime.signature import Signature
 from einloom_compiler.extents import evaluate, free_names
 from einloom_compiler.ir.einsum import EinsumExpr, Index
@@ -44,6 +45,16 @@ class PlanReport:
     flops: int
     peak_bytes: int
     text: ProgramText
+
+    @property
+    def scratch_bytes(self) -> int:
+        """Most scratch memory that one thread needs for accumulators or packed blocks."""
+        return max((kernel.scratch_bytes for kernel in self.text.kernels), default=0)
+
+    def memory_bytes(self, threads: int = 1) -> int:
+        """Return the most memory a call takes beside operands and result, on so many threads."""
+        parts = n_parts(self.scratch_bytes, threads) if threads > 1 else 1
+        return self.peak_bytes + parts * self.scratch_bytes
 
     @property
     def order(self) -> str:

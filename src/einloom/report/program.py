@@ -18,7 +18,16 @@ from einloom_compiler.codegen.jit import Kernel
 from einloom_compiler.codegen.numba_source import print_kernel, print_module, print_parallel
 from einloom_compiler.codegen.packed_source import print_functions
 from einloom_compiler.dtypes import AnyDType, arithmetic, as_dtype, dtype_name
-from einloom_compiler.extents import text
+from einloom_compiler.errors import UnsupportedError
+from einloom_compiler.extents import (
+    Extent,
+    exact_text,
+    free_names,
+    is_symbol,
+    replaced,
+    symbol,
+    text,
+)
 from einloom_compiler.ir.contraction import ContractionTree
 from einloom_compiler.ir.einsum import EinsumExpr, Index
 from einloom_compiler.ir.graph import (
@@ -27,6 +36,7 @@ from einloom_compiler.ir.graph import (
     Input,
     Node,
     Reshape,
+    Shape,
     contractions_of,
     dtype_of,
 )
@@ -170,6 +180,7 @@ class _Writer:
         lines = [f"def run({parameters}):"]
         lines.append('    """Return the expression\'s value for NumPy arrays."""')
         results: dict[Node, str] = {}
+        sizes = _Sizes(self.expression)
 
         def visit(node: Node) -> str:
             if node in results:
@@ -182,8 +193,7 @@ class _Writer:
                 case Reshape(operand=operand, shape=shape):
                     inner = visit(operand)
                     value = f"r{len(results)}"
-                    extents = tuple_text([_python_extent(extent, self) for extent in shape])
-                    lines.append(f"    {value} = {inner}.reshape({extents})")
+                    lines.append(f"    {value} = {inner}.reshape({sizes.shape_text(shape)})")
                 case Contraction():
                     given = ", ".join([visit(operand) for operand in node.operands])
                     value = f"r{len(results)}"
@@ -192,6 +202,7 @@ class _Writer:
             return value
 
         lines.append(f"    return {visit(self.expression.node)}")
+        lines[2:2] = sizes.lines.values()
         constants = [name for name in results.values() if name.startswith("constant_")]
         if constants:
             lines[0] = f"def run({', '.join(filter(None, (parameters, *constants)))}):"
@@ -222,14 +233,41 @@ def _c_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
 
 
-def _python_extent(extent: object, writer: _Writer) -> str:
-    """Return an extent as Python; symbols are read from the operand axis that declares them."""
-    if isinstance(extent, int):
-        return str(extent)
-    replaced = text(extent)
-    for operand in writer.expression.inputs:
-        for axis, declared in enumerate(operand.shape):
-            if text(declared) == replaced:
-                name = writer.names[operand.node.name]  # type: ignore[union-attr]
-                return f"{name}.shape[{axis}]"
-    return "-1"
+class _Sizes:
+    """Variables of ``run`` that hold the values of symbols, each read from an operand's axis."""
+
+    def __init__(self, expression: Expression) -> None:
+        self.lines: dict[str, str] = {}
+        self._axes: dict[str, str] = {}
+        self._taken = set(expression.operand_names.values())
+        for name, operand in zip(expression.operand_names.values(), expression.inputs, strict=True):
+            for axis, extent in enumerate(operand.shape):
+                if is_symbol(extent):
+                    self._axes.setdefault(text(extent), f"{name}.shape[{axis}]")
+
+    def shape_text(self, shape: Shape) -> str:
+        """Return a tuple's text; -1 where one extent has symbols that no axis declares alone."""
+        parts = [self._extent(extent) for extent in shape]
+        if parts.count(None) > 1:
+            unread = [text(e) for e, part in zip(shape, parts, strict=True) if part is None]
+            raise UnsupportedError(
+                f"the source cannot say what {', '.join(unread)} are; declare each of their "
+                "symbols as an axis of its own in some operand"
+            )
+        return tuple_text(["-1" if part is None else part for part in parts])
+
+    def _extent(self, extent: Extent) -> str | None:
+        names = sorted(free_names(extent))
+        symbols = {name: symbol(name) for name in names}
+        if not all(text(part) in self._axes for part in symbols.values()):
+            return None
+        return exact_text(
+            replaced(extent, {n: symbol(self._variable(text(symbols[n]))) for n in names})
+        )
+
+    def _variable(self, shown: str) -> str:
+        name = f"n_{shown.lstrip('?')}"
+        while name in self._taken:
+            name += "_"
+        self.lines[name] = f"    {name} = {self._axes[shown]}"
+        return name

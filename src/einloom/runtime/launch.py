@@ -20,8 +20,10 @@ Array = npt.NDArray[Any]
 
 #: Points of a loop nest from which threads are used unasked: about 0.2 ms of work on one core.
 PARALLEL_POINTS = 1 << 22
-#: Parts a thread, so that an unlucky one does not keep all waiting.
+#: Parts a thread, so that an unlucky one does not keep all waiting; one where each part needs much
+#: scratch (the packed family's blocks), since their memory adds up.
 PARTS_PER_THREAD = 4
+_MUCH_SCRATCH = 1 << 16
 
 _scratch = threading.local()
 
@@ -74,7 +76,7 @@ def _block(addresses: list[int], bound: Bound, scratch: int) -> ctypes.Array[cty
 def _launch_parallel(bound: Bound, entry: int, addresses: list[int], threads: int) -> None:
     import numba
 
-    parts = min(threads * PARTS_PER_THREAD, bound.total)
+    parts = min(n_parts(bound.kernel.scratch_bytes, threads), bound.total)
     block = _block(addresses, bound, _scratch_address(parts * bound.kernel.scratch_bytes))
     step = bound.kernel.text.scratch_elements
     with compiling("the parallel launcher"):
@@ -85,6 +87,11 @@ def _launch_parallel(bound: Bound, entry: int, addresses: list[int], threads: in
         run(entry, ctypes.addressof(block), step, bound.total, parts)
     finally:
         numba.set_num_threads(before)
+
+
+def n_parts(scratch_bytes: int, threads: int) -> int:
+    """Return how many parts, each with its own scratch, ``threads`` threads make of a launch."""
+    return threads if scratch_bytes > _MUCH_SCRATCH else threads * PARTS_PER_THREAD
 
 
 def _pool_size() -> int:
