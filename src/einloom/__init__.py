@@ -9,8 +9,8 @@ generator (:mod:`einloom_compiler`), the runtime (:mod:`einloom.runtime`), and r
     >>> el.einsum("ij,jk->ik", np.eye(2), np.ones((2, 3))).shape
     (2, 3)
 
-Importing this package loads NumPy only; sympy, opt_einsum, Numba and frameworks follow when they
-are first needed.
+Importing this package loads none of its dependencies; NumPy, sympy, opt_einsum and Numba follow
+when they are first needed, and frameworks never do unless their own tensors are passed.
 """
 
 from __future__ import annotations

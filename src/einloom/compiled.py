@@ -12,6 +12,7 @@ import numpy.typing as npt
 from einloom.expression import Expression, constant
 from einloom.frontends.arrays import as_numpy, wrapper_for
 from einloom.frontends.dispatch import settle
+from einloom.runtime.prepared import PreparedCalls
 from einloom.runtime.program import Program
 from einloom.runtime.threads import checked_threads
 from einloom_compiler.dtypes import AnyDType
@@ -118,6 +119,7 @@ class CompiledFunction:
         self._optimize = expression.optimize if optimize is None else optimize
         self._threads = None if threads is None else checked_threads(threads)
         self._programs: dict[tuple[str, ...], Program] = {}
+        self._prepared = PreparedCalls()
         self._inputs = expression.inputs
         self._names = expression.operand_names
         self._unsettled = any(operand.dtype is None for operand in self._inputs)
@@ -135,19 +137,27 @@ class CompiledFunction:
             ShapeError: a rank, an extent or a guard does not fit.
             DTypeError: an array's dtype is not the declared one.
         """
+        prepared = self._prepared.run(arrays, out, self._threads) if threads is None else None
+        if prepared is not None:
+            return prepared
         if len(arrays) != len(self._inputs):
             names = ", ".join(self._names.values())
             raise SpecError(f"takes {len(self._inputs)} arrays ({names}), but {len(arrays)} given")
         given = [as_numpy(array) for array in arrays]
         program = self._program(given)
         threads = self._threads if threads is None else checked_threads(threads)
+        if out is not None:
+            self._check_out(out, program, given)
+        is_apart = out is None or not any(np.may_share_memory(out, array) for array in given)
+        result = program.run(given, out if is_apart else None, threads)
+        bound = program.single_bound(given, result) if is_apart else None
+        if bound is not None:
+            self._prepared.keep(arrays, out, bound, result)
         if out is None:
-            return wrapper_for(arrays)(program.run(given, None, threads))
-        self._check_out(out, program, given)
-        if any(np.may_share_memory(out, array) for array in given):
-            out[...] = program.run(given, None, threads)
-            return out
-        return program.run(given, out, threads)
+            return wrapper_for(arrays)(result)
+        if not is_apart:
+            out[...] = result
+        return out
 
     def _program(self, arrays: Sequence[Array]) -> Program:
         key = tuple(array.dtype.str for array in arrays) if self._unsettled else ()

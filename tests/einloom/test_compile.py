@@ -257,3 +257,38 @@ def test_batch_dot_names_both_namespaces_and_their_difference() -> None:
     assert "einloom.keras.backend.batch_dot" in message
     assert "einloom.tensorflow.keras.backend.batch_dot" in message
     assert "only the first axis is batch" in message
+
+
+def test_calls_of_a_seen_layout_are_checked_as_well_as_the_first() -> None:
+    f = el.compile("ij,jk->ik", el.spec("M", "K"), el.spec("K", "N"))
+    rng = np.random.default_rng(2)
+    x, y = rng.random((3, 4)), rng.random((4, 5))
+    for _ in range(3):
+        np.testing.assert_allclose(f(x, y), x @ y)
+        np.testing.assert_allclose(f(x[:, ::-1], y[::-1]), x @ y)
+    out = np.empty((3, 5))
+    for _ in range(3):
+        assert f(x, y, out=out) is out
+    np.testing.assert_allclose(out, x @ y)
+    square = rng.random((4, 4))
+    expected = square @ square @ square
+    f(square, square, out=np.empty((4, 4)))
+    overlapping = square.copy()
+    f(overlapping, square, out=overlapping)
+    f(overlapping, square, out=overlapping)
+    np.testing.assert_allclose(overlapping, expected)
+    out.flags.writeable = False
+    with pytest.raises(ShapeError, match="read-only"):
+        f(x, y, out=out)
+    with pytest.raises(ShapeError):
+        f(x, y.T)
+    with pytest.raises(SpecError, match="takes 2 arrays"):
+        f(x)
+
+
+def test_each_result_is_a_new_array() -> None:
+    f = el.compile("ij,jk->ik", el.spec(2, 2), el.spec(2, 2))
+    first = f(np.eye(2), np.eye(2))
+    second = f(2 * np.eye(2), np.eye(2))
+    assert not np.shares_memory(first, second)
+    np.testing.assert_array_equal(first, np.eye(2))

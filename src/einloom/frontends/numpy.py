@@ -22,6 +22,7 @@ from einloom.frontends.dispatch import REGISTRY, frontend
 from einloom.frontends.layout import result_axes
 from einloom.frontends.values import numpy_scalar
 from einloom.runtime.contractor import Contractor, kernel_ready
+from einloom.runtime.prepared import PreparedCalls
 from einloom_compiler.dtypes import AnyDType, as_dtype, has_kernel
 from einloom_compiler.errors import (
     CastingError,
@@ -89,6 +90,10 @@ def einsum(
         >>> el.einsum("bi,bi->b", np.ones((2, 3)), np.ones((2, 3)))
         array([3., 3.])
     """
+    is_plain = out is None and dtype is None and order == "K" and casting == "safe"
+    is_plain = is_plain and optimize is True and type(subscripts) is str
+    if is_plain and (seen := _prepared.run(operands, None, None, subscripts)) is not None:
+        return numpy_scalar(seen)
     equation, given = _parse(subscripts, operands, optimize)
     if any(isinstance(operand, Expression) for operand in given):
         if out is not None or dtype is not None:
@@ -112,6 +117,10 @@ def einsum(
     result = _evaluate(expr, arrays, compute, out, order, optimize)
     if out is not None:
         return out
+    if is_plain and result.flags.c_contiguous:
+        bound = _contractor(expr, compute, optimize).single_bound(arrays, result)
+        if bound is not None:
+            _prepared.keep(operands, None, bound, result, subscripts)
     return wrapper_for(given, numpy_scalar)(result)
 
 
@@ -350,6 +359,8 @@ def _check_out(out: Array, shape: tuple[int, ...]) -> None:
         raise ShapeError("out is read-only; pass a writeable array")
 
 
+#: Calls with default keywords whose subscripts and layouts were seen before.
+_prepared = PreparedCalls()
 _contractors: dict[Any, Contractor] = {}
 _KEPT_CONTRACTORS = 4096
 

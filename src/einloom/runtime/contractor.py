@@ -106,6 +106,13 @@ class Contractor:
             launch(step.bound, [results[p] for p in step.positions], target, threads)
             results.append(target)
 
+    def single_bound(self, arrays: Sequence[Array], result: Array) -> Bound | None:
+        """Return the one kernel that computes ``result`` from ``arrays``, None if it takes more."""
+        if not result.size or any(kernel_ready(array) is not array for array in arrays):
+            return None
+        steps = self.plan_for([layout(array) for array in (*arrays, result)]).steps
+        return steps[0].bound if len(steps) == 1 else None
+
     def plan_for(self, layouts: Sequence[Layout]) -> Plan:
         """Return the plan for operands and, last, the result of these layouts."""
         key = tuple(layouts)

@@ -6,6 +6,7 @@ import ctypes
 import os
 import threading
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -70,7 +71,12 @@ def launch(bound: Bound, arrays: Sequence[Array], out: Array, threads: int | Non
 def _block(addresses: list[int], bound: Bound, scratch: int) -> ctypes.Array[ctypes.c_int64]:
     """Return the kernel's arguments as int64 words."""
     words = (*addresses, *bound.numbers, scratch)
-    return (ctypes.c_int64 * len(words))(*words)
+    return _block_type(len(words))(*words)
+
+
+@cache
+def _block_type(n_words: int) -> type[ctypes.Array[ctypes.c_int64]]:
+    return ctypes.c_int64 * n_words
 
 
 def _launch_parallel(bound: Bound, entry: int, addresses: list[int], threads: int) -> None:

@@ -25,6 +25,7 @@ from einloom_compiler.ir.graph import (
 )
 from einloom_compiler.ir.verify import verify_graph
 from einloom_compiler.order.search import Optimize
+from einloom_compiler.pipeline import Bound
 
 Array = npt.NDArray[Any]
 
@@ -127,6 +128,14 @@ class Program:
             return out
         is_computed = bool(self._operations) and isinstance(self._operations[-1], _Contract)
         return result if is_computed else _owned(result, values[:n_leaves])
+
+    def single_bound(self, arrays: Sequence[Array], result: Array) -> Bound | None:
+        """Return the one kernel that computed ``result`` from ``arrays``, None if it took more."""
+        match self._operations:
+            case [_Contract(contractor, operands)] if operands == tuple(range(len(arrays))):
+                return contractor.single_bound(arrays, result)
+            case _:
+                return None
 
 
 def _owned(result: Array, leaves: Sequence[Array]) -> Array:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.einloom.frontends.comparing import assert_same
 
 import einloom as el
 from einloom_compiler.errors import AxisError, CastingError, DTypeError, ShapeError
@@ -15,14 +16,6 @@ DTYPES = (
     *("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
     *("float16", "float32", "float64", "complex64", "complex128"),
 )
-
-
-def assert_same(got: Any, want: Any) -> None:
-    """Compare kind, dtype, shape and every element."""
-    assert type(got) is type(want)
-    assert got.dtype == want.dtype
-    assert got.shape == want.shape
-    np.testing.assert_array_equal(got, want)
 
 
 @pytest.mark.parametrize(

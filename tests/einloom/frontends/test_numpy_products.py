@@ -7,17 +7,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.einloom.frontends.comparing import assert_same
 
 import einloom as el
 from einloom_compiler.errors import AxisError, DTypeError, ShapeError, SpecError
-
-
-def assert_same(got: Any, want: Any) -> None:
-    """Compare kind, dtype, shape and every element."""
-    assert type(got) is type(want)
-    assert got.dtype == want.dtype
-    assert got.shape == want.shape
-    np.testing.assert_array_equal(got, want)
 
 
 @pytest.mark.parametrize(

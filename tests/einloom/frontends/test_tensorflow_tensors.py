@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.einloom.frontends.comparing import assert_same
 
 import einloom as el
 import einloom.tensorflow as etf
@@ -13,14 +14,6 @@ from einloom_compiler.errors import DTypeError
 
 tf = pytest.importorskip("tensorflow")
 pytestmark = pytest.mark.tensorflow
-
-
-def assert_same(got: Any, want: Any) -> None:
-    """Compare kind, dtype, shape and every element of two eager tensors."""
-    assert isinstance(got, tf.Tensor)
-    assert got.dtype == want.dtype
-    assert got.shape == want.shape
-    np.testing.assert_array_equal(got.numpy(), want.numpy())
 
 
 def test_variables_are_taken_and_tensors_returned(operands: Any) -> None:

@@ -1,0 +1,15 @@
+"""How results of front ends are compared with those of the real functions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+
+def assert_same(got: Any, want: Any) -> None:
+    """Compare kind (NumPy's arrays and scalars, or tensors), dtype, shape and every element."""
+    assert type(got) is type(want)
+    assert got.dtype == want.dtype
+    assert got.shape == want.shape
+    np.testing.assert_array_equal(np.asarray(got), np.asarray(want))
