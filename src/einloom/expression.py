@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from einloom_compiler.dtypes import AnyDType, as_dtype
 from einloom_compiler.errors import SpecError
-from einloom_compiler.extents import parse_extent, text
+from einloom_compiler.extents import free_names, is_unknown_name, parse_extent, text
 from einloom_compiler.ir.einsum import EinsumExpr, Index
 from einloom_compiler.ir.graph import (
     Constant,
@@ -219,7 +219,7 @@ def spec(*shape: Any, dtype: object = None, name: str | None = None) -> Expressi
         name: what messages, formulas and compiled functions call it.
 
     Raises:
-        SpecError: an extent is negative or no extent at all.
+        SpecError: an extent is negative or no extent at all, or has the name of an unknown.
         DTypeError: ``dtype`` names none.
 
     >>> str(spec("B", 128, dtype="float32", name="x"))
@@ -230,6 +230,12 @@ def spec(*shape: Any, dtype: object = None, name: str | None = None) -> Expressi
     if name is not None and not (isinstance(name, str) and name.isidentifier()):
         raise SpecError(f"an operand's name must be a Python identifier, not {name!r}")
     extents = tuple(parse_extent(extent) for extent in shape)
+    for written, extent in zip(shape, extents, strict=True):
+        if isinstance(written, str) and any(map(is_unknown_name, free_names(extent))):
+            raise SpecError(
+                f"the extent {written!r} has a name such as _1, which stands for an unknown; "
+                "write None for one, or another name"
+            )
     settled = None if dtype is None else as_dtype(dtype)
     return Expression(Input(name or f"?{next(_unnamed)}", extents, settled))
 

@@ -218,3 +218,13 @@ def test_json_of_the_example_specs_is_accepted_where_a_call_is(einloom: Invoke) 
     )
     assert json.loads(document.out)["derived"]["equation"] == "bqhd,bkhd->bhqk"
     assert el.compile(document.out.strip()).equation == "bqhd,bkhd->bhqk"
+
+
+def test_the_json_of_an_ambiguous_call_comes_with_a_warning_on_stderr(einloom: Invoke) -> None:
+    run = einloom("explain", "K.batch_dot", "10,12,4,5", "10,12,5,8", "--json")
+    assert run.code == 0
+    assert json.loads(run.out)["derived"]["equation"] == "abij,abjk->abik"
+    assert "SemanticsWarning" in run.err
+    assert "version='2.2.5'" in run.err
+    settled = einloom("explain", "K.batch_dot", "2,3,4,5", "2,3,5,6", "--json", "--version=2.3.1")
+    assert settled.err == ""

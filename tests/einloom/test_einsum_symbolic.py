@@ -127,3 +127,23 @@ def test_the_cost_counts_a_shared_operand_once() -> None:
     square = el.einsum("ij,jk->ik", el.spec(4, 4, name="x"), el.spec(4, 4, name="y"))
     assert square.cost.flops == 2 * 4**3
     assert el.einsum("ij,jk->ik", square, square).cost.flops == 2 * 2 * 4**3
+
+
+def test_a_name_that_an_unknown_could_have_is_refused() -> None:
+    with pytest.raises(el.SpecError, match=r"'_1' .* write None for one"):
+        el.spec("_1", 3)
+    with pytest.raises(el.SpecError, match=r"'2\*_7 \+ B'"):
+        el.spec("2*_7 + B")
+    assert el.spec("_rows", None).ndim == 2
+
+
+def test_an_unexpected_keyword_names_the_function() -> None:
+    with pytest.raises(TypeError, match=r"matmul\(\) got an unexpected keyword argument 'foo'"):
+        etf.matmul(X, Y, foo=1)  # type: ignore[call-arg]
+
+
+def test_the_cost_prints_unknowns_by_number() -> None:
+    unknown = el.spec(None, 3, name="x")
+    shown = str(el.einsum("ij->i", unknown).cost)
+    assert "FLOPs/byte" in shown
+    assert "_" not in shown

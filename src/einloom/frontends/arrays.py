@@ -35,7 +35,9 @@ def as_numpy(value: Any) -> Array:
     if module == "torch" and isinstance(value, sys.modules["torch"].Tensor):
         return _from_torch(value)
     if module == "tensorflow" and sys.modules["tensorflow"].is_tensor(value):
-        return np.asarray(_unwatched_tensor(value))
+        tensor = _unwatched_tensor(value)
+        # TensorFlow's __array__ gives no array for a bfloat16 of rank 0; numpy() copies.
+        return np.asarray(tensor if tensor.shape.rank else tensor.numpy())
     if module in ("jax", "jaxlib") and isinstance(value, sys.modules["jax"].core.Tracer):
         raise UnsupportedError(
             "this JAX array is being traced (by jax.grad, jax.jit or jax.vmap), and einloom "

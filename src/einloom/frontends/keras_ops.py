@@ -137,6 +137,9 @@ def inner(x1: Any, x2: Any) -> Any:
 def tensordot(x1: Any, x2: Any, axes: Any = 2) -> Any:
     """Return the product over paired axes, x1's free axes first, then x2's.
 
+    Paired extents must be equal here. (Keras on TensorFlow compares only the numbers of contracted
+    elements, so that axes of extents (3, 2) and (2, 3) pass there.)
+
     Args:
         x1: first operand.
         x2: second operand.

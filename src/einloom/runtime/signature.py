@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from einloom_compiler.errors import ShapeError
-from einloom_compiler.extents import evaluate, free_names, is_known, text
+from einloom_compiler.extents import evaluate, free_names, is_symbol, text
 from einloom_compiler.ir.graph import Node, inputs_of
 from einloom_compiler.ir.shapes import guards
 
@@ -55,7 +55,7 @@ class Signature:
                     f"with rank {len(operand.shape)}: ({wanted})"
                 )
             for axis, (extent, given) in enumerate(zip(operand.shape, shape, strict=True)):
-                if is_known(extent) or not getattr(extent, "is_Symbol", False):
+                if not is_symbol(extent):
                     continue
                 symbol = str(extent)
                 if sizes.setdefault(symbol, given) != given:

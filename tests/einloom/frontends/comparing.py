@@ -12,4 +12,5 @@ def assert_same(got: Any, want: Any) -> None:
     assert type(got) is type(want)
     assert got.dtype == want.dtype
     assert got.shape == want.shape
-    np.testing.assert_array_equal(np.asarray(got), np.asarray(want))
+    values = [value.numpy() if hasattr(value, "numpy") else value for value in (got, want)]
+    np.testing.assert_array_equal(*values)

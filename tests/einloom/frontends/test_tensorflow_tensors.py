@@ -85,6 +85,7 @@ def test_the_ways_out_of_a_tape_that_the_message_names_work() -> None:
         ("ii->i", [(3, 3)]),
         ("ij->", [(2, 3)]),
         ("i,ij,j->", [(2,), (2, 3), (3,)]),
+        (",i->i", [(), (3,)]),
     ],
 )
 @pytest.mark.parametrize("dtype", ["float32", "int32", "complex64", "bfloat16"])
