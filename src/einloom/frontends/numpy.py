@@ -90,9 +90,9 @@ def einsum(
         >>> el.einsum("bi,bi->b", np.ones((2, 3)), np.ones((2, 3)))
         array([3., 3.])
     """
-    is_plain = out is None and dtype is None and order == "K" and casting == "safe"
+    is_plain = out is None and dtype is None and order in ("K", "C") and casting == "safe"
     is_plain = is_plain and optimize is True and type(subscripts) is str
-    if is_plain and (seen := _prepared.run(operands, None, None, subscripts)) is not None:
+    if is_plain and (seen := _prepared.run(operands, None, None, (subscripts, order))) is not None:
         return numpy_scalar(seen)
     equation, given = _parse(subscripts, operands, optimize)
     if any(isinstance(operand, Expression) for operand in given):
@@ -120,7 +120,7 @@ def einsum(
     if is_plain and result.flags.c_contiguous:
         bound = _contractor(expr, compute, optimize).single_bound(arrays, result)
         if bound is not None:
-            _prepared.keep(operands, None, bound, result, subscripts)
+            _prepared.keep(operands, None, bound, result, (subscripts, order))
     return wrapper_for(given, numpy_scalar)(result)
 
 
