@@ -24,6 +24,7 @@ from einloom_compiler.ir.graph import (
     Shape,
     dtype_of,
     inputs_of,
+    renamed,
 )
 from einloom_compiler.ir.printer import print_einsum
 from einloom_compiler.ir.shapes import Guard, guards, shape_of
@@ -198,11 +199,21 @@ class Expression:
             "front-end function of einloom instead of NumPy's"
         )
 
-    __hash__ = object.__hash__
-
     def __eq__(self, other: object) -> bool:
-        """Compare the graphs: equal meaning of equally named operands."""
-        return isinstance(other, Expression) and self.node == other.node
+        """Compare the graphs: equal meaning of equally named operands.
+
+        Operands without a name have the one that is shown for them, so that an expression equals
+        itself read back from JSON or text.
+        """
+        return isinstance(other, Expression) and self._named() == other._named()
+
+    def __hash__(self) -> int:
+        """Hash the graph, in agreement with equality."""
+        return hash(self._named())
+
+    def _named(self) -> Node:
+        """Return the graph with every input bearing the name that is shown for it."""
+        return renamed(self.node, self.operand_names)
 
 
 def _is_unnamed(name: str) -> bool:

@@ -13,7 +13,7 @@ It allocates nothing, raises nothing and reads no global state.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from textwrap import fill
 
@@ -49,15 +49,22 @@ def print_kernel(nest: LoopNest, name: str = "kernel") -> str:
 
 
 def print_parallel(nest: LoopNest, name: str = "kernel") -> str:
-    """Return the function that spreads the kernel's range over Numba's threads.
+    """Return the function that spreads the kernel's range over Numba's threads."""
+    return print_split(name, parameters(nest)[:-3], nest.scratch_elements)
 
-    Its last two parameters are the range's length and the number of parts; each part has its own
-    accumulators in scratch.
+
+def print_split(name: str, shared: Sequence[str], scratch_elements: int) -> str:
+    """Return ``parallel_<name>``, which gives each of ``parts`` its share of the kernel's range.
+
+    Args:
+        name: the kernel's name.
+        shared: the kernel's parameters up to its scratch pointer.
+        scratch_elements: what each part needs of the scratch.
     """
-    shared = ", ".join(parameters(nest)[:-3])
-    own = f"acc_0 + r * {nest.scratch_elements}" if nest.scratch_elements else "acc_0"
-    head = wrapped(f"def parallel_{name}(", f"{shared}, acc_0, total, parts", "):")
-    call = wrapped(f"        {name}(", f"{shared}, {own}, lo, hi", ")")
+    names = ", ".join(shared)
+    own = f"acc_0 + r * {scratch_elements}" if scratch_elements else "acc_0"
+    head = wrapped(f"def parallel_{name}(", f"{names}, acc_0, total, parts", "):")
+    call = wrapped(f"        {name}(", f"{names}, {own}, lo, hi", ")")
     return f"""\
 @njit(parallel=True, {OPTIONS})
 {head}

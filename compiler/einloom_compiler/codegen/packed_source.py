@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 
 from einloom_compiler.codegen import casts
-from einloom_compiler.codegen.numba_source import OPTIONS, print_module, wrapped
+from einloom_compiler.codegen.numba_source import OPTIONS, print_module, print_split, wrapped
 from einloom_compiler.codegen.text import KernelText
 from einloom_compiler.dtypes import arithmetic
 from einloom_compiler.ir.packed import PackedNest
@@ -56,7 +56,7 @@ def print_functions(nest: PackedNest, name: str = "kernel") -> list[str]:
         _print_pack_panels(nest),
         _print_add_block(nest),
         _print_kernel(nest),
-        _print_parallel(nest),
+        print_split("kernel", ("x0", "x1", "out", *TABLES, *NUMBERS, "acc"), nest.scratch_elements),
     ]
     for own in _OWN if suffix else ():
         pattern = re.compile(rf"\b{own}\(")
@@ -359,18 +359,4 @@ def _print_kernel(nest: PackedNest) -> str:
                             out_row, out_column, min({mr}, m_run - row), min({nr}, n_run - column),
                             k_lo == 0
                         )
-"""
-
-
-def _print_parallel(nest: PackedNest) -> str:
-    names = ", ".join(("x0", "x1", "out", *TABLES, *NUMBERS, "acc"))
-    head = wrapped("def parallel_kernel(", f"{names}, acc_0, total, parts", "):")
-    call = wrapped("        kernel(", f"{names}, acc_0 + r * {nest.scratch_elements}, lo, hi", ")")
-    return f"""\
-@njit(parallel=True, {OPTIONS})
-{head}
-    for r in prange(parts):
-        lo = total * r // parts
-        hi = total * (r + 1) // parts
-{call}
 """

@@ -15,7 +15,8 @@ index must have equal extents. What cannot be decided about symbolic extents is 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -145,6 +146,20 @@ def inputs_of(node: Node) -> tuple[Input, ...]:
 def contractions_of(node: Node) -> tuple[Contraction, ...]:
     """Return the graph's contractions, once each, in order of evaluation."""
     return tuple(part for part in nodes_of(node) if isinstance(part, Contraction))
+
+
+def renamed(node: Node, names: Mapping[str, str]) -> Node:
+    """Return the graph with its inputs called by these names."""
+    match node:
+        case Input():
+            return replace(node, name=names[node.name])
+        case Reshape():
+            return replace(node, operand=renamed(node.operand, names))
+        case Contraction():
+            operands = tuple(renamed(operand, names) for operand in node.operands)
+            return replace(node, operands=operands)
+        case Constant():
+            return node
 
 
 def dtype_of(node: Node) -> np.dtype[Any] | None:

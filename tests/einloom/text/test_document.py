@@ -271,3 +271,11 @@ def test_any_value_in_any_place_is_refused_with_an_error_of_ours(key: str, value
 def test_base64_is_of_little_endian_c_order() -> None:
     raw = base64.b64decode(_constant(copy.deepcopy(GOOD))["constant"])
     assert np.frombuffer(raw, "<f8").tolist() == [1.0, 2.0, 3.0]
+
+
+def test_operands_without_names_read_back_equal() -> None:
+    expression = el.einsum("bij,bjk->bik", el.spec("B", 4, 5), el.spec("B", 5, 8))
+    again = el.Expression.from_json(expression.to_json())
+    assert again == expression
+    assert hash(again) == hash(expression)
+    assert el.einsum("bij,bjk->bik", el.spec("B", 4, 5), el.spec("B", 5, 9)) != expression
