@@ -11,6 +11,7 @@ An index that the output lacks is summed over.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -51,6 +52,15 @@ class EinsumExpr:
     def contracted(self) -> Term:
         """The indices that are summed over, by first appearance."""
         return tuple(index for index in self.indices if index not in self.output)
+
+
+def without_axes(expr: EinsumExpr, dropped: Sequence[frozenset[int]]) -> EinsumExpr:
+    """Return the expression without these axes of each operand (those that are broadcast)."""
+    terms = tuple(
+        tuple(index for axis, index in enumerate(term) if axis not in axes)
+        for term, axes in zip(expr.terms, dropped, strict=True)
+    )
+    return EinsumExpr(terms, expr.output)
 
 
 def is_view(expr: EinsumExpr) -> bool:

@@ -17,13 +17,12 @@ from einloom_compiler.ir.loops import Access, LoopNest
 from einloom_compiler.ir.shapes import shape_of
 
 
-def symbols(start: int = 0) -> Iterator[str]:
+def symbols() -> Iterator[str]:
     """Yield letters for indices: a-z, A-Z, then opt_einsum's further letters from U+00C0 on."""
-    letters = itertools.chain(
+    return itertools.chain(
         string.ascii_letters,
         (chr(192 + n) for n in itertools.count() if chr(192 + n).isprintable()),
     )
-    return itertools.islice(letters, start, None)
 
 
 def letters_of(expr: EinsumExpr) -> dict[Index, str]:

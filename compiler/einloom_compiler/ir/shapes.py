@@ -114,7 +114,6 @@ def bind_extents(
     shapes: Sequence[tuple[int, ...]],
     *,
     broadcasts: bool,
-    names: Sequence[str] = (),
 ) -> tuple[dict[Index, int], tuple[frozenset[int], ...]]:
     """Return every index's extent for concrete shapes, and the axes that are broadcast.
 
@@ -123,7 +122,6 @@ def bind_extents(
         shapes: extents of each operand's axes.
         broadcasts: whether an axis of extent 1 may stand for a longer extent of its index, as in
             numpy.einsum; never within one operand.
-        names: what messages call the operands; by number where empty.
 
     Raises:
         ShapeError: two axes of one index differ.
@@ -136,7 +134,7 @@ def bind_extents(
             if own.setdefault(index, extent) != extent:
                 raise ShapeError(
                     f"dimensions in operand {number} for collapsing index '{index.name}' don't "
-                    f"match ({own[index]} != {extent}): {_describe(expr, number, shape, names)}"
+                    f"match ({own[index]} != {extent}): {_describe(expr, number, shape)}"
                 )
         for index, extent in own.items():
             known = extents.get(index)
@@ -146,8 +144,8 @@ def bind_extents(
                 a, b = first[index], number
                 raise ShapeError(
                     f"index '{index.name}' has extent {known} in "
-                    f"{_describe(expr, a, shapes[a], names)} but {extent} in "
-                    f"{_describe(expr, b, shape, names)}; give it one extent in both"
+                    f"{_describe(expr, a, shapes[a])} but {extent} in "
+                    f"{_describe(expr, b, shape)}; give it one extent in both"
                     + (", or 1 to broadcast" if broadcasts else "")
                 )
     broadcast = tuple(
@@ -157,7 +155,6 @@ def bind_extents(
     return extents, broadcast
 
 
-def _describe(expr: EinsumExpr, number: int, shape: tuple[int, ...], names: Sequence[str]) -> str:
+def _describe(expr: EinsumExpr, number: int, shape: tuple[int, ...]) -> str:
     letters = "".join(index.name for index in expr.terms[number])
-    name = f" {names[number]}" if names else ""
-    return f"operand {number}{name} '{letters}' (shape {shape})"
+    return f"operand {number} '{letters}' (shape {shape})"

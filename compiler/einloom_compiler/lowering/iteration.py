@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 
 from einloom_compiler.ir.einsum import EinsumExpr, Index
 
@@ -64,6 +65,11 @@ def iteration_space(
         tuple(letters[index] for index in indices),
     )
     return fuse(squeeze(space))
+
+
+def c_strides(shape: Sequence[int]) -> tuple[int, ...]:
+    """Return the strides, in elements, of an array of this shape in C order."""
+    return tuple(prod(shape[axis + 1 :]) for axis in range(len(shape)))
 
 
 def squeeze(space: IterationSpace) -> IterationSpace:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from einloom_compiler.dtypes import arithmetic
+from einloom_compiler.ir.contraction import ContractionTree
 from einloom_compiler.ir.graph import Map
 from einloom_compiler.ir.loops import Access, Level, LoopNest
 from einloom_compiler.lowering.iteration import IterationSpace
@@ -30,6 +32,32 @@ class Arithmetics:
     compute: str
     conjugated: tuple[bool, ...]
     epilogue: tuple[Map, ...] = ()
+
+
+def step_arithmetics(tree: ContractionTree, whole: Arithmetics) -> tuple[Arithmetics, ...]:
+    """Return what each step of ``tree`` computes, ``whole`` being the whole contraction's.
+
+    Intermediates of 16-bit floats stay in float32; the epilogue belongs to the last step.
+    """
+    between = "float32" if arithmetic(whole.compute).is_half else whole.compute
+    dtypes, conjugated = [*whole.inputs], [*whole.conjugated]
+    found: list[Arithmetics] = []
+    for step in tree.steps:
+        is_last = len(found) == len(tree.steps) - 1
+        is_raw = max(step.positions) < len(whole.inputs)
+        output = whole.output if is_last else between
+        found.append(
+            Arithmetics(
+                inputs=tuple(dtypes[position] for position in step.positions),
+                output=output,
+                compute=whole.compute if is_raw else between,
+                conjugated=tuple(conjugated[position] for position in step.positions),
+                epilogue=whole.epilogue if is_last else (),
+            )
+        )
+        dtypes.append(output)
+        conjugated.append(False)
+    return tuple(found)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from einloom.report.program import ProgramText, print_program
 from einloom.runtime.launch import n_parts
 from einloom.runtime.signature import Signature
 from einloom_compiler.extents import evaluate, free_names
-from einloom_compiler.ir.einsum import EinsumExpr, Index
+from einloom_compiler.ir.einsum import EinsumExpr, Index, without_axes
 from einloom_compiler.ir.graph import Contraction, Node, contractions_of
 from einloom_compiler.ir.printer import print_tree
 from einloom_compiler.ir.shapes import index_extents
@@ -116,11 +116,7 @@ def report(
 
 def stripped(node: Contraction) -> EinsumExpr:
     """Return the node's einsum without the axes of extent 1 that are broadcast."""
-    terms = tuple(
-        tuple(index for axis, index in enumerate(term) if axis not in axes)
-        for term, axes in zip(node.einsum.terms, node.broadcast, strict=True)
-    )
-    return EinsumExpr(terms, node.einsum.output)
+    return without_axes(node.einsum, node.broadcast)
 
 
 def representative_sizes(node: Node) -> dict[str, int]:

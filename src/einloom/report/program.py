@@ -7,7 +7,6 @@ operands in C order, and ``run``, the whole expression. It imports only numpy an
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -17,7 +16,7 @@ from einloom_compiler import __version__
 from einloom_compiler.codegen.jit import Kernel
 from einloom_compiler.codegen.numba_source import print_kernel, print_module, print_parallel
 from einloom_compiler.codegen.packed_source import print_functions
-from einloom_compiler.dtypes import AnyDType, arithmetic, as_dtype, dtype_name
+from einloom_compiler.dtypes import AnyDType, as_dtype, dtype_name
 from einloom_compiler.errors import UnsupportedError
 from einloom_compiler.extents import (
     Extent,
@@ -43,7 +42,8 @@ from einloom_compiler.ir.graph import (
 from einloom_compiler.ir.loops import LoopNest
 from einloom_compiler.ir.packed import PackedNest
 from einloom_compiler.ir.printer import letters_of, print_einsum
-from einloom_compiler.lowering.nest import Arithmetics
+from einloom_compiler.lowering.iteration import c_strides
+from einloom_compiler.lowering.nest import Arithmetics, step_arithmetics
 from einloom_compiler.pipeline import Bound, bind
 from einloom_compiler.schedule.machine import host
 
@@ -104,26 +104,22 @@ class _Writer:
         lines += self._extent_lines(node, letters)
         for operand, dtype in zip(operands, memory, strict=True):
             lines.append(f"    {operand} = np.ascontiguousarray({operand}, {dtype_text(dtype)})")
-        compute = _memory(node.dtype)
-        half = arithmetic(dtype_name(compute)).is_half
-        between = as_dtype("float32") if half else compute
-        arrays = list(zip(operands, memory, node.conjugated, strict=True))
-        for number, step in enumerate(tree.steps, 1):
-            is_last = number == len(tree.steps)
-            result = "out" if is_last else f"t{number}"
-            dtype = compute if is_last else between
-            raw = max(step.positions) < len(operands)
-            given = [arrays[position] for position in step.positions]
-            arithmetics = Arithmetics(
-                inputs=tuple(dtype_name(memory) for _, memory, _ in given),
-                output=dtype_name(dtype),
-                compute=dtype_name(compute if raw else between),
-                conjugated=tuple(conjugated for _, _, conjugated in given),
-                epilogue=node.epilogue if is_last else (),
-            )
+        result_dtype = dtype_name(_memory(node.dtype))
+        whole = Arithmetics(
+            inputs=tuple(map(dtype_name, memory)),
+            output=result_dtype,
+            compute=result_dtype,
+            conjugated=node.conjugated,
+            epilogue=node.epilogue,
+        )
+        arrays = [*operands]
+        for step, arithmetics in zip(tree.steps, step_arithmetics(tree, whole), strict=True):
+            number = len(arrays) - len(operands) + 1
+            result = "out" if number == len(tree.steps) else f"t{number}"
             bound = _bind_c_order(step.expr, extents, arithmetics)
-            lines += self._step_lines(step.expr, bound, [g[0] for g in given], result, letters)
-            arrays.append((result, dtype, False))
+            given = [arrays[position] for position in step.positions]
+            lines += self._step_lines(step.expr, bound, given, result, letters)
+            arrays.append(result)
         lines.append("    return out")
         self.functions.append("\n".join(lines) + "\n")
 
@@ -225,12 +221,8 @@ def _bind_c_order(
     shapes = [tuple(extents[index] for index in term) for term in expr.terms]
     output = tuple(extents[index] for index in expr.output)
     return bind(
-        expr, shapes, [_c_strides(s) for s in shapes], _c_strides(output), arithmetics, host()
+        expr, shapes, [c_strides(s) for s in shapes], c_strides(output), arithmetics, host()
     )
-
-
-def _c_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
 
 
 class _Sizes:

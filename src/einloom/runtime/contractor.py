@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,12 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from einloom.runtime.launch import launch
-from einloom_compiler.dtypes import AnyDType, arithmetic, dtype_name
+from einloom_compiler.dtypes import AnyDType, as_dtype, dtype_name
 from einloom_compiler.ir.contraction import ContractionTree
-from einloom_compiler.ir.einsum import EinsumExpr, Index
+from einloom_compiler.ir.einsum import EinsumExpr, Index, without_axes
 from einloom_compiler.ir.graph import Map
 from einloom_compiler.ir.shapes import bind_extents
-from einloom_compiler.lowering.nest import Arithmetics
+from einloom_compiler.lowering.iteration import c_strides
+from einloom_compiler.lowering.nest import Arithmetics, step_arithmetics
 from einloom_compiler.order.search import Optimize
 from einloom_compiler.pipeline import Bound, bind, plan
 from einloom_compiler.schedule.machine import host
@@ -59,7 +59,6 @@ class Contractor:
         epilogue: maps applied to each finished sum.
         optimize: how the order of three and more operands is chosen.
         broadcasts: whether an axis of extent 1 stands for a longer extent of its index.
-        names: what messages call the operands.
     """
 
     expr: EinsumExpr
@@ -68,7 +67,6 @@ class Contractor:
     epilogue: tuple[Map, ...] = ()
     optimize: Optimize = True
     broadcasts: bool = False
-    names: tuple[str, ...] = ()
     _plans: dict[tuple[Layout, ...], Plan] = field(default_factory=dict, repr=False)
     _shapes: dict[tuple[tuple[int, ...], ...], tuple[int, ...]] = field(
         default_factory=dict, repr=False
@@ -83,9 +81,7 @@ class Contractor:
         key = tuple(shapes)
         found = self._shapes.get(key)
         if found is None:
-            extents, _ = bind_extents(
-                self.expr, shapes, broadcasts=self.broadcasts, names=self.names
-            )
+            extents, _ = bind_extents(self.expr, shapes, broadcasts=self.broadcasts)
             found = tuple(extents[index] for index in self.expr.output)
             _keep(self._shapes, key, found)
         return found
@@ -125,40 +121,30 @@ class Contractor:
     def _plan(self, layouts: tuple[Layout, ...]) -> Plan:
         *given, output = layouts
         shapes = [shape for shape, _, _ in given]
-        extents, broadcast = bind_extents(
-            self.expr, shapes, broadcasts=self.broadcasts, names=self.names
-        )
+        extents, broadcast = bind_extents(self.expr, shapes, broadcasts=self.broadcasts)
         kept = [
             [axis for axis in range(len(shape)) if axis not in axes]
             for shape, axes in zip(shapes, broadcast, strict=True)
         ]
-        terms = tuple(
-            tuple(term[axis] for axis in axes)
-            for term, axes in zip(self.expr.terms, kept, strict=True)
-        )
-        expr = EinsumExpr(terms, self.expr.output)
+        expr = without_axes(self.expr, broadcast)
         tree = plan(expr, extents, self.optimize, self.dtype.itemsize)
         known: list[Layout] = [
             (tuple(shape[a] for a in axes), tuple(strides[a] for a in axes), dtype)
             for (shape, strides, dtype), axes in zip(given, kept, strict=True)
         ]
-        conjugated = [*self.conjugated]
-        compute = dtype_name(self.dtype)
-        between = np.dtype("float32") if arithmetic(compute).is_half else self.dtype
-        steps = []
-        for number, step in enumerate(tree.steps):
-            is_last = number == len(tree.steps) - 1
+        whole = Arithmetics(
+            inputs=tuple(dtype_name(dtype) for _, _, dtype in given),
+            output=dtype_name(output[2]),
+            compute=dtype_name(self.dtype),
+            conjugated=self.conjugated,
+            epilogue=self.epilogue,
+        )
+        steps: list[PlannedStep] = []
+        for step, arithmetics in zip(tree.steps, step_arithmetics(tree, whole), strict=True):
             shape = tuple(extents[index] for index in step.expr.output)
-            result = output if is_last else (shape, _c_strides(shape, between.itemsize), between)
+            is_last = len(steps) == len(tree.steps) - 1
+            result = output if is_last else _c_layout(shape, as_dtype(arithmetics.output))
             operands = [known[position] for position in step.positions]
-            is_raw = max(step.positions) < len(given)
-            arithmetics = Arithmetics(
-                inputs=tuple(dtype_name(dtype) for _, _, dtype in operands),
-                output=dtype_name(result[2]),
-                compute=compute if is_raw else dtype_name(between),
-                conjugated=tuple(conjugated[position] for position in step.positions),
-                epilogue=self.epilogue if is_last else (),
-            )
             bound = bind(
                 step.expr,
                 [shape for shape, _, _ in operands],
@@ -167,9 +153,8 @@ class Contractor:
                 arithmetics,
                 host(),
             )
-            steps.append(PlannedStep(step.positions, bound, shape, between))
+            steps.append(PlannedStep(step.positions, bound, shape, result[2]))
             known.append(result)
-            conjugated.append(False)
         return Plan(tree, extents, tuple(steps))
 
 
@@ -183,8 +168,8 @@ def _in_elements(layout: Layout) -> tuple[int, ...]:
     return tuple(stride // dtype.itemsize for stride in strides)
 
 
-def _c_strides(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
-    return tuple(math.prod(shape[axis + 1 :]) * itemsize for axis in range(len(shape)))
+def _c_layout(shape: tuple[int, ...], dtype: AnyDType) -> Layout:
+    return shape, tuple(stride * dtype.itemsize for stride in c_strides(shape)), dtype
 
 
 def _keep(kept: dict[Any, Any], key: object, value: object) -> None:
