@@ -1,0 +1,109 @@
+"""The cache folder: where it is, whom it belongs to, and how entries get into it.
+
+An entry is a file whose name is derived from all that its contents depend on, so it is written once
+and never changed. It is written beside its place and renamed, so that a crash or another process
+leaves either no entry or a whole one. Code is loaded from a folder only if nobody but this user can
+write there.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+#: Environment variable that names the folder.
+VARIABLE = "EINLOOM_CACHE_DIR"
+#: Seconds that a process waits for another one that makes the same entry, before it makes its own.
+PATIENCE = 60.0
+
+
+def cache_folder() -> Path | None:
+    """Return the folder of entries, made if needed; None where none is to be trusted or written.
+
+    It is ``EINLOOM_CACHE_DIR``, or ``einloom`` in the user's cache folder.
+    """
+    named = os.environ.get(VARIABLE)
+    if named:
+        folder = Path(named).expanduser()
+    else:
+        from platformdirs import user_cache_path
+
+        folder = user_cache_path("einloom", appauthor=False)
+    return folder if _prepared(folder) else None
+
+
+def subfolder(name: str) -> Path | None:
+    """Return the folder ``name`` inside the cache folder, made if needed; None if there is none."""
+    root = cache_folder()
+    if root is None:
+        return None
+    folder = root / name
+    return folder if _prepared(folder) else None
+
+
+def _prepared(folder: Path) -> bool:
+    """Make ``folder``, private to this user; say whether it exists and can be trusted."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError:
+        return False
+    return is_trusted(folder)
+
+
+def is_trusted(path: Path) -> bool:
+    """Say whether ``path`` belongs to this user (or root) and nobody else can write to it."""
+    try:
+        status = path.stat()
+    except OSError:
+        return False
+    if not hasattr(os, "getuid"):
+        return True
+    is_ours = status.st_uid in (os.getuid(), 0)
+    return is_ours and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+
+
+def publish(path: Path, contents: bytes) -> bool:
+    """Write an entry whole or not at all; say whether it is there now.
+
+    A full disk or a read-only folder is no error: the caller goes on with what it has in memory.
+    """
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    except OSError:
+        return False
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(contents)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(name, path)
+    except OSError:
+        Path(name).unlink(missing_ok=True)
+        return False
+    return True
+
+
+@contextmanager
+def making(path: Path) -> Iterator[None]:
+    """Hold the lock of the entry at ``path``, so that one process of many makes it.
+
+    The caller looks for the entry again once it holds the lock. Where the folder allows no lock, or
+    the holder takes longer than :data:`PATIENCE`, the caller goes on without: entries are published
+    whole, so the worst is that one is made twice.
+    """
+    import filelock
+
+    lock = filelock.FileLock(path.with_name(f".{path.name}.lock"), timeout=PATIENCE)
+    try:
+        lock.acquire()
+    except (filelock.Timeout, OSError, NotImplementedError):
+        yield
+        return
+    try:
+        yield
+    finally:
+        lock.release()
