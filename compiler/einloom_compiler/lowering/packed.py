@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from einloom_compiler.ir.packed import PackedNest
-from einloom_compiler.lowering.groups import Groups, Table, digit_table, k_offsets
+from einloom_compiler.lowering.groups import Axis, Groups, digit_table, k_table
+from einloom_compiler.lowering.tables import Table
 from einloom_compiler.schedule.machine import Machine
 
 #: Points from which rows are split among tasks where there are too few tasks for all cores.
@@ -45,8 +44,7 @@ def bind_packed(groups: Groups, nest: PackedNest, machine: Machine) -> PackedCal
         m_tasks = max(1, min(wanted, m_panels // 4))
     task_n, task_m = -(-n_panels // n_tasks), -(-m_panels // m_tasks)
     n_tasks, m_tasks = -(-n_panels // task_n), -(-m_panels // task_m)
-    offsets = k_offsets(groups)
-    a_run, b_run = (bool(np.all(np.diff(offsets[:, side]) == 1)) for side in (0, 1))
+    a_run, b_run = (_is_run(groups.k, side) for side in (0, 1))
     numbers = (
         *(groups.k_points, rows.run.extent, columns.run.extent),
         *(len(rows.digits), len(columns.digits), len(groups.batch)),
@@ -56,9 +54,19 @@ def bind_packed(groups: Groups, nest: PackedNest, machine: Machine) -> PackedCal
         *(rows.run.strides[2], columns.run.strides[2]),
     )
     tables = (
-        offsets,
+        k_table(groups),
         digit_table(rows.digits),
         digit_table(columns.digits),
         digit_table(groups.batch),
     )
     return PackedCall(tables, numbers, m_tasks * n_tasks * groups.n_batches)
+
+
+def _is_run(axes: tuple[Axis, ...], side: int) -> bool:
+    """Say whether contracted points, in their order, are neighbours in an operand's memory."""
+    step = 1
+    for axis in reversed(axes):
+        if axis.strides[side] != step:
+            return False
+        step *= axis.extent
+    return True

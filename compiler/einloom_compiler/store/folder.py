@@ -80,7 +80,7 @@ def publish(path: Path, contents: bytes) -> bool:
             file.write(contents)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(name, path)
+        Path(name).replace(path)
     except OSError:
         Path(name).unlink(missing_ok=True)
         return False
