@@ -8,8 +8,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
 
+import numpy as np
+
 from einloom_compiler.codegen import jit
 from einloom_compiler.codegen.printing import Nest
+from einloom_compiler.dtypes import arithmetic
 from einloom_compiler.lowering.iteration import IterationSpace
 from einloom_compiler.lowering.nest import Arithmetics
 from einloom_compiler.lowering.tables import Table, TableArray
@@ -39,6 +42,30 @@ class Problem:
         """Number of points of the loop nest."""
         return math.prod(self.space.extents)
 
+    @property
+    def moved_bytes(self) -> int:
+        """Bytes of every operand element read once and every output element written once."""
+        names = (*self.arithmetics.inputs, self.arithmetics.output)
+        return sum(
+            math.prod(n for n, step in zip(self.space.extents, column, strict=True) if step)
+            * np.dtype(arithmetic(name).storage).itemsize
+            for name, column in zip(names, self.space.strides, strict=True)
+        )
+
+    def roofline(self, efficiency: float, moved: float | None = None) -> float:
+        """Return the least serial seconds: arithmetic at a share of the peak, or memory traffic.
+
+        Args:
+            efficiency: share of the machine's peak that a kernel reaches when memory is no limit.
+            moved: bytes that it moves; every element once where None.
+        """
+        moved = self.moved_bytes if moved is None else moved
+        element = np.dtype(arithmetic(self.arithmetics.compute).compute)
+        real = 4 if element.kind == "c" else 1
+        itemsize = element.itemsize // 2 if element.kind == "c" else element.itemsize
+        arithmetic_seconds = 2 * real * self.points / (self.machine.flops(itemsize) * efficiency)
+        return max(arithmetic_seconds, moved / self.machine.bandwidth(self.moved_bytes))
+
 
 @dataclass(frozen=True)
 class Bound:
@@ -51,6 +78,7 @@ class Bound:
         numbers: extents and strides in the order of the kernel ABI.
         total: length of the parallel range.
         points: number of points of the loop nest.
+        seconds: predicted time on one thread.
         built_tables: tables that the kernel reads besides its operands, as what they are made from.
     """
 
@@ -60,6 +88,7 @@ class Bound:
     numbers: tuple[int, ...]
     total: int
     points: int
+    seconds: float
     built_tables: tuple[Table, ...] = ()
 
     @property
@@ -82,6 +111,9 @@ class Family(Protocol):
 
     def propose(self, problem: Problem) -> tuple[Schedule, ...]:
         """Return the legal schedules worth trying, the best guess first; none if it cannot."""
+
+    def seconds(self, problem: Problem, schedule: Schedule) -> float:
+        """Return the predicted time on one thread, in seconds, for one of its schedules."""
 
     def bind(self, problem: Problem, schedule: Schedule, dump: Dump) -> Bound:
         """Return the kernel of one of its schedules, bound to the problem's memory."""
