@@ -42,6 +42,10 @@ class SpecError(EinloomError, ValueError):
     """A call as text, a JSON document or a specs file is malformed."""
 
 
+class ModelFileError(EinloomError, ValueError):
+    """A saved model is broken, hostile, of a format that is not read, or holds code."""
+
+
 class InternalCompilerError(EinloomError, RuntimeError):
     """An invariant of the compiler is broken: a bug in einloom, never the user's mistake."""
 
