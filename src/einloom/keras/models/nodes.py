@@ -58,7 +58,8 @@ def stated_by(entry: Mapping[str, Any]) -> Mapping[TensorRef, TensorSpec]:
 
 
 def _stated(config: Mapping[str, Any]) -> dict[TensorRef, TensorSpec]:
-    history, shape, dtype = (config.get(key) for key in ("keras_history", "shape", "dtype"))
+    history: Any = config.get("keras_history")
+    shape, dtype = config.get("shape"), config.get("dtype")
     if not _is_reference(history) or not isinstance(shape, tuple) or not isinstance(dtype, str):
         return {}
     extents = [extent for extent in shape if extent is not None]

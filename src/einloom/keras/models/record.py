@@ -18,7 +18,7 @@ Sequential model is a chain of calls: its records do not differ from those of a 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal, TypeAlias
 
@@ -185,7 +185,7 @@ class ModelRecord:
     outputs: Structure
     keras_version: str
     backend: str | None = None
-    stated: Mapping[TensorRef, TensorSpec] = MappingProxyType({})
+    stated: Mapping[TensorRef, TensorSpec] = field(default_factory=lambda: MappingProxyType({}))
 
     @property
     def n_parameters(self) -> int:
