@@ -8,7 +8,6 @@ would open anything. Sizes are compared with what the file holds before memory i
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
+from einloom.keras.models.hdf5_heaps import check_superblock, largest_text
 from einloom.keras.models.limits import (
     MAX_ATTRIBUTE_BYTES,
     MAX_ATTRIBUTE_TEXTS,
@@ -53,12 +53,12 @@ class Hdf5File:
         root: its root group.
     """
 
-    def __init__(self, file: h5py.File, stream: BinaryIO, title: str) -> None:
-        """Take the file that h5py opened on ``stream``."""
+    def __init__(self, file: h5py.File, stream: BinaryIO, title: str, n_bytes_of_text: int) -> None:
+        """Take the file that h5py opened on ``stream``, and the bytes of its largest text."""
         self.title = title
         stream.seek(0, 2)
         self._budget = max(WEIGHT_FLOOR_BYTES, MAX_WEIGHT_EXPANSION * stream.tell())
-        self._largest_heap = _largest_heap(stream)
+        self._largest_text = n_bytes_of_text
         self.root = Group(self, file.id, "")
 
     def spend(self, n_bytes: int, what: str) -> None:
@@ -80,9 +80,9 @@ class Hdf5File:
         Raises:
             ModelFileError: they could take more than MAX_ATTRIBUTE_BYTES.
         """
-        if n_texts * self._largest_heap > MAX_ATTRIBUTE_BYTES:
+        if n_texts * self._largest_text > MAX_ATTRIBUTE_BYTES:
             raise ModelFileError(
-                f"{what} has {n_texts} texts of up to {self._largest_heap} bytes; they may take "
+                f"{what} has {n_texts} texts of up to {self._largest_text} bytes; they may take "
                 f"{MAX_ATTRIBUTE_BYTES} bytes in all"
             )
 
@@ -293,11 +293,13 @@ def open_hdf5(stream: BinaryIO, title: str) -> Iterator[Hdf5File]:
         raise UnsupportedError(
             "the weights of saved Keras models are HDF5: install einloom[keras-files] (h5py)"
         ) from None
+    check_superblock(stream, title)
+    n_bytes_of_text = largest_text(stream, title)
     with broken_as_model_error(title):
         file = h5py.File(stream, "r")
     try:
         with broken_as_model_error(title):
-            opened = Hdf5File(file, stream, title)
+            opened = Hdf5File(file, stream, title, n_bytes_of_text)
         yield opened
     finally:
         with broken_as_model_error(title):
@@ -363,27 +365,6 @@ def _check_size(dataset: Any, shape: tuple[int, ...], dtype: np.dtype[Any], wher
         raise ModelFileError(
             f"{where} declares {declared} bytes, but the file holds {held}: a decompression bomb"
         )
-
-
-def _largest_heap(stream: BinaryIO) -> int:
-    """Return a bound of the bytes of any text of variable length in the file.
-
-    Such texts live in global heap collections, each of which begins with ``GCOL``, a version,
-    three reserved bytes and its size (HDF5 File Format Specification, III.E).
-    """
-    largest = 0
-    tail = b""
-    n_bytes = stream.seek(0, 2)
-    stream.seek(0)
-    while block := stream.read(1 << 22):
-        window = tail + block
-        for match in re.finditer(rb"GCOL\x01", window):
-            size = window[match.end() + 3 : match.end() + 11]
-            if len(size) == 8:
-                largest = max(largest, min(int.from_bytes(size, "little"), n_bytes))
-        tail = window[-15:]
-    stream.seek(0)
-    return largest
 
 
 def _decoded(value: Any, where: str) -> str:

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.einloom.keras.models.writing import archive_bytes, old_file, simple_weights
 
 from einloom.keras.models import ModelRecord, read_model_bytes
 from einloom_compiler.errors import ModelFileError
-from tests.einloom.keras.models.writing import archive_bytes, old_file, simple_weights
 
 KERNEL, BIAS = simple_weights().values()
 DENSE: dict[str, Any] = {"name": "d", "trainable": True, "units": 4, "activation": "relu"}

@@ -12,10 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from einloom.keras.models import limits, read_model, read_model_bytes
-from einloom.keras.models.documents import frozen, read_json
-from einloom_compiler.errors import EinloomError, ModelFileError
 from tests.einloom.keras.models.writing import (
     archive_bytes,
     called,
@@ -29,6 +25,10 @@ from tests.einloom.keras.models.writing import (
     simple_weights,
     tensor,
 )
+
+from einloom.keras.models import limits, read_model, read_model_bytes
+from einloom.keras.models.documents import frozen, read_json
+from einloom_compiler.errors import EinloomError, ModelFileError
 
 
 def refused(content: bytes, words: str) -> None:

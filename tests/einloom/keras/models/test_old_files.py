@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from tests.einloom.keras.models.writing import old_file
 
 from einloom.keras.models import TensorRef, read_model_bytes
 from einloom.keras.models.kinds import Kind, kind_of
 from einloom.keras.models.kinds.activation import Activation, Function
 from einloom.keras.models.kinds.dense import Dense
 from einloom_compiler.errors import ModelFileError
-from tests.einloom.keras.models.writing import old_file
 
 
 def array(*shape: int) -> npt.NDArray[Any]:
