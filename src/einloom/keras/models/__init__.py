@@ -11,7 +11,7 @@ how they are connected. Nothing in a file is executed. The modules, in the order
     weights_by_*    the groups of weights -> weights of the layers
     live            a Keras 3 object -> the same record
     kinds           a layer's configuration -> what it takes, gives and holds
-    flow, verify    shapes through the model; the record's invariants
+    dataflow, verifier   shapes through the model; the record's invariants
     printer         tables and JSON
 """
 
@@ -21,7 +21,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from einloom.keras.models.flow import flow as flow
+    from einloom.keras.models.dataflow import flow as flow
     from einloom.keras.models.kinds import kind_of as kind_of
     from einloom.keras.models.live import record_from_keras as record_from_keras
     from einloom.keras.models.printer import model_text as model_text
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from einloom.keras.models.record import ModelRecord as ModelRecord
     from einloom.keras.models.record import TensorRef as TensorRef
     from einloom.keras.models.record import Weight as Weight
-    from einloom.keras.models.verify import verify as verify
+    from einloom.keras.models.verifier import verify as verify
 
 _HOMES = {
     **dict.fromkeys(("Call", "LayerRecord", "ModelRecord", "TensorRef", "Weight"), "record"),
@@ -40,8 +40,8 @@ _HOMES = {
     "record_from_keras": "live",
     "kind_of": "kinds",
     "model_text": "printer",
-    "flow": "flow",
-    "verify": "verify",
+    "flow": "dataflow",
+    "verify": "verifier",
 }
 
 __all__ = [

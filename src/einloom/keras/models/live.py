@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from einloom.keras.models.dataflow import flow
 from einloom.keras.models.documents import frozen
 from einloom.keras.models.kinds import Kind, kind_of
 from einloom.keras.models.record import (
@@ -26,7 +27,7 @@ from einloom.keras.models.record import (
     read_only,
 )
 from einloom.keras.models.structure import Source, layer_record, model_record
-from einloom.keras.models.verify import verify
+from einloom.keras.models.verifier import verify
 from einloom_compiler.errors import ModelFileError, ShapeError, UnsupportedError
 
 #: Layers that take their tensors as one list.
@@ -60,6 +61,7 @@ def record_from_keras(target: Any, *specs: Any) -> ModelRecord:
         if specs:
             _build(keras, target, specs)
         record = _record(keras, target, specs)
+        flow(record)  # what does not fit is the caller's, an error of shapes
         verify(record)
     except ModelFileError as error:
         raise UnsupportedError(str(error)) from None

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from einloom.keras.models.dataflow import Flow, flow
 from einloom.keras.models.documents import thawed
-from einloom.keras.models.flow import Flow, flow
 from einloom.keras.models.kinds import Kind, Unknown
 from einloom.keras.models.kinds.base import Shape, shape_text
+from einloom.keras.models.kinds.shaping import Input
 from einloom.keras.models.record import LayerRecord, ModelRecord, Structure, TensorRef, references
 from einloom.report.tables import table
 from einloom_compiler.extents import text
@@ -20,7 +21,7 @@ def model_text(model: ModelRecord) -> str:
     """Return a head and a table of the layers, nested models' layers below them.
 
     Raises:
-        ModelFileError, ShapeError: the record does not hold what :mod:`.verify` checks.
+        ModelFileError, ShapeError: the record does not hold what :mod:`.verifier` checks.
     """
     shapes = flow(model)
     known = sum(1 for _, kind in _all_kinds(model) if isinstance(kind, Kind))
@@ -33,9 +34,12 @@ def model_text(model: ModelRecord) -> str:
         "",
         table(_HEAD, _rows(model, shapes, "")),
     ]
-    for layer, kind in _all_kinds(model):
-        if isinstance(kind, Unknown):
-            lines += ["", f"  not known: {layer}: {kind.reason}"]
+    reasons = [
+        f"  not known: {layer}: {kind.reason}"
+        for layer, kind in _all_kinds(model)
+        if isinstance(kind, Unknown)
+    ]
+    lines += ["", *reasons] if reasons else []
     return "\n".join(lines)
 
 
@@ -43,7 +47,9 @@ def _tensors(word: str, structure: Structure, shapes: Flow) -> Iterator[str]:
     for name, ref in _named(structure):
         shape = shapes.shapes.get(ref)
         shown = shape_text(shape) if shape is not None else "of unknown shape"
-        yield f"  {word} {name}{shown}"
+        kind = shapes.kinds[ref.layer]
+        dtype = f" {kind.dtype}" if isinstance(kind, Input) else ""
+        yield f"  {word} {name}{shown}{dtype}"
 
 
 def _named(structure: Structure) -> Iterator[tuple[str, TensorRef]]:
@@ -90,7 +96,7 @@ def model_document(model: ModelRecord) -> dict[str, Any]:
     """Return a JSON document of the record, without the weights' values.
 
     Raises:
-        ModelFileError, ShapeError: the record does not hold what :mod:`.verify` checks.
+        ModelFileError, ShapeError: the record does not hold what :mod:`.verifier` checks.
     """
     shapes = flow(model)
     return {

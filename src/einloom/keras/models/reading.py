@@ -12,7 +12,7 @@ from einloom.keras.models.documents import a_text, an_object, read_json, shown
 from einloom.keras.models.limits import MAX_FILE_BYTES, MAX_JSON_BYTES
 from einloom.keras.models.record import ModelRecord
 from einloom.keras.models.structure import Source, check_version, model_record
-from einloom.keras.models.verify import verify
+from einloom.keras.models.verifier import verify
 from einloom_compiler.errors import ModelFileError
 
 _METADATA, _CONFIG, _WEIGHTS = "metadata.json", "config.json", "model.weights.h5"

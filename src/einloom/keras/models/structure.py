@@ -32,6 +32,8 @@ from einloom_compiler.errors import ModelFileError
 _OLDEST_MAJOR = 2
 #: Classes whose configuration is a graph of layers; ``Model`` is what Keras 2 wrote before 2.4.
 _FUNCTIONAL = ("Functional", "Model")
+#: HDF5 files have the name of a class, archives the one under which Keras exports it.
+_EXPORTED = {"GroupedQueryAttention": "GroupQueryAttention"}
 #: A number by which Keras finds an object that occurs twice again: it differs from run to run.
 _SHARED = "shared_object_id"
 
@@ -252,6 +254,7 @@ def _layer(entry: Mapping[str, Any], source: Source, levels: int) -> LayerRecord
         kind = registered
     if len(kind) > MAX_NAME_CHARACTERS:
         raise ModelFileError(f"a layer's class_name has {len(kind)} characters")
+    kind = _EXPORTED.get(kind, kind) if _origin(entry) == "layer" else kind
     model = _model(entry, source, levels - 1) if _is_model(entry) else None
     config = entry.get("config")
     if model is not None and isinstance(config, tuple):

@@ -16,14 +16,13 @@ from collections.abc import Iterator
 
 from einloom.keras.models.hdf5 import Group
 from einloom.keras.models.kinds import Kind, kind_of
-from einloom.keras.models.kinds.table import ALIASES
 from einloom.keras.models.record import LayerRecord, ModelRecord, Weight
 from einloom_compiler.errors import ModelFileError
 
 #: Where tf.keras 2.12 and 2.13 put the layers.
 _OLD_LAYERS = "_layer_checkpoint_dependencies"
 #: Classes whose exported name is not their own.
-_OWN_NAMES = {"GroupQueryAttention": "GroupedQueryAttention", **dict.fromkeys(ALIASES)}
+_OWN_NAMES = {"GroupQueryAttention": "GroupedQueryAttention"}
 #: State that is no weight.
 _NO_WEIGHTS = re.compile(r"(?:^|/)_?seed_generator/")
 
@@ -57,7 +56,7 @@ def _group_names(model: ModelRecord) -> Iterator[str | None]:
         if layer.origin == "operation" or is_left_out:
             yield None
             continue
-        own = _OWN_NAMES.get(layer.class_name) or layer.class_name
+        own = _OWN_NAMES.get(layer.class_name, layer.class_name)
         name = snake_case(own.rpartition(">")[2])
         number = counts.get(name, 0)
         counts[name] = number + 1

@@ -50,11 +50,15 @@ def with_weights(model: ModelRecord, root: Group) -> ModelRecord:
 
 def _filled_layer(layer: LayerRecord, root: Group, version: str) -> LayerRecord:
     leaves = list(_leaves(layer, ()))
+    same: dict[_Path, _Path] = {}
     kinds = {path: kind_of(leaf, version) for path, leaf in leaves}
     group = root.group(layer.name)
     names = (group.texts("weight_names") or ()) if group is not None else ()
     if all(isinstance(kind, Kind) for kind in kinds.values()):
-        placed = _by_order(layer, leaves, kinds, names)
+        if len(_places(leaves, kinds)) != len(names):
+            same = _occurring_again(leaves)
+        once = [(path, leaf) for path, leaf in leaves if path not in same]
+        placed = _by_order(layer, once, kinds, names)
     else:
         placed = _by_layer(layer, leaves, kinds, names)
     arrays: dict[_Path, list[Weight]] = {}
@@ -65,7 +69,27 @@ def _filled_layer(layer: LayerRecord, root: Group, version: str) -> LayerRecord:
         if isinstance(kind, Kind) and path in arrays:
             order = {slot.name: number for number, slot in enumerate(kind.slots())}
             arrays[path].sort(key=lambda weight, order=order: order[weight.name])  # type: ignore[misc]
+    for path, first in same.items():
+        arrays[path] = arrays.get(first, [])
     return _with(layer, arrays, (layer.name,))
+
+
+def _occurring_again(leaves: Sequence[tuple[_Path, LayerRecord]]) -> dict[_Path, _Path]:
+    """Return, for layers that occur in several nested models, the path where each occurs first.
+
+    Their weights are in the file once. Layers are taken for the same if name, class and
+    configuration are; the number of stored weights must confirm it for all of them.
+    """
+    firsts: dict[tuple[str, str], list[tuple[_Path, LayerRecord]]] = {}
+    again: dict[_Path, _Path] = {}
+    for path, leaf in leaves:
+        known = firsts.setdefault((leaf.name, leaf.class_name), [])
+        first = next((path for path, other in known if other.config == leaf.config), None)
+        if first is None:
+            known.append((path, leaf))
+        else:
+            again[path] = first
+    return again
 
 
 def _leaves(layer: LayerRecord, above: _Path) -> Iterator[tuple[_Path, LayerRecord]]:

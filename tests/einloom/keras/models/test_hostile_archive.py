@@ -249,7 +249,7 @@ def test_nested_models_that_call_each_other_exponentially_often(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Each level calls the next one on two inputs of different widths, so that no shape repeats."""
-    monkeypatch.setattr("einloom.keras.models.flow.MAX_CALLS", 200)
+    monkeypatch.setattr("einloom.keras.models.dataflow.MAX_CALLS", 200)
     identity = {"module": "keras.layers", "class_name": "Identity", "config": {"name": "d"}}
     model = functional(
         [called(input_entry("x", (None, 3))), called(identity, tensor("x"))],

@@ -189,7 +189,7 @@ def test_keyword_tensors_and_constants_of_tf_keras() -> None:
         in_graph(mha, [["q", 0, 0, {"value": ["v", 0, 0], "attention_mask": None}]]),
         in_graph(op, ["mha", 0, 0, {"y": ["_CONSTANT_VALUE", -1, 2.0], "name": None}]),
     ]
-    config = {"name": "m", "layers": layers}
+    config: dict[str, Any] = {"name": "m", "layers": layers}
     config |= {
         "input_layers": [["q", 0, 0], ["v", 0, 0]],
         "output_layers": [[op["config"]["name"], 0, 0]],

@@ -57,7 +57,6 @@ _READERS: Mapping[str, _Reader] = {
 
 #: Names under which some releases of Keras wrote these classes.
 ALIASES: Mapping[str, str] = {
-    "GroupedQueryAttention": "GroupQueryAttention",
     "BatchNormalizationV1": "BatchNormalization",
     "BatchNormalizationV2": "BatchNormalization",
     "SyncBatchNormalization": "BatchNormalization",

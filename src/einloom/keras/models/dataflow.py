@@ -61,7 +61,7 @@ def flow(
     """Return the shapes of a model's tensors.
 
     Args:
-        model: its layers' calls must be connected without a ring (:mod:`.verify` checks that).
+        model: its layers' calls must be connected without a ring (:mod:`.verifier` checks that).
         inputs: shapes of the inputs by the names of their layers, instead of those recorded.
         work: of the model that this one is nested in.
 

@@ -9,7 +9,7 @@
 
 from __future__ import annotations
 
-from einloom.keras.models.flow import Flow, call_order, flow
+from einloom.keras.models.dataflow import Flow, call_order, flow
 from einloom.keras.models.kinds import Kind
 from einloom.keras.models.kinds.base import Shape, shape_text
 from einloom.keras.models.record import LayerRecord, ModelRecord, TensorRef, references
