@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from einloom.keras.models.kinds import Kind, Unknown, kind_of
 from einloom.keras.models.kinds.base import Shape
 from einloom.keras.models.kinds.shaping import Input
-from einloom.keras.models.limits import MAX_CALLS
+from einloom.keras.models.limits import (
+    MAX_CALLS,
+    MAX_EXTENT_CHARACTERS,
+    MAX_EXTENT_POWER,
+    MAX_RESULT_EXTENT,
+)
 from einloom.keras.models.record import (
     Call,
     LayerRecord,
@@ -18,7 +24,7 @@ from einloom.keras.models.record import (
     references,
 )
 from einloom_compiler.errors import ModelFileError, ShapeError
-from einloom_compiler.extents import symbol
+from einloom_compiler.extents import Extent, symbol
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,14 +179,41 @@ def _with_symbols(shape: tuple[int | None, ...], name: str, first: str) -> Shape
     )
 
 
+def _bounded(shape: Shape, layer: str, number: int) -> Shape:
+    """Return the shape with extents that have grown beyond use as symbols of their own.
+
+    A chain of layers can square an extent at every step: without a bound, twenty layers of a
+    hostile file would keep sympy busy for ever.
+    """
+    return tuple(
+        extent if _is_simple(extent, layer) else symbol(f"{layer}#{number}_{axis}")
+        for axis, extent in enumerate(shape)
+    )
+
+
+def _is_simple(extent: Extent, layer: str) -> bool:
+    if isinstance(extent, int):
+        if extent > MAX_RESULT_EXTENT:
+            raise ModelFileError(f"layer {layer!r} would give an axis of more than 2**62 elements")
+        return True
+    shown = str(extent)
+    return len(shown) <= MAX_EXTENT_CHARACTERS and all(
+        int(power) <= MAX_EXTENT_POWER for power in _POWER.findall(shown)
+    )
+
+
+_POWER = re.compile(r"\*\*(\d+)")
+
+
 def _outputs(
     layer: LayerRecord, kind: Kind | Unknown, number: int, taken: tuple[Shape, ...], work: _Work
 ) -> dict[TensorRef, Shape]:
     if isinstance(kind, Kind):
         try:
-            return {TensorRef(layer.name, number): kind.output_shape(*taken)}
+            shape = kind.output_shape(*taken)
         except ShapeError as error:
             raise ShapeError(f"layer {layer.name!r}: {error}") from None
+        return {TensorRef(layer.name, number): _bounded(shape, layer.name, number)}
     if layer.model is None:
         return {}
     names = [ref.layer for ref in references(layer.model.inputs)]

@@ -50,6 +50,13 @@ MAX_WEIGHT_RANK = 32
 #: An extent of a shape: sizes stay exact in int64 when a few are multiplied.
 MAX_EXTENT = (1 << 31) - 1
 
+#: Largest extent that a layer may give: offsets stay in int64.
+MAX_RESULT_EXTENT = 1 << 62
+
+#: Characters of a symbolic extent, and its powers, beyond which it counts as a symbol of its own.
+MAX_EXTENT_CHARACTERS = 120
+MAX_EXTENT_POWER = 4
+
 #: Bytes that the weights read from one file may take, as a multiple of the file's size: a dataset
 #: may be compressed, and one dataset may be linked from many places.
 MAX_WEIGHT_EXPANSION = 100

@@ -26,7 +26,7 @@ from tests.einloom.keras.models.writing import (
     tensor,
 )
 
-from einloom.keras.models import limits, read_model, read_model_bytes
+from einloom.keras.models import TensorRef, flow, limits, read_model, read_model_bytes
 from einloom.keras.models.documents import frozen, read_json
 from einloom_compiler.errors import EinloomError, ModelFileError
 
@@ -331,3 +331,36 @@ def test_json_values_are_immutable() -> None:
         frozen({"a": b""})
     with pytest.raises(ModelFileError, match="the key 1"):
         frozen({1: 2})
+
+
+def squaring(n_steps: int, length: int | None) -> bytes:
+    """Return a model whose layers square the length of a sequence, step by step."""
+
+    def layer(class_name: str, name: str, **config: Any) -> dict[str, Any]:
+        config = {"name": name, "trainable": True, **config}
+        return {"module": "keras.layers", "class_name": class_name, "config": config}
+
+    layers = [called(input_entry("x", (None, length, 1)))]
+    last = "x"
+    for n in range(n_steps):
+        pooled, product, flat, column = (f"{word}_{n}" for word in ("p", "d", "f", "c"))
+        pool = {"pool_size": 3, "strides": 1, "padding": "valid"}
+        layers += [
+            called(layer("MaxPooling1D", pooled, **pool), tensor(last)),
+            called(layer("Dot", product, axes=[2, 2]), [tensor(pooled), tensor(pooled)]),
+            called(layer("Flatten", flat), tensor(product)),
+            called(layer("Reshape", column, target_shape=[-1, 1]), tensor(flat)),
+        ]
+        last = column
+    return archive_bytes(functional(layers, [["x", 0, 0]], [[last, 0, 0]]), {})
+
+
+def test_extents_that_grow_without_bound_become_symbols() -> None:
+    record = read_model_bytes(squaring(30, None))
+    shapes = flow(record).shapes
+    assert max(len(str(extent)) for shape in shapes.values() for extent in shape) < 200
+    assert str(shapes[TensorRef("f_0")][1]) == "(x_1 - 2)**2"
+
+
+def test_extents_that_no_machine_can_hold() -> None:
+    refused(squaring(30, 1000), "an axis of more than 2..62 elements")
