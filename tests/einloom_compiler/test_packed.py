@@ -16,7 +16,7 @@ from einloom_compiler.codegen.jit import Kernel
 from einloom_compiler.ir.packed import PackedNest
 from einloom_compiler.ir.printer import letters_of
 from einloom_compiler.language import expand, parse_string
-from einloom_compiler.lowering.groups import Groups, group, k_offsets
+from einloom_compiler.lowering.groups import Groups, group, k_table
 from einloom_compiler.lowering.iteration import iteration_space
 from einloom_compiler.lowering.nest import Arithmetics
 from einloom_compiler.lowering.packed import bind_packed
@@ -54,10 +54,11 @@ def _run(nest: PackedNest, groups: Groups, operands: list[Array], out: Array, ru
     call = bind_packed(groups, nest, AVX512)
     kernel = jit.build(nest)
     given = [operands[n] for n in groups.operands]
+    tables = [table.array() for table in call.tables]
     if rung == "python":
-        kernel.run_python([*given, out, *call.tables], call.numbers, total=call.total)
+        kernel.run_python([*given, out, *tables], call.numbers, total=call.total)
         return
-    arrays = (*given, out, *call.tables)
+    arrays = (*given, out, *tables)
     scratch = np.empty(nest.scratch_elements, nest.element)
     addresses = [array.__array_interface__["data"][0] for array in (*arrays, scratch)]
     block = np.array([*addresses[:-1], *call.numbers, addresses[-1]], np.int64)
@@ -103,7 +104,7 @@ def test_offsets_of_contracted_points_follow_both_operands() -> None:
     groups = _groups("ijk,klj->il", [x, y], np.empty((7, 9)))
     assert groups is not None
     expected = {(3 * j + k, 18 * k + j) for j in range(2) for k in range(3)}
-    assert {tuple(row) for row in k_offsets(groups).tolist()} == expected
+    assert {tuple(row) for row in k_table(groups).array().tolist()} == expected
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,8 @@ def symbols(contents: bytes) -> Symbols:
     (start,) = struct.unpack_from("<Q", contents, 0x28)
     size, count = struct.unpack_from("<HH", contents, 0x3A)
     sections = [_SECTION.unpack_from(contents, start + size * number) for number in range(count)]
-    exported, undefined = set(), set()
+    exported: set[str] = set()
+    undefined: set[str] = set()
     for _, kind, _, _, offset, n_bytes, names, *_ in sections:
         if kind != _SYMBOL_TABLE:
             continue

@@ -20,12 +20,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from einloom_compiler.codegen.numba_source import NUMBA_IMPORT, print_direct
-from einloom_compiler.codegen.packed_source import print_packed
+from einloom_compiler.codegen.numba_source import NUMBA_IMPORT
 from einloom_compiler.codegen.pointers import Pointer
+from einloom_compiler.codegen.printing import Nest, print_text
 from einloom_compiler.codegen.text import KernelText
-from einloom_compiler.ir.loops import LoopNest
-from einloom_compiler.ir.packed import PackedNest
 from einloom_compiler.store import kernels
 
 if TYPE_CHECKING:
@@ -53,7 +51,7 @@ class Kernel:
         text: its source and how it is called.
     """
 
-    nest: LoopNest | PackedNest
+    nest: Nest
     text: KernelText = field(repr=False)
 
     @property
@@ -148,10 +146,9 @@ def is_jit_disabled() -> bool:
 
 
 @cache
-def build(nest: LoopNest | PackedNest) -> Kernel:
+def build(nest: Nest) -> Kernel:
     """Return the kernel of a scheduled nest; compiled at its first run, once a process."""
-    text = print_packed(nest) if isinstance(nest, PackedNest) else print_direct(nest)
-    return Kernel(nest, text)
+    return Kernel(nest, print_text(nest))
 
 
 def _undecorated(function: Any = None, **_: object) -> Any:

@@ -106,7 +106,7 @@ def _functions(text: KernelText) -> dict[str, Any]:
 def _njit(function: Any = None, **options: Any) -> Any:
     """Stand for ``njit``, with and without options, and for the decorator that overloads ask for.
 
-    Parallel functions are Numba's own affair; here their options are ignored and nothing calls them.
+    Parallel functions are Numba's own affair; here nothing calls them.
     """
     if function is None:
         return lambda decorated: _njit(decorated, **options)
@@ -156,7 +156,7 @@ def _compiler() -> Any:
             return found
 
     class Context(cpu.CPUContext):
-        """Numba's lowering, of what kernels need: numbers, ranges, mathematics, ufuncs of scalars."""
+        """Numba's lowering of what kernels need: numbers, ranges, mathematics, ufuncs."""
 
         def init(self) -> None:
             self.is32bit = False

@@ -9,14 +9,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import prod
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
 
 from einloom_compiler.lowering.iteration import IterationSpace
-
-Table = npt.NDArray[np.int64]
+from einloom_compiler.lowering.tables import DigitTable, OffsetTable
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +38,14 @@ class Group:
     digits: tuple[Axis, ...]
 
     @property
+    def n_runs(self) -> int:
+        """Number of runs: points of the digits."""
+        return prod(axis.extent for axis in self.digits)
+
+    @property
     def points(self) -> int:
         """Number of rows or columns."""
-        return self.run.extent * prod(axis.extent for axis in self.digits)
+        return self.run.extent * self.n_runs
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,16 +139,11 @@ def _ordered_k(axes: list[Axis]) -> tuple[Axis, ...]:
     return tuple(sorted(axes, key=lambda axis: -(abs(axis.strides[0]) + abs(axis.strides[1]))))
 
 
-def k_offsets(groups: Groups) -> Table:
-    """Return the element offsets of every contracted point in both operands: (k, 2)."""
-    offsets = np.zeros((1, 2), np.int64)
-    for axis in groups.k:
-        steps = np.arange(axis.extent, dtype=np.int64)[:, None] * np.array(axis.strides[:2])
-        offsets = (offsets[:, None, :] + steps[None, :, :]).reshape(-1, 2)
-    return np.ascontiguousarray(offsets, np.int64)
+def k_table(groups: Groups) -> OffsetTable:
+    """Return the element offsets of every contracted point in both operands."""
+    return OffsetTable(tuple((axis.extent, *axis.strides[:2]) for axis in groups.k))
 
 
-def digit_table(axes: tuple[Axis, ...]) -> Table:
+def digit_table(axes: tuple[Axis, ...]) -> DigitTable:
     """Return one row a digit: extent, and strides in rows' operand, columns' operand, output."""
-    rows: list[Any] = [(axis.extent, *axis.strides) for axis in axes] or [(1, 0, 0, 0)]
-    return np.array(rows, np.int64)
+    return DigitTable(tuple((axis.extent, *axis.strides) for axis in axes))

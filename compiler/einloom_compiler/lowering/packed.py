@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from einloom_compiler.ir.packed import PackedNest
-from einloom_compiler.lowering.groups import Groups, Table, digit_table, k_offsets
+from einloom_compiler.lowering.formula import named
+from einloom_compiler.lowering.groups import Axis, Groups, digit_table, k_table
+from einloom_compiler.lowering.tables import Table
 from einloom_compiler.schedule.machine import Machine
 
 #: Points from which rows are split among tasks where there are too few tasks for all cores.
@@ -33,8 +33,8 @@ def bind_packed(groups: Groups, nest: PackedNest, machine: Machine) -> PackedCal
     """Return tables and numbers of ``nest`` for these groups."""
     block = nest.block
     rows, columns = groups.rows, groups.columns
-    m_panels = rows.points // rows.run.extent * -(-rows.run.extent // block.mr)
-    n_panels = columns.points // columns.run.extent * -(-columns.run.extent // block.nr)
+    m_panels = named(rows.n_runs * -(-rows.run.extent // block.mr), "m_panels")
+    n_panels = named(columns.n_runs * -(-columns.run.extent // block.nr), "n_panels")
     n_tasks = -(-n_panels // nest.column_panels(groups.k_points))
     m_tasks = 1
     points = rows.points * columns.points * groups.k_points * groups.n_batches
@@ -43,10 +43,11 @@ def bind_packed(groups: Groups, nest: PackedNest, machine: Machine) -> PackedCal
         n_tasks = max(n_tasks, min(wanted, n_panels // 4))
         wanted = -(-2 * machine.cores // (n_tasks * groups.n_batches))
         m_tasks = max(1, min(wanted, m_panels // 4))
-    task_n, task_m = -(-n_panels // n_tasks), -(-m_panels // m_tasks)
-    n_tasks, m_tasks = -(-n_panels // task_n), -(-m_panels // task_m)
-    offsets = k_offsets(groups)
-    a_run, b_run = (bool(np.all(np.diff(offsets[:, side]) == 1)) for side in (0, 1))
+    task_n = named(-(-n_panels // n_tasks), "task_n_panels")
+    task_m = named(-(-m_panels // m_tasks), "task_m_panels")
+    n_tasks = named(-(-n_panels // task_n), "n_tasks")
+    m_tasks = named(-(-m_panels // task_m), "m_tasks")
+    a_run, b_run = (_is_run(groups.k, side) for side in (0, 1))
     numbers = (
         *(groups.k_points, rows.run.extent, columns.run.extent),
         *(len(rows.digits), len(columns.digits), len(groups.batch)),
@@ -56,9 +57,19 @@ def bind_packed(groups: Groups, nest: PackedNest, machine: Machine) -> PackedCal
         *(rows.run.strides[2], columns.run.strides[2]),
     )
     tables = (
-        offsets,
+        k_table(groups),
         digit_table(rows.digits),
         digit_table(columns.digits),
         digit_table(groups.batch),
     )
     return PackedCall(tables, numbers, m_tasks * n_tasks * groups.n_batches)
+
+
+def _is_run(axes: tuple[Axis, ...], side: int) -> bool:
+    """Say whether contracted points, in their order, are neighbours in an operand's memory."""
+    step = 1
+    for axis in reversed(axes):
+        if axis.strides[side] != step:
+            return False
+        step *= axis.extent
+    return True

@@ -23,6 +23,10 @@ class Machine:
         n_registers: number of vector registers.
         l1_bytes: data cache of a core.
         l2_bytes: second-level cache of a core.
+        hertz: cycles a second under vector load.
+        fma_ports: fused multiply-adds of the widest vectors that a core starts each cycle.
+        cache_bandwidth: bytes a second that one core reads from L2.
+        memory_bandwidth: bytes a second that one core copies, read and written, beyond its caches.
     """
 
     cores: int
@@ -30,6 +34,20 @@ class Machine:
     n_registers: int
     l1_bytes: int
     l2_bytes: int
+    hertz: float = 2.5e9
+    fma_ports: int = 2
+    cache_bandwidth: float = 60e9
+    memory_bandwidth: float = 12e9
+
+    def flops(self, itemsize: int) -> float:
+        """Return the peak of one core in FLOP/s (a multiply-add is 2) for real elements."""
+        return 2 * self.fma_ports * self.hertz * self.simd_bits / (8 * itemsize)
+
+    def bandwidth(self, footprint: float) -> float:
+        """Return bytes a second for one core that walks through ``footprint`` bytes."""
+        if footprint <= self.l2_bytes:
+            return self.cache_bandwidth
+        return self.memory_bandwidth
 
 
 @cache

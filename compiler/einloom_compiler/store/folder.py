@@ -28,10 +28,7 @@ def cache_folder() -> Path | None:
     It is ``EINLOOM_CACHE_DIR``, or ``einloom`` in the user's cache folder.
     """
     named = os.environ.get(VARIABLE)
-    if named:
-        folder = Path(named).expanduser().absolute()
-    else:
-        folder = _user_cache() / "einloom"
+    folder = Path(named).expanduser().absolute() if named else _user_cache() / "einloom"
     return folder if folder.is_absolute() and _prepared(folder) else None
 
 
@@ -90,7 +87,7 @@ def publish(path: Path, contents: bytes) -> bool:
             file.write(contents)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(name, path)
+        Path(name).replace(path)
     except OSError:
         Path(name).unlink(missing_ok=True)
         return False

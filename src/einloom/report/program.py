@@ -11,11 +11,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from einloom.report.calls import K_TABLE, call_lines, dtype_text, tuple_text
+from einloom.report.calls import call_lines, dtype_text, tuple_text
 from einloom_compiler import __version__
 from einloom_compiler.codegen.jit import Kernel
-from einloom_compiler.codegen.numba_source import print_kernel, print_module, print_parallel
-from einloom_compiler.codegen.packed_source import print_functions
+from einloom_compiler.codegen.numba_source import print_module
+from einloom_compiler.codegen.printing import Nest, print_functions
 from einloom_compiler.dtypes import AnyDType, as_dtype, dtype_name
 from einloom_compiler.errors import UnsupportedError
 from einloom_compiler.extents import (
@@ -39,12 +39,12 @@ from einloom_compiler.ir.graph import (
     contractions_of,
     dtype_of,
 )
-from einloom_compiler.ir.loops import LoopNest
-from einloom_compiler.ir.packed import PackedNest
 from einloom_compiler.ir.printer import letters_of, print_einsum
+from einloom_compiler.lowering.formula import Formula
 from einloom_compiler.lowering.iteration import c_strides
 from einloom_compiler.lowering.nest import Arithmetics, step_arithmetics
-from einloom_compiler.pipeline import Bound, bind
+from einloom_compiler.lowering.tables import OFFSETS_SOURCE, OffsetTable
+from einloom_compiler.pipeline import bind
 from einloom_compiler.schedule.machine import host
 
 if TYPE_CHECKING:
@@ -83,7 +83,8 @@ class _Writer:
     def __init__(self, expression: Expression) -> None:
         self.expression = expression
         self.names = expression.operand_names
-        self.kernels: dict[LoopNest | PackedNest, tuple[str, Kernel]] = {}
+        self.kernels: dict[Nest, tuple[str, Kernel]] = {}
+        self.has_offsets = False
         self.calls: list[tuple[str, str]] = []
         self.functions: list[str] = []
         self.function_of: dict[Contraction, str] = {}
@@ -112,13 +113,14 @@ class _Writer:
             conjugated=node.conjugated,
             epilogue=node.epilogue,
         )
-        arrays = [*operands]
+        sizes = {index: Formula(n, f"n_{letters[index]}") for index, n in extents.items()}
+        arrays = list(zip(operands, memory, strict=True))
         for step, arithmetics in zip(tree.steps, step_arithmetics(tree, whole), strict=True):
             number = len(arrays) - len(operands) + 1
-            result = "out" if number == len(tree.steps) else f"t{number}"
-            bound = _bind_c_order(step.expr, extents, arithmetics)
+            name = "out" if number == len(tree.steps) else f"t{number}"
+            result = name, as_dtype(arithmetics.output)
             given = [arrays[position] for position in step.positions]
-            lines += self._step_lines(step.expr, bound, given, result, letters)
+            lines += self._step_lines(step.expr, sizes, arithmetics, given, result)
             arrays.append(result)
         lines.append("    return out")
         self.functions.append("\n".join(lines) + "\n")
@@ -140,15 +142,21 @@ class _Writer:
     def _step_lines(
         self,
         expr: EinsumExpr,
-        bound: Bound,
-        operands: Sequence[str],
-        result: str,
-        letters: Mapping[Index, str],
+        extents: Mapping[Index, int],
+        arithmetics: Arithmetics,
+        operands: Sequence[tuple[str, AnyDType]],
+        result: tuple[str, AnyDType],
     ) -> list[str]:
-        nest = bound.kernel.nest
-        name, _ = self.kernels.setdefault(nest, (f"kernel_{len(self.kernels) + 1}", bound.kernel))
-        self.calls.append((print_einsum(expr), bound.schedule_text))
-        return call_lines(expr, bound, name, operands, result, letters)
+        shapes = [tuple(extents[index] for index in term) for term in expr.terms]
+        shape = tuple(extents[index] for index in expr.output)
+        strides = [c_strides(shape) for shape in shapes]
+        bound = bind(expr, shapes, strides, c_strides(shape), arithmetics, host())
+        name, _ = self.kernels.setdefault(
+            bound.nest, (f"kernel_{len(self.kernels) + 1}", bound.kernel)
+        )
+        self.calls.append((print_einsum(expr), str(bound.schedule)))
+        self.has_offsets |= any(isinstance(table, OffsetTable) for table in bound.built_tables)
+        return call_lines(bound, name, operands, result, shape)
 
     # --- the whole -------------------------------------------------------------------------------
 
@@ -156,9 +164,9 @@ class _Writer:
         """Return the module: header, kernels, contractions, ``run``."""
         parts: dict[str, None] = {}
         for nest, (name, _) in self.kernels.items():
-            parts.update(dict.fromkeys(_kernel_functions(nest, name)))
-        if any(isinstance(nest, PackedNest) for nest in self.kernels):
-            parts[K_TABLE] = None
+            parts.update(dict.fromkeys(print_functions(nest, name)))
+        if self.has_offsets:
+            parts[OFFSETS_SOURCE] = None
         body = "\n\n".join((*parts, *self.functions, self._run()))
         source = self._header() + print_module(body)
         kernels = tuple(kernel for _, kernel in self.kernels.values())
@@ -205,24 +213,8 @@ class _Writer:
         return "\n".join(lines) + "\n"
 
 
-def _kernel_functions(nest: LoopNest | PackedNest, name: str) -> list[str]:
-    if isinstance(nest, PackedNest):
-        return print_functions(nest, name)
-    return [print_kernel(nest, name), print_parallel(nest, name)]
-
-
 def _memory(dtype: AnyDType | None) -> AnyDType:
     return as_dtype("float32") if dtype is None else dtype.newbyteorder("=")
-
-
-def _bind_c_order(
-    expr: EinsumExpr, extents: Mapping[Index, int], arithmetics: Arithmetics
-) -> Bound:
-    shapes = [tuple(extents[index] for index in term) for term in expr.terms]
-    output = tuple(extents[index] for index in expr.output)
-    return bind(
-        expr, shapes, [c_strides(s) for s in shapes], c_strides(output), arithmetics, host()
-    )
 
 
 class _Sizes:

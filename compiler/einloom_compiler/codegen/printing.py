@@ -1,0 +1,31 @@
+"""Print any scheduled nest: one entry point for all families of kernels."""
+
+from __future__ import annotations
+
+from einloom_compiler.codegen import numba_source, packed_source
+from einloom_compiler.codegen.text import KernelText
+from einloom_compiler.ir.loops import LoopNest
+from einloom_compiler.ir.packed import PackedNest
+
+Nest = LoopNest | PackedNest
+
+
+def print_text(nest: Nest) -> KernelText:
+    """Return the module of the nest's kernel."""
+    match nest:
+        case LoopNest():
+            return numba_source.print_direct(nest)
+        case PackedNest():
+            return packed_source.print_packed(nest)
+
+
+def print_functions(nest: Nest, name: str) -> list[str]:
+    """Return the functions of the nest's kernel, which is called ``name``, and its launcher.
+
+    Functions that kernels share come first, so that a program of several can hold them once.
+    """
+    match nest:
+        case LoopNest():
+            return [numba_source.print_kernel(nest, name), numba_source.print_parallel(nest, name)]
+        case PackedNest():
+            return packed_source.print_functions(nest, name)

@@ -1,0 +1,119 @@
+"""What every family of kernels takes and gives."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Protocol
+
+import numpy as np
+
+from einloom_compiler.codegen import jit
+from einloom_compiler.codegen.printing import Nest
+from einloom_compiler.dtypes import arithmetic
+from einloom_compiler.lowering.iteration import IterationSpace
+from einloom_compiler.lowering.nest import Arithmetics
+from einloom_compiler.lowering.tables import Table, TableArray
+from einloom_compiler.schedule.machine import Machine
+
+Dump = Callable[[str, str], None]
+#: A family's own frozen, printable dataclass.
+Schedule = Any
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One contraction in memory, and the machine that computes it.
+
+    Attributes:
+        space: its indices, with extents and strides.
+        arithmetics: its dtypes, and what else is computed on load and store.
+        machine: the target.
+    """
+
+    space: IterationSpace
+    arithmetics: Arithmetics
+    machine: Machine
+
+    @property
+    def points(self) -> int:
+        """Number of points of the loop nest."""
+        return math.prod(self.space.extents)
+
+    @property
+    def moved_bytes(self) -> int:
+        """Bytes of every operand element read once and every output element written once."""
+        names = (*self.arithmetics.inputs, self.arithmetics.output)
+        return sum(
+            math.prod(n for n, step in zip(self.space.extents, column, strict=True) if step)
+            * np.dtype(arithmetic(name).storage).itemsize
+            for name, column in zip(names, self.space.strides, strict=True)
+        )
+
+    def roofline(self, efficiency: float, moved: float | None = None) -> float:
+        """Return the least serial seconds: arithmetic at a share of the peak, or memory traffic.
+
+        Args:
+            efficiency: share of the machine's peak that a kernel reaches when memory is no limit.
+            moved: bytes that it moves; every element once where None.
+        """
+        moved = self.moved_bytes if moved is None else moved
+        element = np.dtype(arithmetic(self.arithmetics.compute).compute)
+        real = 4 if element.kind == "c" else 1
+        itemsize = element.itemsize // 2 if element.kind == "c" else element.itemsize
+        arithmetic_seconds = 2 * real * self.points / (self.machine.flops(itemsize) * efficiency)
+        return max(arithmetic_seconds, moved / self.machine.bandwidth(self.moved_bytes))
+
+
+@dataclass(frozen=True)
+class Bound:
+    """One contraction bound to memory: its kernel and the numbers that the kernel takes.
+
+    Attributes:
+        kernel: compiled when first run.
+        schedule: what the kernel's nest was made by.
+        operands: which operand each of the kernel's inputs is.
+        numbers: extents and strides in the order of the kernel ABI.
+        total: length of the parallel range.
+        points: number of points of the loop nest.
+        seconds: predicted time on one thread.
+        built_tables: tables that the kernel reads besides its operands, as what they are made from.
+    """
+
+    kernel: jit.Kernel
+    schedule: Schedule
+    operands: tuple[int, ...]
+    numbers: tuple[int, ...]
+    total: int
+    points: int
+    seconds: float
+    built_tables: tuple[Table, ...] = ()
+
+    @property
+    def nest(self) -> Nest:
+        """The scheduled nest that the kernel was printed from."""
+        return self.kernel.nest
+
+    @cached_property
+    def tables(self) -> tuple[TableArray, ...]:
+        """The tables as arrays, which live as long as this."""
+        return tuple(table.array() for table in self.built_tables)
+
+
+class Family(Protocol):
+    """One way to compute contractions."""
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+
+    def propose(self, problem: Problem) -> tuple[Schedule, ...]:
+        """Return the legal schedules worth trying, the best guess first; none if it cannot."""
+
+    def seconds(self, problem: Problem, schedule: Schedule) -> float:
+        """Return the predicted time on one thread, in seconds, for one of its schedules."""
+
+    def bind(self, problem: Problem, schedule: Schedule, dump: Dump) -> Bound:
+        """Return the kernel of one of its schedules, bound to the problem's memory."""

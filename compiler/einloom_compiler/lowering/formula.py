@@ -1,0 +1,163 @@
+"""Integers that remember how they were computed, so that a bound kernel can print its call.
+
+Binding a contraction computes extents, strides, panel counts and table entries from the operands'
+shapes. Bound with plain integers it gives numbers; bound with formulas it gives the same numbers,
+each with the Python expression of the shapes that yields it. Decisions, such as which of two
+extents is larger, are made on the values.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+#: Names and the expressions they stand for.
+Definitions = tuple[tuple[str, str], ...]
+
+
+class Formula(int):
+    """An integer with the Python expression that computes it.
+
+    >>> n = Formula(24, "n_i")
+    >>> (-(-n // 8) * 3).text
+    '-(-n_i // 8) * 3'
+    """
+
+    text: str
+    where: Definitions
+    _rank: int
+    _negated: Formula | None
+
+    def __new__(cls, value: int, text: str, rank: int = 3, where: Definitions = ()) -> Formula:
+        """Make a formula.
+
+        Args:
+            value: the integer.
+            text: the expression that computes it.
+            rank: how tightly its outermost operator binds (3: an atom).
+            where: names in ``text`` and what they stand for, those used by others first.
+        """
+        made = super().__new__(cls, value)
+        made.text = text
+        made.where = where
+        made._rank = rank
+        made._negated = None
+        return made
+
+    def _within(self, rank: int) -> str:
+        return self.text if self._rank >= rank else f"({self.text})"
+
+    def __add__(self, other: int) -> int:
+        """Return the sum; adding nothing leaves a formula as it is."""
+        return self if _is_constant(other, 0) else _binary("+", self, other, 0)
+
+    def __radd__(self, other: int) -> int:
+        """Return the sum; adding nothing leaves a formula as it is."""
+        return self if _is_constant(other, 0) else _binary("+", other, self, 0)
+
+    def __sub__(self, other: int) -> int:
+        """Return the difference."""
+        return self if _is_constant(other, 0) else _binary("-", self, other, 0)
+
+    def __rsub__(self, other: int) -> int:
+        """Return the difference."""
+        return _binary("-", other, self, 0)
+
+    def __mul__(self, other: int) -> int:
+        """Return the product; a factor of one leaves a formula as it is."""
+        if _is_constant(other, 0):
+            return 0
+        return self if _is_constant(other, 1) else _binary("*", self, other, 1)
+
+    def __rmul__(self, other: int) -> int:
+        """Return the product; a factor of one leaves a formula as it is."""
+        if _is_constant(other, 0):
+            return 0
+        return self if _is_constant(other, 1) else _binary("*", other, self, 1)
+
+    def __floordiv__(self, other: int) -> int:
+        """Return the quotient, rounded down."""
+        return self if _is_constant(other, 1) else _binary("//", self, other, 1)
+
+    def __rfloordiv__(self, other: int) -> int:
+        """Return the quotient, rounded down."""
+        return _binary("//", other, self, 1)
+
+    def __mod__(self, other: int) -> int:
+        """Return the remainder."""
+        return _binary("%", self, other, 1)
+
+    def __rmod__(self, other: int) -> int:
+        """Return the remainder."""
+        return _binary("%", other, self, 1)
+
+    def __neg__(self) -> int:
+        """Return the negative; that of a negative is what it was made from."""
+        if self._negated is not None:
+            return self._negated
+        made = Formula(-int(self), f"-{self._within(2)}", 2, self.where)
+        made._negated = self
+        return made
+
+    def __abs__(self) -> int:
+        """Return the magnitude; the sign is a decision."""
+        return self if self >= 0 else -self
+
+    def __reduce__(self) -> Any:
+        """Copy and pickle with the text."""
+        return Formula, (int(self), self.text, self._rank, self.where)
+
+
+_OPERATIONS = {
+    "+": int.__add__,
+    "-": int.__sub__,
+    "*": int.__mul__,
+    "//": int.__floordiv__,
+    "%": int.__mod__,
+}
+
+
+def _binary(operator: str, left: int, right: int, rank: int) -> int:
+    """Return ``left operator right``; the right operand of equal rank is put in parentheses.
+
+    Sums and products are associative and need none.
+    """
+    value = _OPERATIONS[operator](int(left), int(right))
+    tight = rank if operator in "+*" else rank + 1
+    first = left._within(rank) if isinstance(left, Formula) else str(left)
+    second = right._within(tight) if isinstance(right, Formula) else str(right)
+    if operator in "+*" and isinstance(right, Formula) and right._rank == rank:
+        second = right.text if _only(operator, right.text) else f"({right.text})"
+    where = dict.fromkeys((*definitions(left), *definitions(right)))
+    return Formula(value, f"{first} {operator} {second}", rank, tuple(where))
+
+
+def _only(operator: str, text: str) -> bool:
+    """Say whether the outermost operators of a sum or product are all ``operator``."""
+    other = " - " if operator == "+" else " // "
+    return other not in text and " % " not in text
+
+
+def _is_constant(value: int, constant: int) -> bool:
+    return not isinstance(value, Formula) and value == constant
+
+
+def formula_text(value: int) -> str:
+    """Return the expression that computes ``value``, digits where it is a plain integer."""
+    return value.text if isinstance(value, Formula) else str(int(value))
+
+
+def definitions(value: int) -> Definitions:
+    """Return the names that ``value``'s expression uses and what they stand for."""
+    return value.where if isinstance(value, Formula) else ()
+
+
+def named(value: int, name: str) -> int:
+    """Return ``value``, called ``name`` in the expressions of what is computed from it.
+
+    >>> panels = named(-(-Formula(24, "n_i") // 8), "panels")
+    >>> (panels * 2).text, panels.where
+    ('panels * 2', (('panels', '-(-n_i // 8)'),))
+    """
+    if not isinstance(value, Formula) or value.text == name:
+        return value
+    return Formula(int(value), name, 3, (*value.where, (name, value.text)))
