@@ -14,6 +14,7 @@ in each process (2026-11, numba 0.68.1), and a call's type is looked up once, no
 from __future__ import annotations
 
 import gc
+import importlib
 import linecache
 import threading
 from collections.abc import Iterator
@@ -33,7 +34,19 @@ TARGET = "einloom"
 _MODULE = "einloom_kernel"
 #: Numba's contexts serve one thread at a time.
 _LOWERING = threading.RLock()
+#: Modules that register the typing or lowering of built-in operations as they are imported, and
+#: those whose registries are for a context to install.
+_REGISTERING = (
+    *("core.optional", "cpython.builtins", "cpython.numbers"),
+    *("cpython.rangeobj", "cpython.tupleobj"),
+)
+_REGISTRIES = ("cpython.cmathimpl", "cpython.mathimpl", "np.npyimpl")
 _NO_WRAPPERS = {"nopython": True, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+
+
+def _numba(name: str) -> Any:
+    """Import a module of Numba; its annotations are partial, so it is untyped here."""
+    return importlib.import_module(f"numba.{name}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,15 +89,12 @@ def lower(text: KernelText) -> RawKernel:
 
 def pointer_type(storage: str) -> Any:
     """Return Numba's type of a pointer to elements of a dtype."""
-    from numba import from_dtype, types
-
-    pointer: Any = types.CPointer
-    return pointer(from_dtype(np.dtype(storage)))
+    numba = _numba("np.numpy_support")
+    return _numba("core.types").CPointer(numba.from_dtype(np.dtype(storage)))
 
 
 def _signature(text: KernelText) -> tuple[Any, ...]:
-    from numba import types
-
+    types = _numba("core.types")
     return (
         *(pointer_type(storage) for _, storage in text.pointers),
         *[types.int64] * len(text.numbers),
@@ -128,16 +138,31 @@ def _no_collection() -> Iterator[None]:
 @cache
 def _compiler() -> Any:
     """Return what compiles functions for our target: made once a process, on first use."""
-    from numba.core import compiler, cpu, fastmathpass, registry, target_extension, types, typing
-    from numba.core.compiler_lock import global_compiler_lock
-    from numba.core.typing.templates import fold_arguments, make_concrete_template
-    from numba.core.utils import pysignature
-
+    (
+        compiler,
+        cpu,
+        fastmathpass,
+        registry,
+        target_extension,
+        types,
+        typing,
+        templates,
+        utils,
+        lock,
+    ) = (
+        _numba(f"core.{name}")
+        for name in (
+            *("compiler", "cpu", "fastmathpass", "registry", "target_extension", "types"),
+            *("typing", "typing.templates", "utils", "compiler_lock"),
+        )
+    )
     from einloom_compiler.codegen import simd_lowering
 
     simd_lowering.register()
 
-    class TypingContext(typing.Context):
+    typing_base: Any = typing.Context
+
+    class TypingContext(typing_base):
         """Numba's typing, with each call's signature looked up once a process."""
 
         def __init__(self) -> None:
@@ -155,7 +180,9 @@ def _compiler() -> Any:
                     self.signatures[key] = found
             return found
 
-    class Context(cpu.CPUContext):
+    context_base: Any = cpu.CPUContext
+
+    class Context(context_base):
         """Numba's lowering of what kernels need: numbers, ranges, mathematics, ufuncs."""
 
         def init(self) -> None:
@@ -199,7 +226,7 @@ def _compiler() -> Any:
                 flags.no_compile = True
                 flags.noalias = self.is_kernel
                 library = context.codegen().create_library(self.py_func.__name__)
-                with global_compiler_lock, target_extension.target_override(TARGET):
+                with lock.global_compiler_lock, target_extension.target_override(TARGET):
                     self.compiled[args] = compiler.compile_extra(
                         typing_context, context, self.py_func, args, returns, flags, {},
                         library=library, pipeline_class=pipeline,
@@ -211,8 +238,8 @@ def _compiler() -> Any:
 
         def get_call_template(self, args: Any, kws: Any) -> Any:
             """Return the template, Python signature and arguments of a call."""
-            signature = pysignature(self.py_func)
-            folded = fold_arguments(
+            signature = utils.pysignature(self.py_func)
+            folded = templates.fold_arguments(
                 signature, args, kws,
                 lambda number, parameter, value: value,
                 lambda number, parameter, default: types.Omitted(default),
@@ -220,7 +247,9 @@ def _compiler() -> Any:
             )  # fmt: skip
             name = self.py_func.__name__
             result = self.compile(self._plain(folded))
-            template = make_concrete_template(name, key=name, signatures=[result.signature])
+            template = templates.make_concrete_template(
+                name, key=name, signatures=[result.signature]
+            )
             return template, signature, folded, {}
 
         def get_overload(self, args: Any) -> Any:
@@ -232,7 +261,9 @@ def _compiler() -> Any:
             is_ours = self.py_func.__module__ == _MODULE
             return tuple(map(types.unliteral, args) if is_ours else args)
 
-    class Target(target_extension.CPU):
+    target_base: Any = target_extension.CPU
+
+    class Target(target_base):
         """Object code of einloom's kernels."""
 
     target_extension.target_registry[TARGET] = Target
@@ -253,9 +284,10 @@ def _pipeline() -> Any:
     Left out are those for generators, closures, ``with`` blocks, containers, raises, literal
     unrolling and array expressions: a fifth of the time, and nothing that kernels use.
     """
-    from numba.core import compiler, typed_passes, untyped_passes
-    from numba.core.compiler_machinery import PassManager
-
+    compiler, typed_passes, untyped_passes, machinery = (
+        _numba(f"core.{name}")
+        for name in ("compiler", "typed_passes", "untyped_passes", "compiler_machinery")
+    )
     passes = (
         untyped_passes.TranslateByteCode,
         untyped_passes.FixupArgs,
@@ -270,9 +302,11 @@ def _pipeline() -> Any:
         typed_passes.NoPythonBackend,
     )
 
-    class Pipeline(compiler.CompilerBase):
+    base: Any = compiler.CompilerBase
+
+    class Pipeline(base):
         def define_pipelines(self) -> list[Any]:
-            manager = PassManager(TARGET)
+            manager = machinery.PassManager(TARGET)
             for step in passes:
                 manager.add_pass(step, step.__name__)
             manager.finalize()
@@ -284,9 +318,12 @@ def _pipeline() -> Any:
 def _raw_codegen() -> Any:
     """Return a Numba code generator whose libraries keep IR modules as they are lowered."""
     from llvmlite import binding, ir
-    from numba.core import codegen
 
-    class Library(codegen.CodeLibrary):
+    codegen = _numba("core.codegen")
+
+    library_base: Any = codegen.CodeLibrary
+
+    class Library(library_base):
         def __init__(self, owner: Any, name: str) -> None:
             super().__init__(owner, name)
             self.modules: list[Any] = []
@@ -318,7 +355,9 @@ def _raw_codegen() -> Any:
 
         get_asm_str = get_llvm_str
 
-    class Codegen(codegen.CPUCodegen):
+    codegen_base: Any = codegen.CPUCodegen
+
+    class Codegen(codegen_base):
         _library_class = Library
 
         def __init__(self) -> None:
