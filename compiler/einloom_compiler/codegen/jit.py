@@ -94,6 +94,14 @@ class Kernel:
         """Whether the native code is in this process, so that a call need not wait."""
         return "entry" in self.__dict__
 
+    def load(self) -> bool:
+        """Take the native code from disk if it is there, without waiting for any compile."""
+        if not self.is_ready:
+            address = kernels.stored(self.text, self.symbol)
+            if address is not None:
+                self.__dict__["entry"] = address
+        return self.is_ready
+
     def _compile(self) -> ObjectCode:
         from einloom_compiler.codegen.objects import compile_object
         from einloom_compiler.codegen.target import host_target

@@ -14,7 +14,6 @@ short process might not let finish.
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import time
@@ -29,6 +28,7 @@ from einloom_compiler.store.eviction import evict
 from einloom_compiler.store.folder import is_trusted, making, publish, subfolder
 from einloom_compiler.store.linking import link
 from einloom_compiler.store.loading import load_object, load_shared, load_shared_bytes
+from einloom_compiler.store.versions import source_hash, version_of
 
 if TYPE_CHECKING:
     from einloom_compiler.codegen.objects import ObjectCode
@@ -51,29 +51,14 @@ def key_of(text: KernelText) -> str:
 @cache
 def compiler_versions() -> str:
     """Return what identifies the code generator and what it stands on, importing none of it."""
-    versions = {"numba": _version_file("numba"), "llvmlite": _version_file("llvmlite")}
-    return json.dumps({"codegen": _source_hash(), **versions})
+    versions = {package: version_of(package) for package in ("numba", "llvmlite")}
+    return json.dumps({"codegen": source_hash("einloom_compiler.codegen"), **versions})
 
 
-def _source_hash() -> str:
-    """Return a hash of the code generator's own source: any change makes another version."""
-    spec = importlib.util.find_spec("einloom_compiler.codegen")
-    digest = sha256()
-    for folder in (spec and spec.submodule_search_locations) or ():
-        for path in sorted(Path(folder).glob("*.py*")):
-            digest.update(path.name.encode() + path.read_bytes())
-    return digest.hexdigest()
-
-
-def _version_file(package: str) -> str:
-    """Return a hash of the file that states a package's version; importing it would take 0.3 s."""
-    spec = importlib.util.find_spec(package)
-    if spec is None or spec.origin is None:
-        return "absent"
-    path = Path(spec.origin).with_name("_version.py")
-    if path.exists():
-        return sha256(path.read_bytes()).hexdigest()
-    return str(importlib.import_module(package).__version__)
+def stored(text: KernelText, symbol: str) -> int | None:
+    """Return the address of a kernel's native code if the disk holds it, and load it."""
+    folder = subfolder(FOLDER)
+    return None if folder is None else find(folder, key_of(text), symbol)
 
 
 def entry_of(text: KernelText, symbol: str, compile_now: Callable[[], ObjectCode]) -> int:
