@@ -27,6 +27,9 @@ _LIBM = (
 )
 #: What an object may leave to the C library, which every process has loaded.
 ALLOWED = frozenset((*_MEMORY, *_LIBM, *(f"{name}f" for name in _LIBM)))
+#: Called where the kernel's status is not 0: a function that does not exist, so that the check of
+#: symbols finds kernels that LLVM cannot prove never to raise.
+_RAISED = "einloom_kernel_raised"
 #: Primitives that mark a kernel whose loops the printer has vectorised and unrolled itself.
 _EXPLICIT = "vfma("
 
@@ -48,12 +51,13 @@ def compile_object(text: KernelText, symbol: str, target: Target) -> ObjectCode:
     """Return the object code of a printed kernel.
 
     Raises:
-        InternalCompilerError: it needs symbols beyond :data:`ALLOWED`, or exports others.
+        InternalCompilerError: it can raise, which nobody would see; or it needs symbols beyond
+            :data:`ALLOWED`, or exports others.
     """
     module, machine = _optimised(text, symbol, target)
     contents: bytes = machine.emit_object(module)
     if target.triple.endswith(("linux-gnu", "linux-musl")):
-        _check_symbols(contents, symbol)
+        _check_symbols(text, contents, symbol)
     return ObjectCode(symbol, contents)
 
 
@@ -68,8 +72,10 @@ def print_assembly(text: KernelText, symbol: str, target: Target) -> str:
     return str(machine.emit_assembly(module))
 
 
-def _check_symbols(contents: bytes, symbol: str) -> None:
+def _check_symbols(text: KernelText, contents: bytes, symbol: str) -> None:
     found = elf.symbols(contents)
+    if _RAISED in found.undefined:
+        raise InternalCompilerError("objects", f"{symbol} can raise", text.source)
     unknown = sorted(found.undefined - ALLOWED)
     if unknown or found.exported != {symbol}:
         raise InternalCompilerError(
@@ -89,6 +95,8 @@ def _optimised(text: KernelText, symbol: str, target: Target) -> tuple[Any, Any]
     )
     module = binding.parse_assembly(_print_entry(raw, symbol, target))
     for functions in raw.modules:
+        if not target.has_fma:
+            functions = functions.replace('@"llvm.fma.', '@"llvm.fmuladd.')
         module.link_in(binding.parse_assembly(functions))
     module.triple = target.triple
     module.data_layout = str(machine.target_data)
@@ -135,7 +143,11 @@ def _print_entry(raw: raw_ir.RawKernel, symbol: str, target: Target) -> str:
         value.set_metadata("invariant.load", no_metadata)
         is_pointer = isinstance(kind, ir.PointerType)
         values.append(builder.inttoptr(value, kind) if is_pointer else value)
-    builder.call(kernel, [*values, *rest])
+    status = builder.call(kernel, [*values, *rest])
+    has_raised = builder.icmp_unsigned("!=", status, ir.Constant(ir.IntType(32), 0))
+    with builder.if_then(has_raised, likely=False):
+        nothing = ir.FunctionType(ir.VoidType(), [])
+        builder.call(ir.Function(module, nothing, _RAISED), [])
     builder.ret_void()
     attribute = f'"prefer-vector-width"="{target.vector_bits}"'
     # llvmlite's builder knows no string attributes.
