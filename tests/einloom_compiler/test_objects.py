@@ -42,7 +42,18 @@ def direct_nest(dtype: str, epilogue: tuple[Map, ...] = ()) -> LoopNest:
 
 
 def packed_nest(dtype: str, block: RegisterBlock = BLOCK) -> PackedNest:
-    return PackedNest(*[dtype] * 5, block, 128, 8, 1 << 14, False)
+    return PackedNest(
+        rows=dtype,
+        columns=dtype,
+        output=dtype,
+        compute=dtype,
+        element=dtype,
+        block=block,
+        depth=128,
+        row_panels=8,
+        column_elements=1 << 14,
+        are_rows_contiguous=False,
+    )
 
 
 def _nests() -> Iterator[Nest]:
@@ -121,7 +132,8 @@ def test_objects_for_other_cpus(
     code = compile_object(text, "einloom_test", named_target(cpu))
     assert code.contents[18] == machine
     found = elf.symbols(code.contents)
-    assert (found.exported, found.undefined - {"memset", "memcpy"}) == ({"einloom_test"}, set())
+    assert found.exported == {"einloom_test"}
+    assert found.undefined <= {"memset", "memcpy"}
     assembly = print_assembly(text, "einloom_test", named_target(cpu))
     assert len(re.findall(multiply_add, assembly)) >= block.mr * block.vectors
 

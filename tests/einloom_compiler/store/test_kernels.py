@@ -90,7 +90,7 @@ def _truncate(path: Path) -> None:
 def _flip_a_bit(path: Path) -> None:
     contents = bytearray(path.read_bytes())
     contents[len(contents) // 2] ^= 1
-    _replace(path, contents)
+    _replace(path, bytes(contents))
 
 
 def _empty(path: Path) -> None:
