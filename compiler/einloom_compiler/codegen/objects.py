@@ -106,7 +106,6 @@ def _optimised(text: KernelText, symbol: str, target: Target) -> tuple[Any, Any]
     for function in module.functions:
         if not function.is_declaration and function.name != symbol:
             function.linkage = "internal"
-            function.add_function_attribute("alwaysinline")
     module.verify()
     tuning = binding.create_pipeline_tuning_options(speed_level=3)
     # The printer has unrolled what it vectorised; LLVM would unroll the loops at the edges, to

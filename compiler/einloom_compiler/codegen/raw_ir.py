@@ -82,9 +82,17 @@ def lower(text: KernelText) -> RawKernel:
         convention = compiler.context.call_conv
         kind = convention.get_function_type(compiler.void, result.signature.args)
         returns, raises, *arguments = kind.args
-        modules = [str(module) for module in result.library.collect({})]
+        modules = [_print_inlined(module) for module in result.library.collect({})]
     symbol = result.fndesc.llvm_func_name
     return RawKernel(tuple(modules), symbol, returns.pointee, raises.pointee, tuple(arguments))
+
+
+def _print_inlined(module: Any) -> str:
+    """Print a module whose functions are to be inlined wherever they are called."""
+    for function in module.functions:
+        if not function.is_declaration:
+            function.attributes.add("alwaysinline")
+    return str(module)
 
 
 def pointer_type(storage: str) -> Any:
