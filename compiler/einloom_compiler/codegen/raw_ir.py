@@ -16,7 +16,6 @@ from __future__ import annotations
 import gc
 import importlib
 import linecache
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -32,8 +31,6 @@ from einloom_compiler.codegen.text import KernelText
 
 TARGET = "einloom"
 _MODULE = "einloom_kernel"
-#: Numba's contexts serve one thread at a time.
-_LOWERING = threading.RLock()
 #: Modules that register the typing or lowering of built-in operations as they are imported, and
 #: those whose registries are for a context to install.
 _REGISTERING = (
@@ -74,7 +71,7 @@ def lower(text: KernelText) -> RawKernel:
     Pointers are ``noalias``: the runtime guarantees that output, scratch and operands do not
     overlap, and operands that do are only read.
     """
-    with _LOWERING, _no_collection():
+    with _numba("core.compiler_lock").global_compiler_lock, _no_collection():
         compiler = _compiler()
         kernel = _functions(text)["kernel"]
         kernel.is_kernel = True
@@ -146,24 +143,10 @@ def _no_collection() -> Iterator[None]:
 @cache
 def _compiler() -> Any:
     """Return what compiles functions for our target: made once a process, on first use."""
-    (
-        compiler,
-        cpu,
-        fastmathpass,
-        registry,
-        target_extension,
-        types,
-        typing,
-        templates,
-        utils,
-        lock,
-    ) = (
-        _numba(f"core.{name}")
-        for name in (
-            *("compiler", "cpu", "fastmathpass", "registry", "target_extension", "types"),
-            *("typing", "typing.templates", "utils", "compiler_lock"),
-        )
-    )
+    compiler, cpu, registry = map(_numba, ("core.compiler", "core.cpu", "core.registry"))
+    types, typing, templates = map(_numba, ("core.types", "core.typing", "core.typing.templates"))
+    fastmathpass, target_extension = map(_numba, ("core.fastmathpass", "core.target_extension"))
+    pysignature = _numba("core.utils").pysignature
     from einloom_compiler.codegen import simd_lowering
 
     simd_lowering.register()
@@ -234,7 +217,7 @@ def _compiler() -> Any:
                 flags.no_compile = True
                 flags.noalias = self.is_kernel
                 library = context.codegen().create_library(self.py_func.__name__)
-                with lock.global_compiler_lock, target_extension.target_override(TARGET):
+                with target_extension.target_override(TARGET):
                     self.compiled[args] = compiler.compile_extra(
                         typing_context, context, self.py_func, args, returns, flags, {},
                         library=library, pipeline_class=pipeline,
@@ -246,7 +229,7 @@ def _compiler() -> Any:
 
         def get_call_template(self, args: Any, kws: Any) -> Any:
             """Return the template, Python signature and arguments of a call."""
-            signature = utils.pysignature(self.py_func)
+            signature = pysignature(self.py_func)
             folded = templates.fold_arguments(
                 signature, args, kws,
                 lambda number, parameter, value: value,
@@ -300,8 +283,6 @@ def _pipeline() -> Any:
         untyped_passes.TranslateByteCode,
         untyped_passes.FixupArgs,
         untyped_passes.IRProcessing,
-        untyped_passes.RewriteSemanticConstants,
-        untyped_passes.DeadBranchPrune,
         untyped_passes.ReconstructSSA,
         typed_passes.NopythonTypeInference,
         typed_passes.PreLowerStripPhis,
