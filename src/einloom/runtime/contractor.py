@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from einloom.runtime import cold
 from einloom.runtime.launch import launch
+from einloom_compiler.codegen.jit import is_jit_disabled
 from einloom_compiler.dtypes import AnyDType, as_dtype, dtype_name
 from einloom_compiler.ir.contraction import ContractionTree
 from einloom_compiler.ir.einsum import EinsumExpr, Index, without_axes
@@ -95,6 +97,9 @@ class Contractor:
         plan = self.plan_for([layout(array) for array in (*arrays, out)])
         if out.size == 0:
             return
+        if cold.numpy_answers(self.expr, [step.bound.kernel for step in plan.steps]):
+            cold.evaluate(self.expr, self.dtype, self.conjugated, self.epilogue, arrays, out)
+            return
         results = list(arrays)
         last = len(plan.steps) - 1
         for number, step in enumerate(plan.steps):
@@ -103,11 +108,15 @@ class Contractor:
             results.append(target)
 
     def single_bound(self, arrays: Sequence[Array], result: Array) -> Bound | None:
-        """Return the one kernel that computes ``result`` from ``arrays``, None if it takes more."""
+        """Return the one kernel that computes ``result`` from ``arrays``, None if it takes more.
+
+        None too while NumPy answers in place of a kernel that is being compiled.
+        """
         if not result.size or any(kernel_ready(array) is not array for array in arrays):
             return None
         steps = self.plan_for([layout(array) for array in (*arrays, result)]).steps
-        return steps[0].bound if len(steps) == 1 else None
+        is_single = len(steps) == 1 and (steps[0].bound.kernel.is_ready or is_jit_disabled())
+        return steps[0].bound if is_single else None
 
     def plan_for(self, layouts: Sequence[Layout]) -> Plan:
         """Return the plan for operands and, last, the result of these layouts."""
