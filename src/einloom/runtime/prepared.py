@@ -1,74 +1,233 @@
-"""Calls of layouts seen before: one kernel, launched without checking everything again.
+"""Calls of layouts seen before, which the native runtime makes without running Python.
 
-A compiled function's checks depend on shapes, strides and dtypes only. Once a call of one kernel
-has passed them, calls of the same layouts skip to the launch.
+A function's checks depend on its arrays' shapes, strides and dtypes and on its other arguments.
+Once a call has passed them, its recipe is kept as addresses and numbers, and calls that differ in
+the arrays' memory only skip to the launches.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
-from typing import Any
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import MethodType
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
 
-from einloom.runtime.launch import launch
-from einloom_compiler.dtypes import AnyDType
-from einloom_compiler.pipeline import Bound
+from einloom.native import load
+from einloom.runtime.launch import (
+    RELEASING_POINTS,
+    entry_of,
+    is_large,
+    parts_per_thread,
+)
+from einloom.runtime.recipe import Launch, Recipe, layout
+from einloom.runtime.threads import Backend, available_threads, default_backend
+from einloom_compiler.codegen.jit import is_jit_disabled
 
 Array = npt.NDArray[Any]
+Function = TypeVar("Function", bound=Callable[..., Any])
+Class = TypeVar("Class", bound=type)
 
-_KEPT = 1024
+
+class _Caller:
+    """What ``Caller`` of the native runtime offers, for Python: it keeps nothing."""
+
+    _default_threads: int = 0
+    _takes_threads: bool = False
+    _n_kept: int = 0
+
+    def _keep(self, arguments: Any, keywords: Any, plan: Any, /) -> bool:
+        return False
+
+    def _forget(self) -> None:
+        pass
 
 
-class PreparedCalls:
-    """The calls of one function that need no more checks.
+_native = load().module
+if _native is not None:
+    _native.set_available_threads(available_threads)
 
-    ``tag`` is what they depend on besides the arrays, such as subscripts.
+if TYPE_CHECKING or _native is None:  # noqa: SIM108 (mypy takes no expression for a base class)
+    Caller = _Caller
+else:
+    Caller = _native.Caller
+
+
+class _AdoptedClass(type):
+    """The class of classes that are called by vectorcall: a new ``__call__`` ends that."""
+
+    def __setattr__(cls, name: str, value: Any) -> None:
+        if name == "__call__" and _native is not None:
+            _native.disown(cls)
+        super().__setattr__(name, value)
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """How a call was made.
+
+    Attributes:
+        recipe: its steps.
+        arrays: what they were done on, in order.
+        result: what they wrote.
     """
 
-    def __init__(self) -> None:
-        """Start without any."""
-        self._calls: dict[Hashable, tuple[Bound, tuple[int, ...], AnyDType]] = {}
+    recipe: Recipe
+    arrays: Sequence[Array]
+    result: Array
 
-    def run(
-        self, arrays: Sequence[Any], out: Any, threads: int | None, tag: Hashable = None
-    ) -> Array | None:
-        """Return the result of a call seen before, None for any other."""
-        key = _key(arrays, out, tag)
-        found = self._calls.get(key) if key is not None else None
-        if found is None:
-            return None
-        bound, shape, dtype = found
-        if out is None:
-            out = np.empty(shape, dtype)
-        elif not out.flags.writeable or any(np.may_share_memory(out, array) for array in arrays):
-            return None
-        launch(bound, arrays, out, threads)
-        result: Array = out
-        return result
+
+class PreparedCalls(Caller, metaclass=_AdoptedClass):
+    """Base of callables whose calls are kept; ``__call__`` makes those that are not."""
 
     def keep(
         self,
-        arrays: Sequence[Any],
-        out: Any,
-        bound: Bound,
-        result: Array,
-        tag: Hashable = None,
+        arguments: tuple[Any, ...],
+        keywords: Mapping[str, Any],
+        evaluation: Evaluation,
+        result: Any,
+        backend: Backend,
     ) -> None:
-        """Remember a call that passed all checks: its kernel, and its result's shape and dtype."""
-        key = _key(arrays, out, tag)
-        if key is not None:
-            if len(self._calls) >= _KEPT:
-                self._calls.pop(next(iter(self._calls)), None)
-            self._calls[key] = bound, result.shape, result.dtype
+        """Remember a call that passed all checks and has been made, where that can be.
+
+        It can where its positional arrays are the evaluation's, in order, none of them copied, it
+        has no other but ``out=``, and all that is done is launches.
+
+        Args:
+            arguments: as they were given.
+            keywords: as they were given.
+            evaluation: how it was made.
+            result: what it returned: ``out``, or an array or NumPy scalar. Without ``out=``, later
+                calls return new ones of its type, dtype, shape and strides.
+            backend: whose threads large launches use.
+        """
+        if _native is None or is_jit_disabled():
+            return
+        recipe = evaluation.recipe
+        given = [value for value in arguments if isinstance(value, np.ndarray)]
+        named = [name for name, value in keywords.items() if isinstance(value, np.ndarray)]
+        returned = [result] if isinstance(result, np.ndarray) else [evaluation.result]
+        is_kept = (
+            named in ([], ["out"])
+            and len(given) == len(evaluation.arrays)
+            and all(map(is_same_memory, given, evaluation.arrays))
+            and all(map(is_same_memory, returned, [evaluation.result]))
+            and all(isinstance(step, Launch) for step in recipe.steps)
+        )
+        if not is_kept:
+            return
+        launches = [step for step in recipe.steps if isinstance(step, Launch)]
+        plan = (
+            result,
+            tuple(_step(recipe, step) for step in launches),
+            recipe.offsets,
+            recipe.workspace_bytes,
+            backend == "pool",
+            sum(step.bound.points for step in launches) >= RELEASING_POINTS,
+            recipe,
+        )
+        self._keep(arguments, dict(keywords), plan)
 
 
-def _key(arrays: Sequence[Any], out: Any, tag: Hashable) -> Hashable:
-    """Return what the checks depend on; None for anything but plain, aligned NumPy arrays."""
-    key: list[Hashable] = [tag, out is None]
-    for array in arrays if out is None else (*arrays, out):
-        if type(array) is not np.ndarray or not array.flags.aligned:
-            return None
-        key += (array.shape, array.strides, array.dtype)
-    return tuple(key)
+def _step(recipe: Recipe, step: Launch) -> tuple[Any, ...]:
+    """Return a launch as the addresses and numbers that the native runtime keeps."""
+    bound, kernel = step.bound, step.bound.kernel
+    slots = [*(step.operands[position] for position in bound.operands), step.target]
+    addresses = [address_of(recipe.constants[-1 - slot]) if slot < 0 else 0 for slot in slots]
+    addresses += [address_of(table) for table in bound.tables]
+    return (
+        entry_of(kernel),
+        bound.total,
+        kernel.text.scratch_elements,
+        kernel.scratch_bytes,
+        parts_per_thread(kernel.scratch_bytes),
+        is_large(bound),
+        (*addresses, *bound.numbers, 0),
+        tuple(max(slot, -1) for slot in slots),
+    )
+
+
+def address_of(array: Array) -> int:
+    """Return the address of an array's first element."""
+    address: int = array.__array_interface__["data"][0]
+    return address
+
+
+def adopted(cls: Class) -> Class:
+    """Decorate a class derived from :class:`PreparedCalls`: let CPython call it natively."""
+    if _native is not None:
+        _native.adopt(cls)
+    return cls
+
+
+@adopted
+class PreparedFunction(PreparedCalls):
+    """A function whose calls are kept; in all else it is the Python function it is made of."""
+
+    __qualname__: str
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        evaluate: Callable[..., tuple[Any, Evaluation | None]],
+    ) -> None:
+        """Take the function whose name, signature and documentation it has, and what it does.
+
+        Args:
+            function: what it looks like.
+            evaluate: makes a call that was not seen before; returns its result, and how it came
+                about where that is the same for all calls of these layouts.
+        """
+        functools.update_wrapper(self, function)
+        self._evaluate = evaluate
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the function."""
+        result, evaluation = self._evaluate(*args, **kwargs)
+        if evaluation is not None:
+            self.keep(args, kwargs, evaluation, result, default_backend())
+        return result
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        """Become a method where it is a class's attribute, as functions do."""
+        return self if instance is None else MethodType(self, instance)
+
+    def __reduce__(self) -> str:
+        """Pickle by name."""
+        return self.__qualname__
+
+    def __repr__(self) -> str:
+        """Print as ``<einloom function einsum>``."""
+        return f"<einloom function {self.__qualname__}>"
+
+
+def prepared(function: Function) -> Function:
+    """Decorate a function that returns its result and, beside it, how it came about.
+
+    Callers get the result alone. The second is None where later calls may need other steps.
+    """
+    return cast("Function", PreparedFunction(function, function))
+
+
+def is_same_memory(array: Any, other: Array) -> bool:
+    """Say whether the first is the other, or a view that sees the same memory the same way."""
+    return (
+        isinstance(array, np.ndarray)
+        and address_of(array) == address_of(other)
+        and layout(array) == layout(other)
+    )
+
+
+@contextmanager
+def unprepared() -> Iterator[None]:
+    """Let all calls be made in Python for a while, in all threads."""
+    before = _native.set_enabled(False) if _native is not None else False
+    try:
+        yield
+    finally:
+        if _native is not None:
+            _native.set_enabled(before)

@@ -1,0 +1,166 @@
+"""Recipes: how a function is evaluated on arrays of one layout, as a sequence of launches.
+
+The values of a call have numbered slots: its arrays, then its result, then intermediates; constants
+are numbered from -1 downwards. A reshape that needs no copy is no step: kernels know only where a
+value's first element is, so that the view is its operand's slot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from einloom.runtime.launch import launch
+from einloom.runtime.threads import Backend
+from einloom_compiler.dtypes import AnyDType
+from einloom_compiler.pipeline import Bound
+
+Array = npt.NDArray[Any]
+#: Shape, strides in bytes, dtype.
+Layout = tuple[tuple[int, ...], tuple[int, ...], AnyDType]
+
+#: Intermediates begin at multiples of it, in bytes.
+ALIGNMENT = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """Run a bound kernel on the values in these slots."""
+
+    bound: Bound
+    operands: tuple[int, ...]
+    target: int
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """Copy a value to a slot that has as many elements, in C order of both."""
+
+    source: int
+    target: int
+
+
+Step = Launch | Copy
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The steps of one evaluation.
+
+    Attributes:
+        n_inputs: number of arrays of a call.
+        constants: arrays that are the same in all calls.
+        buffers: shape and dtype of each intermediate; they are in C order.
+        steps: what is done, in order.
+    """
+
+    n_inputs: int
+    constants: tuple[Array, ...]
+    buffers: tuple[tuple[tuple[int, ...], AnyDType], ...]
+    steps: tuple[Step, ...]
+
+    def run(
+        self, arrays: Sequence[Array], out: Array, threads: int | None, backend: Backend
+    ) -> None:
+        """Evaluate on ``arrays``, writing ``out``, which overlaps none of them."""
+        values: dict[int, Array] = dict(enumerate((*arrays, out)))
+        values.update((-1 - number, array) for number, array in enumerate(self.constants))
+        for number, (shape, dtype) in enumerate(self.buffers):
+            values[self.n_inputs + 1 + number] = np.empty(shape, dtype)
+        for step in self.steps:
+            target = values[step.target]
+            if isinstance(step, Copy):
+                target[...] = values[step.source].reshape(target.shape)
+            else:
+                operands = [values[slot] for slot in step.operands]
+                launch(step.bound, operands, target, threads, backend)
+
+    @cached_property
+    def offsets(self) -> tuple[int, ...]:
+        """Where each intermediate begins in a common workspace, in bytes.
+
+        Each takes the lowest place that none needed at the same time occupies.
+        """
+        placed: list[tuple[int, int, range]] = []
+        for number, (shape, dtype) in enumerate(self.buffers):
+            size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+            size = -(-size // ALIGNMENT) * ALIGNMENT
+            life = self._life(self.n_inputs + 1 + number)
+            start = 0
+            for begin, length, other in sorted(placed, key=lambda place: place[0]):
+                is_concurrent = other.start < life.stop and life.start < other.stop
+                if is_concurrent and begin < start + size and start < begin + length:
+                    start = begin + length
+            placed.append((start, size, life))
+        return tuple(start for start, _, _ in placed)
+
+    @cached_property
+    def workspace_bytes(self) -> int:
+        """Size of the workspace that holds all intermediates."""
+        sizes = (int(np.prod(shape)) * dtype.itemsize for shape, dtype in self.buffers)
+        return max((o + n for o, n in zip(self.offsets, sizes, strict=True)), default=0)
+
+    def _life(self, slot: int) -> range:
+        """Return the steps during which the value in a slot is needed."""
+        uses = [
+            number
+            for number, step in enumerate(self.steps)
+            if slot == step.target or slot in _sources(step)
+        ]
+        return range(min(uses, default=0), max(uses, default=0) + 1)
+
+
+def _sources(step: Step) -> tuple[int, ...]:
+    return step.operands if isinstance(step, Launch) else (step.source,)
+
+
+class Builder:
+    """A recipe in the making."""
+
+    def __init__(self, n_inputs: int, constants: Sequence[Array] = ()) -> None:
+        """Start without steps."""
+        self.n_inputs = n_inputs
+        self._constants = tuple(constants)
+        self._buffers: list[tuple[tuple[int, ...], AnyDType]] = []
+        self._steps: list[Step] = []
+
+    @property
+    def result(self) -> int:
+        """The result's slot."""
+        return self.n_inputs
+
+    def buffer(self, shape: tuple[int, ...], dtype: AnyDType) -> int:
+        """Return the slot of a new intermediate in C order."""
+        self._buffers.append((shape, dtype))
+        return self.n_inputs + len(self._buffers)
+
+    def add(self, step: Step) -> None:
+        """Append a step."""
+        self._steps.append(step)
+
+    def recipe(self) -> Recipe:
+        """Return what has been built."""
+        return Recipe(self.n_inputs, self._constants, tuple(self._buffers), tuple(self._steps))
+
+
+def layout(array: Array) -> Layout:
+    """Return what a recipe depends on: shape, strides in bytes, and dtype of an array."""
+    return array.shape, array.strides, array.dtype
+
+
+def kernel_ready(array: Array) -> Array:
+    """Return ``array``, or a copy where its bytes cannot be addressed element by element.
+
+    Copies are made of arrays in foreign byte order, unaligned ones, and ones whose strides are no
+    multiples of the itemsize.
+    """
+    if not array.dtype.isnative:
+        return array.astype(array.dtype.newbyteorder("="))
+    if not array.flags.aligned or any(stride % array.itemsize for stride in array.strides):
+        return array.copy()
+    return array
