@@ -65,7 +65,7 @@ def launch(
     if threads is None:
         threads = available_threads() if is_large(bound) else 1
     threads = min(threads, bound.total)
-    addresses = [array.__array_interface__["data"][0] for array in arrays]
+    addresses = [address_of(array) for array in arrays]
     native = load().module
     if threads <= 1 or (backend == "pool" and native is not None):
         _run(native, bound, addresses, max(1, threads))
@@ -167,5 +167,10 @@ def _scratch_address(n_bytes: int) -> int:
     if buffer is None or buffer.nbytes < n_bytes + 64:
         buffer = np.empty(n_bytes + 64, np.uint8)
         _scratch.buffer = buffer
-    address: int = buffer.__array_interface__["data"][0]
-    return -(-address // 64) * 64
+    return -(-address_of(buffer) // 64) * 64
+
+
+def address_of(array: Array) -> int:
+    """Return the address of an array's first element."""
+    address: int = array.__array_interface__["data"][0]
+    return address

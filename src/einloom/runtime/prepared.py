@@ -18,13 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from einloom.native import load
-from einloom.runtime.launch import (
-    RELEASING_POINTS,
-    entry_of,
-    is_large,
-    parts_per_thread,
-)
-from einloom.runtime.recipe import Launch, Recipe, layout
+from einloom.runtime.launch import address_of
+from einloom.runtime.recipe import Recipe, layout
 from einloom.runtime.threads import Backend, available_threads, default_backend
 from einloom_compiler.codegen.jit import is_jit_disabled
 
@@ -95,7 +90,7 @@ class PreparedCalls(Caller, metaclass=_AdoptedClass):
         """Remember a call that passed all checks and has been made, where that can be.
 
         It can where its positional arrays are the evaluation's, in order, none of them copied, it
-        has no other but ``out=``, and all that is done is launches.
+        has no other but ``out=``, and all that is done is launches of kernels.
 
         Args:
             arguments: as they were given.
@@ -116,45 +111,10 @@ class PreparedCalls(Caller, metaclass=_AdoptedClass):
             and len(given) == len(evaluation.arrays)
             and all(map(is_same_memory, given, evaluation.arrays))
             and all(map(is_same_memory, returned, [evaluation.result]))
-            and all(isinstance(step, Launch) for step in recipe.steps)
         )
-        if not is_kept:
-            return
-        launches = [step for step in recipe.steps if isinstance(step, Launch)]
-        plan = (
-            result,
-            tuple(_step(recipe, step) for step in launches),
-            recipe.offsets,
-            recipe.workspace_bytes,
-            backend == "pool",
-            sum(step.bound.points for step in launches) >= RELEASING_POINTS,
-            recipe,
-        )
-        self._keep(arguments, dict(keywords), plan)
-
-
-def _step(recipe: Recipe, step: Launch) -> tuple[Any, ...]:
-    """Return a launch as the addresses and numbers that the native runtime keeps."""
-    bound, kernel = step.bound, step.bound.kernel
-    slots = [*(step.operands[position] for position in bound.operands), step.target]
-    addresses = [address_of(recipe.constants[-1 - slot]) if slot < 0 else 0 for slot in slots]
-    addresses += [address_of(table) for table in bound.tables]
-    return (
-        entry_of(kernel),
-        bound.total,
-        kernel.text.scratch_elements,
-        kernel.scratch_bytes,
-        parts_per_thread(kernel.scratch_bytes),
-        is_large(bound),
-        (*addresses, *bound.numbers, 0),
-        tuple(max(slot, -1) for slot in slots),
-    )
-
-
-def address_of(array: Array) -> int:
-    """Return the address of an array's first element."""
-    address: int = array.__array_interface__["data"][0]
-    return address
+        if is_kept and recipe.native_plan is not None:
+            plan = (result, *recipe.native_plan, backend == "pool", recipe)
+            self._keep(arguments, dict(keywords), plan)
 
 
 def adopted(cls: Class) -> Class:

@@ -15,7 +15,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from einloom.runtime.launch import launch
+from einloom.runtime.launch import (
+    RELEASING_POINTS,
+    address_of,
+    entry_of,
+    is_large,
+    launch,
+    parts_per_thread,
+)
 from einloom.runtime.threads import Backend
 from einloom_compiler.dtypes import AnyDType
 from einloom_compiler.pipeline import Bound
@@ -104,6 +111,32 @@ class Recipe:
         """Size of the workspace that holds all intermediates."""
         sizes = (int(np.prod(shape)) * dtype.itemsize for shape, dtype in self.buffers)
         return max((o + n for o, n in zip(self.offsets, sizes, strict=True)), default=0)
+
+    @cached_property
+    def native_plan(self) -> tuple[Any, ...] | None:
+        """What the native runtime keeps of it: record.h says what; None if it copies anything."""
+        launches = [step for step in self.steps if isinstance(step, Launch)]
+        if len(launches) < len(self.steps):
+            return None
+        releases_gil = sum(step.bound.points for step in launches) >= RELEASING_POINTS
+        steps = tuple(map(self._native_step, launches))
+        return steps, self.offsets, self.workspace_bytes, releases_gil
+
+    def _native_step(self, step: Launch) -> tuple[Any, ...]:
+        bound, kernel = step.bound, step.bound.kernel
+        slots = [*(step.operands[position] for position in bound.operands), step.target]
+        addresses = [address_of(self.constants[-1 - slot]) if slot < 0 else 0 for slot in slots]
+        addresses += [address_of(table) for table in bound.tables]
+        return (
+            entry_of(kernel),
+            bound.total,
+            kernel.text.scratch_elements,
+            kernel.scratch_bytes,
+            parts_per_thread(kernel.scratch_bytes),
+            is_large(bound),
+            (*addresses, *bound.numbers, 0),
+            tuple(max(slot, -1) for slot in slots),
+        )
 
     def _life(self, slot: int) -> range:
         """Return the steps during which the value in a slot is needed."""
