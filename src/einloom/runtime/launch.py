@@ -23,12 +23,12 @@ from einloom_compiler.pipeline import Bound
 
 Array = npt.NDArray[Any]
 
-#: Points of a loop nest from which threads are used unasked: 20 to 200 us of work on one core,
-#: beside which waking threads is cheap.
-PARALLEL_POINTS = 1 << 19
-#: Points from which the GIL is released: giving it up and taking it again costs 0.1 us, and more
-#: where another thread is waiting for it.
-RELEASING_POINTS = 1 << 14
+#: Predicted seconds on one thread from which threads are used unasked: a sleeping thread takes up
+#: to 50 us to wake, an awake one half a microsecond.
+PARALLEL_SECONDS = 40e-6
+#: Predicted seconds from which the GIL is released: giving it up and taking it again costs 0.1 us,
+#: and more where another thread is waiting for it.
+RELEASING_SECONDS = 5e-6
 #: Parts a thread, so that an unlucky one does not keep all waiting; one where each part needs much
 #: scratch (the packed family's blocks), since their memory adds up.
 PARTS_PER_THREAD = 4
@@ -80,7 +80,7 @@ def launch(
 
 def is_large(bound: Bound) -> bool:
     """Say whether a launch is worth waking threads for."""
-    return bound.points >= PARALLEL_POINTS
+    return bound.seconds >= PARALLEL_SECONDS
 
 
 def n_parts(scratch_bytes: int, threads: int) -> int:

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from einloom.runtime.launch import (
-    RELEASING_POINTS,
+    RELEASING_SECONDS,
     address_of,
     entry_of,
     is_large,
@@ -118,7 +118,7 @@ class Recipe:
         launches = [step for step in self.steps if isinstance(step, Launch)]
         if len(launches) < len(self.steps):
             return None
-        releases_gil = sum(step.bound.points for step in launches) >= RELEASING_POINTS
+        releases_gil = sum(step.bound.seconds for step in launches) >= RELEASING_SECONDS
         steps = tuple(map(self._native_step, launches))
         return steps, self.offsets, self.workspace_bytes, releases_gil
 
