@@ -163,6 +163,10 @@ class CompiledFunction(PreparedCalls):
             ShapeError: a rank, an extent or a guard does not fit.
             DTypeError: an array's dtype is not the declared one.
         """
+        if threads is None:
+            keywords = {} if out is None else {"out": out}
+            if (seen := self.replayed(arrays, keywords)) is not None:
+                return seen
         if len(arrays) != len(self._inputs):
             names = ", ".join(self._names.values())
             raise SpecError(f"takes {len(self._inputs)} arrays ({names}), but {len(arrays)} given")
@@ -224,14 +228,11 @@ class CompiledFunction(PreparedCalls):
     def _check_out(self, out: Any, program: Program, arrays: Sequence[Array]) -> None:
         if not isinstance(out, np.ndarray):
             raise DTypeError(f"out must be a NumPy array, not {type(out).__name__}")
-        from einloom_compiler.ir.graph import dtype_of
-
         shape = program.output_shape(arrays)
         if out.shape != shape:
             raise ShapeError(f"out has shape {out.shape}, but the result has shape {shape}")
-        dtype = dtype_of(program.node)
-        if out.dtype != dtype:
-            raise DTypeError(f"out has dtype {out.dtype}, but the result has dtype {dtype}")
+        if out.dtype != program.dtype:
+            raise DTypeError(f"out has dtype {out.dtype}, but the result has dtype {program.dtype}")
         if not out.flags.writeable:
             raise ShapeError("out is read-only; pass a writeable array")
 

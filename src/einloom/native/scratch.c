@@ -1,8 +1,8 @@
 /* PyMem_Raw* needs no GIL, so that a thread may free its buffer at any time, and is traced by
  * tracemalloc. */
-#include "scratch.h"
+#include "numpy_api.h" /* Python.h comes before all others */
 
-#include "numpy_api.h"
+#include "scratch.h"
 
 #include <pthread.h>
 

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from einloom.native import load
+from einloom.runtime import replay
 from einloom.runtime.launch import address_of
 from einloom.runtime.recipe import Recipe, layout
 from einloom.runtime.threads import Backend, available_threads, default_backend
@@ -28,36 +29,23 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 Class = TypeVar("Class", bound=type)
 
 
-class _Caller:
-    """What ``Caller`` of the native runtime offers, for Python: it keeps nothing."""
-
-    _default_threads: int = 0
-    _takes_threads: bool = False
-    _n_kept: int = 0
-
-    def _keep(self, arguments: Any, keywords: Any, plan: Any, /) -> bool:
-        return False
-
-    def _forget(self) -> None:
-        pass
-
-
 _native = load().module
+_runtime: Any = replay if _native is None else _native
 if _native is not None:
     _native.set_available_threads(available_threads)
 
-if TYPE_CHECKING or _native is None:  # noqa: SIM108 (mypy takes no expression for a base class)
-    Caller = _Caller
+if TYPE_CHECKING:
+    Caller = replay.Caller
 else:
-    Caller = _native.Caller
+    Caller = _runtime.Caller
 
 
 class _AdoptedClass(type):
     """The class of classes that are called by vectorcall: a new ``__call__`` ends that."""
 
     def __setattr__(cls, name: str, value: Any) -> None:
-        if name == "__call__" and _native is not None:
-            _native.disown(cls)
+        if name == "__call__":
+            _runtime.disown(cls)
         super().__setattr__(name, value)
 
 
@@ -100,7 +88,7 @@ class PreparedCalls(Caller, metaclass=_AdoptedClass):
                 calls return new ones of its type, dtype, shape and strides.
             backend: whose threads large launches use.
         """
-        if _native is None or is_jit_disabled():
+        if is_jit_disabled():
             return
         recipe = evaluation.recipe
         given = [value for value in arguments if isinstance(value, np.ndarray)]
@@ -116,11 +104,17 @@ class PreparedCalls(Caller, metaclass=_AdoptedClass):
             plan = (result, *recipe.native_plan, backend == "pool", recipe)
             self._keep(arguments, dict(keywords), plan)
 
+    def replayed(self, arguments: tuple[Any, ...], keywords: Mapping[str, Any]) -> Any:
+        """Return the result of a call seen before, where Python looks for it; None if not.
+
+        The native runtime has done so before it calls Python.
+        """
+        return self._replay(arguments, keywords) if _native is None else None
+
 
 def adopted(cls: Class) -> Class:
     """Decorate a class derived from :class:`PreparedCalls`: let CPython call it natively."""
-    if _native is not None:
-        _native.adopt(cls)
+    _runtime.adopt(cls)
     return cls
 
 
@@ -147,6 +141,8 @@ class PreparedFunction(PreparedCalls):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the function."""
+        if (seen := self.replayed(args, kwargs)) is not None:
+            return seen
         result, evaluation = self._evaluate(*args, **kwargs)
         if evaluation is not None:
             self.keep(args, kwargs, evaluation, result, default_backend())
@@ -184,10 +180,9 @@ def is_same_memory(array: Any, other: Array) -> bool:
 
 @contextmanager
 def unprepared() -> Iterator[None]:
-    """Let all calls be made in Python for a while, in all threads."""
-    before = _native.set_enabled(False) if _native is not None else False
+    """Let all calls be made as if they were not seen before, in all threads."""
+    before = _runtime.set_enabled(False)
     try:
         yield
     finally:
-        if _native is not None:
-            _native.set_enabled(before)
+        _runtime.set_enabled(before)

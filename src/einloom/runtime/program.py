@@ -63,6 +63,8 @@ class Program:
     Attributes:
         node: the graph.
         signature: its inputs and guards.
+        shape: the result's.
+        dtype: the result's.
     """
 
     def __init__(self, node: Node, names: Mapping[str, str], optimize: Optimize) -> None:
@@ -74,6 +76,8 @@ class Program:
         verify_graph(node, "graph")
         self.node = node
         self.signature = Signature(node, names)
+        self.shape = shape_of(node)
+        self.dtype = _settled(dtype_of(node))
         self._operations: list[_Contract | _Reshape] = []
         self._recipes: dict[tuple[Layout, ...], Recipe] = {}
         constants = [part for part in nodes_of(node) if isinstance(part, Constant)]
@@ -117,7 +121,7 @@ class Program:
             ShapeError: the shapes do not fit the declared ones.
         """
         sizes = self.signature.check([array.shape for array in arrays])
-        return _evaluated(shape_of(self.node), sizes)
+        return _evaluated(self.shape, sizes)
 
     def run(
         self,
@@ -132,7 +136,7 @@ class Program:
         """
         shape = self.output_shape(arrays)
         if out is None:
-            out = np.empty(shape, _settled(dtype_of(self.node)))
+            out = np.empty(shape, self.dtype)
         ready = list(map(kernel_ready, arrays))
         target = kernel_ready(out)
         self.recipe_for(ready, target).run(ready, target, threads, backend)
