@@ -66,6 +66,9 @@ def frontend(
 
     def decorate(build: Function) -> Function:
         signature = inspect.signature(build)
+        # A kept call tells operands by their positions.
+        in_order = [name for name in signature.parameters if name in (*single, *variadic)]
+        assert in_order == [*single, *variadic], f"{name}: operands in the order of parameters"
         programs: dict[Hashable, Any] = {}
 
         def evaluate(*args: Any, **kwargs: Any) -> tuple[Any, Evaluation | None]:
