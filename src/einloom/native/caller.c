@@ -6,10 +6,9 @@
 #include <structmember.h>
 #include <time.h>
 
-#include "record.h"
 #include "scratch.h"
+#include "table.h"
 
-enum { MAX_RECORDS = 1024 /* of one caller; the oldest is dropped first */ };
 /* Intermediates up to this size stay with the thread for the next call. */
 static const int64_t KEPT_WORKSPACE_BYTES = 64 << 20;
 
@@ -18,22 +17,11 @@ typedef struct {
     vectorcallfunc vectorcall;
     Py_ssize_t threads; /* of a call that does not say; 0 lets the work decide */
     char takes_threads; /* whether threads= is a keyword of its calls */
-    Py_ssize_t n_records, n_buckets;
-    Record **buckets;
-    Record *oldest, *youngest;
+    Table table;
 } Caller;
 
 static int is_enabled = 1;
 static PyObject *available_threads;
-
-static Record *found(const Caller *caller, const Call *call) {
-    if (caller->n_records == 0)
-        return NULL;
-    Record *record = caller->buckets[call->hash & (uint64_t)(caller->n_buckets - 1)];
-    while (record != NULL && !record_is(record, call))
-        record = record->next;
-    return record;
-}
 
 /* --- running a record ------------------------------------------------------------------------ */
 
@@ -226,11 +214,11 @@ done:
 static PyObject *Caller_vectorcall(PyObject *self, PyObject *const *values, size_t n_flagged,
                                    PyObject *keywords) {
     Caller *caller = (Caller *)self;
-    if (caller->n_records > 0 && is_enabled) {
+    if (caller->table.n_records > 0 && is_enabled) {
         Call call;
         if (call_read(&call, caller->takes_threads, values, PyVectorcall_NARGS(n_flagged),
                       keywords)) {
-            Record *record = found(caller, &call);
+            Record *record = table_find(&caller->table, &call);
             if (record != NULL) {
                 record->n_references++; /* it may be dropped meanwhile */
                 PyObject *result = run(caller, record, &call);
@@ -244,39 +232,6 @@ static PyObject *Caller_vectorcall(PyObject *self, PyObject *const *values, size
 }
 
 /* --- keeping a record ------------------------------------------------------------------------ */
-
-static void unlink_oldest(Caller *caller) {
-    Record *record = caller->oldest;
-    Record **link = &caller->buckets[record->hash & (uint64_t)(caller->n_buckets - 1)];
-    while (*link != record)
-        link = &(*link)->next;
-    *link = record->next;
-    caller->oldest = record->younger;
-    if (caller->oldest == NULL)
-        caller->youngest = NULL;
-    caller->n_records--;
-    record_release(record);
-}
-
-static int grow_buckets(Caller *caller) {
-    if (caller->n_records < caller->n_buckets)
-        return 0;
-    Py_ssize_t n = caller->n_buckets == 0 ? 8 : 2 * caller->n_buckets;
-    Record **buckets = PyMem_Calloc((size_t)n, sizeof *buckets);
-    if (buckets == NULL) {
-        PyErr_NoMemory();
-        return -1;
-    }
-    for (Record *record = caller->oldest; record != NULL; record = record->younger) {
-        Record **bucket = &buckets[record->hash & (uint64_t)(n - 1)];
-        record->next = *bucket;
-        *bucket = record;
-    }
-    PyMem_Free(caller->buckets);
-    caller->buckets = buckets;
-    caller->n_buckets = n;
-    return 0;
-}
 
 PyDoc_STRVAR(keep_doc,
              "keep($self, arguments, keywords, plan, /)\n--\n\n"
@@ -304,7 +259,7 @@ static PyObject *Caller_keep(Caller *caller, PyObject *given) {
     Call call;
     Record *record = NULL;
     int can_be = call_read(&call, caller->takes_threads, values, n, names);
-    int is_new = can_be && found(caller, &call) == NULL;
+    int is_new = can_be && table_find(&caller->table, &call) == NULL;
     if (is_new)
         record = record_new(&call, plan);
     Py_DECREF(names);
@@ -312,26 +267,13 @@ static PyObject *Caller_keep(Caller *caller, PyObject *given) {
         return PyBool_FromLong(can_be);
     if (record == NULL)
         return NULL;
-    if (grow_buckets(caller) < 0) {
-        record_release(record);
+    if (table_add(&caller->table, record) < 0)
         return NULL;
-    }
-    Record **bucket = &caller->buckets[record->hash & (uint64_t)(caller->n_buckets - 1)];
-    record->next = *bucket;
-    *bucket = record;
-    if (caller->youngest == NULL)
-        caller->oldest = record;
-    else
-        caller->youngest->younger = record;
-    caller->youngest = record;
-    if (++caller->n_records > MAX_RECORDS)
-        unlink_oldest(caller);
     Py_RETURN_TRUE;
 }
 
 static PyObject *Caller_forget(Caller *caller, PyObject *Py_UNUSED(ignored)) {
-    while (caller->oldest != NULL)
-        unlink_oldest(caller);
+    table_clear(&caller->table);
     Py_RETURN_NONE;
 }
 
@@ -346,21 +288,20 @@ static PyObject *Caller_new(PyTypeObject *type, PyObject *Py_UNUSED(arguments),
 }
 
 static int Caller_traverse(Caller *caller, visitproc visit, void *arg) {
-    for (Record *record = caller->oldest; record != NULL; record = record->younger)
+    for (Record *record = caller->table.oldest; record != NULL; record = record->younger)
         if (record->n_references == 1)
             Py_VISIT(record->owners);
     return 0;
 }
 
 static int Caller_clear(Caller *caller) {
-    Py_XDECREF(Caller_forget(caller, NULL));
+    table_clear(&caller->table);
     return 0;
 }
 
 static void Caller_dealloc(Caller *caller) {
     PyObject_GC_UnTrack(caller);
     Caller_clear(caller);
-    PyMem_Free(caller->buckets);
     Py_TYPE(caller)->tp_free((PyObject *)caller);
 }
 
@@ -369,7 +310,7 @@ static PyMemberDef Caller_members[] = {
      "Threads of a call that does not say; 0 lets the work decide."},
     {"_takes_threads", T_BOOL, offsetof(Caller, takes_threads), 0,
      "Whether threads= is a keyword of its calls."},
-    {"_n_kept", T_PYSSIZET, offsetof(Caller, n_records), READONLY, "Number of calls kept."},
+    {"_n_kept", T_PYSSIZET, offsetof(Caller, table.n_records), READONLY, "Number of calls kept."},
     {NULL, 0, 0, 0, NULL},
 };
 
