@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,17 +31,24 @@ def cache_path() -> Path:
     It is ``EINLOOM_CACHE_DIR``, or ``einloom`` in the user's cache folder.
     """
     named = os.environ.get(VARIABLE)
-    if named:
-        return Path(named).expanduser()
-    from platformdirs import user_cache_path
-
-    return user_cache_path("einloom", appauthor=False)
+    return Path(named).expanduser().absolute() if named else _user_cache() / "einloom"
 
 
 def cache_folder() -> Path | None:
     """Return the folder of entries, made if needed; None where none is to be trusted or written."""
     folder = cache_path()
-    return folder if _prepared(folder) else None
+    return folder if folder.is_absolute() and _prepared(folder) else None
+
+
+def _user_cache() -> Path:
+    """Return the user's cache folder; relative where there is no home."""
+    if sys.platform.startswith("linux"):
+        # As the XDG base directory specification says; platformdirs takes 10 ms to be imported.
+        named = Path(os.environ.get("XDG_CACHE_HOME", ""))
+        return named if named.is_absolute() else Path(os.path.expanduser("~/.cache"))  # noqa: PTH111
+    from platformdirs import user_cache_path
+
+    return user_cache_path()
 
 
 def subfolder(name: str) -> Path | None:

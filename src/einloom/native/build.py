@@ -151,7 +151,7 @@ def _built(path: Path, compiler: tuple[str, ...]) -> str:
     failure = path.with_suffix(".failed")
     if not (Path(sysconfig.get_path("include")) / "Python.h").is_file():
         return "Python's headers are not installed (a package such as python3-dev or python3-devel)"
-    with making(path), compiling("the native runtime", "once a machine"):
+    with making(path), compiling("the native runtime"):
         if path.is_file():
             return ""
         if failure.is_file():

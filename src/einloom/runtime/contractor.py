@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy.typing as npt
 
-from einloom.runtime.recipe import Builder, Launch, Layout, Recipe
+from einloom.runtime.recipe import Builder, Contracted, Launch, Layout, Recipe
 from einloom_compiler.dtypes import AnyDType, as_dtype, dtype_name
 from einloom_compiler.ir.einsum import EinsumExpr, without_axes
 from einloom_compiler.ir.graph import Map
@@ -106,6 +106,7 @@ class Contractor:
             conjugated=self.conjugated,
             epilogue=self.epilogue,
         )
+        start = builder.n_steps
         arithmetics = step_arithmetics(tree, whole)
         for number, (step, of_step) in enumerate(zip(tree.steps, arithmetics, strict=True)):
             if number == len(tree.steps) - 1:
@@ -127,6 +128,17 @@ class Contractor:
                 host(),
             )
             builder.add(Launch(bound, tuple(slot for slot, _ in inputs), result[0]))
+        builder.contracted(
+            Contracted(
+                steps=range(start, builder.n_steps),
+                expr=self.expr,
+                dtype=self.dtype,
+                conjugated=self.conjugated,
+                epilogue=self.epilogue,
+                operands=tuple((slot, shape) for slot, (shape, _, _) in operands),
+                target=(slot, output[0]),
+            )
+        )
 
 
 def _in_elements(layout: Layout) -> tuple[int, ...]:

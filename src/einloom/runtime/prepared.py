@@ -88,9 +88,9 @@ class PreparedCalls(Caller, metaclass=_AdoptedClass):
                 calls return new ones of its type, dtype, shape and strides.
             backend: whose threads large launches use.
         """
-        if is_jit_disabled():
-            return
         recipe = evaluation.recipe
+        if is_jit_disabled() or not recipe.is_ready:
+            return  # kernels run as Python, or NumPy answers while they are compiled
         given = [value for value in arguments if isinstance(value, np.ndarray)]
         named = [name for name, value in keywords.items() if isinstance(value, np.ndarray)]
         returned = [result] if isinstance(result, np.ndarray) else [evaluation.result]

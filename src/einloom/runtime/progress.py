@@ -12,12 +12,12 @@ PATIENCE = 1.0
 
 
 @contextmanager
-def compiling(what: str, how_often: str = "once a process") -> Iterator[None]:
+def compiling(what: str) -> Iterator[None]:
     """Say what is being compiled, once, if it takes more than a second and stderr is a terminal."""
     if not sys.stderr.isatty():
         yield
         return
-    message = f"einloom: compiling {what} ({how_often})\n"
+    message = f"einloom: compiling {what} ...\n"
     timer = threading.Timer(PATIENCE, lambda: sys.stderr.write(message))
     timer.daemon = True
     timer.start()

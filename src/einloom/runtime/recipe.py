@@ -7,7 +7,7 @@ value's first element is, so that the view is its operand's slot.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from einloom.runtime import cold
 from einloom.runtime.launch import (
     RELEASING_SECONDS,
     address_of,
@@ -25,6 +26,8 @@ from einloom.runtime.launch import (
 )
 from einloom.runtime.threads import Backend
 from einloom_compiler.dtypes import AnyDType
+from einloom_compiler.ir.einsum import EinsumExpr
+from einloom_compiler.ir.graph import Map
 from einloom_compiler.pipeline import Bound
 
 Array = npt.NDArray[Any]
@@ -55,6 +58,29 @@ class Copy:
 Step = Launch | Copy
 
 
+@dataclass(frozen=True, slots=True)
+class Contracted:
+    """A contraction whose steps these are, as NumPy can make it while kernels are compiled.
+
+    Attributes:
+        steps: their numbers.
+        expr: the einsum expression.
+        dtype: dtype that operands are cast to.
+        conjugated: whether each operand is conjugated.
+        epilogue: maps applied to each finished sum.
+        operands: slot and shape of each.
+        target: slot and shape of the result.
+    """
+
+    steps: range
+    expr: EinsumExpr
+    dtype: AnyDType
+    conjugated: tuple[bool, ...]
+    epilogue: tuple[Map, ...]
+    operands: tuple[tuple[int, tuple[int, ...]], ...]
+    target: tuple[int, tuple[int, ...]]
+
+
 @dataclass(frozen=True)
 class Recipe:
     """The steps of one evaluation.
@@ -64,12 +90,14 @@ class Recipe:
         constants: arrays that are the same in all calls.
         buffers: shape and dtype of each intermediate; they are in C order.
         steps: what is done, in order.
+        contractions: what the launches among them are parts of.
     """
 
     n_inputs: int
     constants: tuple[Array, ...]
     buffers: tuple[tuple[tuple[int, ...], AnyDType], ...]
     steps: tuple[Step, ...]
+    contractions: tuple[Contracted, ...] = ()
 
     def run(
         self, arrays: Sequence[Array], out: Array, threads: int | None, backend: Backend
@@ -79,13 +107,45 @@ class Recipe:
         values.update((-1 - number, array) for number, array in enumerate(self.constants))
         for number, (shape, dtype) in enumerate(self.buffers):
             values[self.n_inputs + 1 + number] = np.empty(shape, dtype)
-        for step in self.steps:
-            target = values[step.target]
+        number, is_ready = 0, self.is_ready
+        while number < len(self.steps):
+            step = self.steps[number]
+            number += 1
             if isinstance(step, Copy):
+                target = values[step.target]
                 target[...] = values[step.source].reshape(target.shape)
+            elif not is_ready and (answered := self._answered(number - 1, values)) is not None:
+                number = answered.steps.stop
             else:
                 operands = [values[slot] for slot in step.operands]
-                launch(step.bound, operands, target, threads, backend)
+                launch(step.bound, operands, values[step.target], threads, backend)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether all kernels are in this process, so that no call need wait."""
+        return all(step.bound.kernel.is_ready for step in self.launches)
+
+    @cached_property
+    def launches(self) -> tuple[Launch, ...]:
+        """The steps that are no copies."""
+        return tuple(step for step in self.steps if isinstance(step, Launch))
+
+    def _answered(self, start: int, values: Mapping[int, Array]) -> Contracted | None:
+        """Return the contraction that starts with this step if NumPy has made it, else None."""
+        for whole in self.contractions:
+            if whole.steps.start != start:
+                continue
+            steps = [self.steps[number] for number in whole.steps]
+            kernels = [step.bound.kernel for step in steps if isinstance(step, Launch)]
+            if cold.numpy_answers(whole.expr, kernels):
+                arrays = [values[slot].reshape(shape) for slot, shape in whole.operands]
+                slot, shape = whole.target
+                out = values[slot].reshape(shape, copy=False)
+                cold.evaluate(
+                    whole.expr, whole.dtype, whole.conjugated, whole.epilogue, arrays, out
+                )
+                return whole
+        return None
 
     @cached_property
     def offsets(self) -> tuple[int, ...]:
@@ -114,13 +174,15 @@ class Recipe:
 
     @cached_property
     def native_plan(self) -> tuple[Any, ...] | None:
-        """What the native runtime keeps of it: record.h says what; None if it copies anything."""
-        launches = [step for step in self.steps if isinstance(step, Launch)]
-        if len(launches) < len(self.steps):
+        """What the native runtime keeps of it: record.h says what; None if it copies anything.
+
+        Kernels that are not ready are compiled.
+        """
+        if len(self.launches) < len(self.steps):
             return None
-        releases_gil = sum(step.bound.seconds for step in launches) >= RELEASING_SECONDS
-        steps = tuple(map(self._native_step, launches))
-        return steps, self.offsets, self.workspace_bytes, releases_gil
+        seconds = sum(step.bound.seconds for step in self.launches)
+        steps = tuple(map(self._native_step, self.launches))
+        return steps, self.offsets, self.workspace_bytes, seconds >= RELEASING_SECONDS
 
     def _native_step(self, step: Launch) -> tuple[Any, ...]:
         bound, kernel = step.bound, step.bound.kernel
@@ -161,6 +223,12 @@ class Builder:
         self._constants = tuple(constants)
         self._buffers: list[tuple[tuple[int, ...], AnyDType]] = []
         self._steps: list[Step] = []
+        self._contractions: list[Contracted] = []
+
+    @property
+    def n_steps(self) -> int:
+        """How many steps there are so far."""
+        return len(self._steps)
 
     @property
     def result(self) -> int:
@@ -176,9 +244,19 @@ class Builder:
         """Append a step."""
         self._steps.append(step)
 
+    def contracted(self, whole: Contracted) -> None:
+        """Say that the last steps are one contraction."""
+        self._contractions.append(whole)
+
     def recipe(self) -> Recipe:
         """Return what has been built."""
-        return Recipe(self.n_inputs, self._constants, tuple(self._buffers), tuple(self._steps))
+        return Recipe(
+            self.n_inputs,
+            self._constants,
+            tuple(self._buffers),
+            tuple(self._steps),
+            tuple(self._contractions),
+        )
 
 
 def layout(array: Array) -> Layout:
