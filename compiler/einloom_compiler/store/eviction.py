@@ -7,8 +7,6 @@ import time
 from collections import defaultdict
 from pathlib import Path
 
-from einloom_compiler.store.folder import MARK
-
 #: Fraction of the limit that is left after entries were removed, so that the next write need not.
 _ROOM = 0.75
 #: Seconds after which a lock or a half-written file belongs to a process that is gone.
@@ -35,8 +33,6 @@ def evict(folder: Path, limit_bytes: int, keep: str = "") -> None:
         with os.scandir(folder) as found:
             for file in found:
                 status = file.stat()
-                if file.name == MARK:
-                    continue
                 if file.name.startswith("."):
                     if now - status.st_mtime > _FORGOTTEN:
                         _remove(file.path)
