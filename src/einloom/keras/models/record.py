@@ -172,8 +172,7 @@ class ModelRecord:
         outputs: the tensors it gives.
         keras_version: the release that the file records, ``3.15.1``; in an HDF5 file of tf.keras
             such as ``2.2.4-tf``.
-        backend: the backend that the file records (``.h5`` files do), else None. A convolution's
-            kernels of Keras 2 on Theano are flipped.
+        backend: the backend that the file records (``.h5`` files do), else None.
         stated: what the file says of tensors that calls take (Keras 3 files do). It is a claim,
             and the only source of shapes behind layers that are not known.
     """

@@ -2,7 +2,8 @@
 
 The group ``model_weights/<layer>`` has an attribute ``weight_names``, whose texts are paths below
 it: ``dense_1/kernel:0``. A nested model is one layer there: the trained weights of all its layers
-come first, in the order of its layers, then the others.
+come first, in the order of its layers, then the others. Keras on Theano convolved where the others
+correlate: its kernels are turned round here, as Keras did when it loaded them elsewhere.
 
 Source: ``keras/src/legacy/saving/legacy_h5_format.py`` of Keras 3.15.1 and
 ``keras/engine/saving.py`` of Keras 2.2.4.
@@ -17,7 +18,8 @@ from dataclasses import dataclass
 
 from einloom.keras.models.hdf5 import Group
 from einloom.keras.models.kinds import Kind, Slot, kind_of
-from einloom.keras.models.record import LayerRecord, ModelRecord, Weight
+from einloom.keras.models.kinds.sequence import Conv1D
+from einloom.keras.models.record import LayerRecord, ModelRecord, Weight, read_only
 from einloom_compiler.errors import ModelFileError
 
 _Path = tuple[str, ...]
@@ -44,11 +46,14 @@ def with_weights(model: ModelRecord, root: Group) -> ModelRecord:
     Raises:
         ModelFileError: a layer's weights are missing or not those of its class.
     """
-    layers = tuple(_filled_layer(layer, root, model.keras_version) for layer in model.layers)
+    is_flipped = model.backend == "theano"
+    layers = tuple(
+        _filled_layer(layer, root, model.keras_version, is_flipped) for layer in model.layers
+    )
     return dataclasses.replace(model, layers=layers)
 
 
-def _filled_layer(layer: LayerRecord, root: Group, version: str) -> LayerRecord:
+def _filled_layer(layer: LayerRecord, root: Group, version: str, is_flipped: bool) -> LayerRecord:
     leaves = list(_leaves(layer, ()))
     same: dict[_Path, _Path] = {}
     kinds = {path: kind_of(leaf, version) for path, leaf in leaves}
@@ -64,7 +69,10 @@ def _filled_layer(layer: LayerRecord, root: Group, version: str) -> LayerRecord:
     arrays: dict[_Path, list[Weight]] = {}
     for (path, name), stored in placed:
         assert group is not None
-        arrays.setdefault(path, []).append(Weight(name, group.array(stored)))
+        array = group.array(stored)
+        if is_flipped and isinstance(kinds[path], Conv1D) and name == "kernel":
+            array = read_only(array[::-1])
+        arrays.setdefault(path, []).append(Weight(name, array))
     for path, kind in kinds.items():
         if isinstance(kind, Kind) and path in arrays:
             order = {slot.name: number for number, slot in enumerate(kind.slots())}

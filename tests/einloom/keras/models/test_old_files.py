@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pytest
 from tests.einloom.keras.models.writing import old_file
 
-from einloom.keras.models import TensorRef, read_model_bytes
+from einloom.keras.models import TensorRef, flow, read_model_bytes
 from einloom.keras.models.kinds import Kind, kind_of
 from einloom.keras.models.kinds.activation import Activation, Function
 from einloom.keras.models.kinds.dense import Dense
@@ -253,3 +253,34 @@ def test_keras_1_is_named() -> None:
     file = old_file({"class_name": "Sequential", "config": [FIRST]}, {}, version="1.2.2")
     with pytest.raises(ModelFileError, match=r"Keras 1\.2\.2 wrote this model.*Keras 2\.2\.4"):
         read_model_bytes(file)
+
+
+def test_kernels_of_theano_are_turned_round() -> None:
+    conv = layer("Conv1D", "c", filters=2, kernel_size=[3], batch_input_shape=[None, 7, 4])
+    kernel = array(3, 4, 2)
+    weights = {"c": {"c/kernel": kernel, "c/bias": array(2)}}
+    config = {"class_name": "Sequential", "config": [conv]}
+    for backend, expected in (("theano", kernel[::-1]), ("tensorflow", kernel)):
+        record = read_model_bytes(old_file(config, weights, backend=backend))
+        np.testing.assert_array_equal(record.layer("c").weight("kernel"), expected)
+
+
+@pytest.mark.parametrize(
+    ("version", "words"), [("2.2.4", "two meanings"), ("2.2.4-tf", "two meanings"), ("2.2.5", None)]
+)
+def test_the_release_settles_what_dot_means(version: str, words: str | None) -> None:
+    dot = layer("Dot", "dot", axes=[3, 2], normalize=False)
+    layers = [
+        in_graph(layer("InputLayer", "x", batch_input_shape=[10, 12, 4, 5])),
+        in_graph(layer("InputLayer", "y", batch_input_shape=[10, 12, 5, 8])),
+        in_graph(dot, [["x", 0, 0, {}], ["y", 0, 0, {}]]),
+    ]
+    config: dict[str, Any] = {"name": "m", "layers": layers}
+    config |= {"input_layers": [["x", 0, 0], ["y", 0, 0]], "output_layers": [["dot", 0, 0]]}
+    file = old_file({"class_name": "Model", "config": config}, {}, version=version)
+    if words is None:
+        shapes = flow(read_model_bytes(file)).shapes
+        assert shapes[TensorRef("dot")] == (10, 12, 4, 12, 8)
+    else:
+        with pytest.raises(ModelFileError, match=words):
+            read_model_bytes(file)

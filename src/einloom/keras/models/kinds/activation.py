@@ -106,7 +106,7 @@ def function_of(fields: Fields, value: Any) -> Function:
                 raise NotKnownError(f"its activation {shown(config)} is a function of {module!r}")
             return _named(fields, config)
         if isinstance(kind, str) and kind in LAYER_FUNCTIONS and isinstance(config, Mapping):
-            inner = Fields(fields.layer, kind, config, fields.is_keras_3)
+            inner = Fields(fields.layer, kind, config, fields.release)
             return LAYER_FUNCTIONS[kind](inner)
     raise NotKnownError(f"its activation {shown(value)} is none of Keras's functions")
 

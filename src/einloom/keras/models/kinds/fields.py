@@ -23,13 +23,19 @@ class Fields:
         layer: the layer's name, for messages.
         class_name: its class, for messages.
         config: the configuration.
-        is_keras_3: whether Keras 3 wrote it; some names meant something else before.
+        release: major, minor and patch number of the Keras that wrote it; some names meant
+            something else in earlier ones. tf.keras of TensorFlow 1.13 to 2.1 called itself 2.2.4.
     """
 
     layer: str
     class_name: str
     config: Mapping[str, Any]
-    is_keras_3: bool
+    release: tuple[int, int, int]
+
+    @property
+    def is_keras_3(self) -> bool:
+        """Whether Keras 3 or later wrote it."""
+        return self.release[0] >= 3
 
     def get(self, name: str) -> Any:
         """Return the field's value, None where it is missing."""

@@ -111,13 +111,14 @@ class Dot(Kind):
     Attributes:
         axes: one for each input; may be negative.
         normalize: whether each operand is divided by its L2 norm along its axis first.
-        is_keras_3: whether Keras 3 wrote the layer. ``Dot`` follows ``K.batch_dot``, whose meaning
-            depends on the release for ranks above 3; the shape here is that of the later meaning.
+        is_settled: whether the release that wrote the layer settles its meaning at all ranks. The
+            layer calls ``K.batch_dot``, which before Keras 2.2.5 was a batched matrix product above
+            rank 3 (on TensorFlow); what recorded 2.2.4-tf may be on either side.
     """
 
     axes: tuple[int, int]
     normalize: bool
-    is_keras_3: bool
+    is_settled: bool
 
     INPUT_NAMES: ClassVar[tuple[str, ...]] = ("x", "y")
     MIN_INPUTS: ClassVar[int] = 2
@@ -127,6 +128,12 @@ class Dot(Kind):
         """Return batch, x's other extents, y's other extents; ``(batch, 1)`` for two vectors."""
         self.check_inputs(*inputs)
         x, y = inputs
+        if not self.is_settled and max(len(x), len(y)) > 3:
+            raise ShapeError(
+                f"Dot of shapes {shape_text(x)} and {shape_text(y)} had two meanings in the Keras "
+                "releases up to 2.2.4, and the file does not say which; load the model with the "
+                "release that trained it, and write the product as layers of rank 3"
+            )
         first, second = self.axis_of(self.axes[0], x, 1), self.axis_of(self.axes[1], y, 1)
         where = f"Dot of shapes {shape_text(x)} and {shape_text(y)} over axes {self.axes}"
         same_extent(x[first], y[second], where)
@@ -144,4 +151,4 @@ def dot(fields: Fields) -> Kind:
     if len(axes) > 2 or (len(axes) == 1 and isinstance(fields.get("axes"), tuple)):
         raise fields.wrong("axes", "one axis, or one for each of the two inputs")
     pair = (axes[0], axes[-1])
-    return Dot(pair, fields.boolean("normalize", False), fields.is_keras_3)
+    return Dot(pair, fields.boolean("normalize", False), fields.release >= (2, 2, 5))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -99,8 +100,18 @@ def kind_of(layer: LayerRecord, keras_version: str) -> Kind | Unknown:
         return Unknown(f"the layer {layer.class_name} is not interpreted")
     if "_from_" in layer.dtype_policy:
         return Unknown(f"its weights are quantized ({layer.dtype_policy})")
-    is_keras_3 = int(keras_version.partition(".")[0]) >= 3 if keras_version[:1].isdigit() else False
     try:
-        return reader(Fields(layer.name, name, layer.config, is_keras_3))
+        return reader(Fields(layer.name, name, layer.config, release_of(keras_version)))
     except NotKnownError as error:
         return Unknown(str(error))
+
+
+def release_of(keras_version: str) -> tuple[int, int, int]:
+    """Return major, minor and patch number of a release; 0 for what is not given.
+
+    >>> release_of("3.15.1"), release_of("2.2.4-tf"), release_of("3.0.0rc1")
+    ((3, 15, 1), (2, 2, 4), (3, 0, 0))
+    """
+    numbers = [int(digits[:6]) for digits in re.findall(r"\d+", keras_version)[:3]]
+    major, minor, patch = (*numbers, 0, 0, 0)[:3]
+    return major, minor, patch
