@@ -38,6 +38,8 @@ def read_model(path: str | PathLike[str]) -> ModelRecord:
         raise ModelFileError(
             f"{title} is a folder, such as TensorFlow's SavedModel; save the model as .keras"
         )
+    if file.exists() and not file.is_file():
+        raise ModelFileError(f"{title} is no regular file")  # a pipe would keep its reader waiting
     try:
         with file.open("rb") as stream:
             return _read(stream, title)

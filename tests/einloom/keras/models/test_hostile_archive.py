@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 import io
 import marshal
+import os
 import pickle
 import stat
+import sys
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -28,7 +30,7 @@ from tests.einloom.keras.models.writing import (
 
 from einloom.keras.models import TensorRef, flow, limits, read_model, read_model_bytes
 from einloom.keras.models.documents import frozen, read_json
-from einloom_compiler.errors import EinloomError, ModelFileError
+from einloom_compiler.errors import EinloomError, ModelFileError, UnsupportedError
 
 
 def refused(content: bytes, words: str) -> None:
@@ -127,9 +129,18 @@ def test_a_symlink_in_an_archive_is_a_member_like_others(tmp_path: Path) -> None
     assert [item.name for item in tmp_path.iterdir()] == ["model.keras"]
 
 
+def test_without_h5py_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "h5py", None)
+    with pytest.raises(UnsupportedError, match=r"einloom\[keras-files\]"):
+        read_model_bytes(archive_bytes())
+
+
 def test_paths_that_are_no_file(tmp_path: Path) -> None:
     with pytest.raises(ModelFileError, match="is a folder, such as TensorFlow's SavedModel"):
         read_model(tmp_path)
+    os.mkfifo(tmp_path / "pipe.keras")
+    with pytest.raises(ModelFileError, match="is no regular file"):
+        read_model(tmp_path / "pipe.keras")
     with pytest.raises(ModelFileError, match=r"cannot read .*nowhere\.keras: No such file"):
         read_model(tmp_path / "nowhere.keras")
 
