@@ -130,9 +130,10 @@ def test_a_symlink_in_an_archive_is_a_member_like_others(tmp_path: Path) -> None
 
 
 def test_without_h5py_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    content = archive_bytes()
     monkeypatch.setitem(sys.modules, "h5py", None)
     with pytest.raises(UnsupportedError, match=r"einloom\[keras-files\]"):
-        read_model_bytes(archive_bytes())
+        read_model_bytes(content)
 
 
 def test_paths_that_are_no_file(tmp_path: Path) -> None:
