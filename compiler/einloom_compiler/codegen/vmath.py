@@ -199,8 +199,9 @@ def expm1_{t.name}(x):
 
 
 def _log_parts(t: _Format) -> str:
-    """Return lines that split ``y`` > 0 into ``m`` from the square root of 1/2 to that of 2, and
-    ``e``: its exponent, still with an offset; ``i`` has the exponent's bits.
+    """Return lines that split ``y`` > 0 into 2**e * m, m between the square roots of 1/2 and 2.
+
+    ``e`` is still too great by an offset; ``i`` has the exponent in its bits.
     """
     root, one = _SQRT_HALF[t.name], t.bias << t.mantissa
     return f"""\
@@ -266,6 +267,19 @@ def log1p_{t.name}(x):
     y = vselect(x < {t.number(float("inf"))}, vcopysign(log_core_{t.name}(e, f), x), x)
     outside = vselect(x == {t.number(-1.0)}, {t.number(float("-inf"))}, {t.number(float("nan"))})
     return vselect(x > {t.number(-1.0)}, y, outside)
+'''
+
+
+def _log1p_unit(t: _Format) -> str:
+    return f'''\
+def log1p_unit_{t.name}(x):
+    """Return log(1 + x) for x from 0 to 1."""
+    y = x + {t.number(1.0)}
+    lost = x - (y - {t.number(1.0)})
+{_log_parts(t)}
+    e = e - {t.number(2.0**t.mantissa + t.bias)}
+    lost = lost * vselect(e > {t.number(0.0)}, {t.number(0.5)}, {t.number(1.0)})
+    return log_core_{t.name}(e, m - {t.number(1.0)} + lost)
 '''
 
 
@@ -350,6 +364,7 @@ _WRITERS: dict[str, Callable[[_Format], str]] = {
     "log_core": _log_core,
     "log": _log,
     "log1p": _log1p,
+    "log1p_unit": _log1p_unit,
     "tanh": _tanh,
     "sigmoid": _sigmoid,
     "erf": _erf,

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from einloom.runtime.contractor import Contractor, kernel_ready
 from einloom.runtime.signature import Signature
-from einloom_compiler.dtypes import AnyDType, has_kernel
+from einloom_compiler.dtypes import AnyDType, dtype_name, has_kernel
 from einloom_compiler.errors import InternalCompilerError, UnsupportedError
 from einloom_compiler.extents import evaluate
 from einloom_compiler.ir.graph import (
@@ -23,6 +23,7 @@ from einloom_compiler.ir.graph import (
     dtype_of,
     nodes_of,
 )
+from einloom_compiler.ir.maps import check_map
 from einloom_compiler.ir.verify import verify_graph
 from einloom_compiler.order.search import Optimize
 from einloom_compiler.pipeline import Bound
@@ -87,6 +88,8 @@ class Program:
             case Contraction():
                 operands = tuple(self._flatten(o, slots, optimize) for o in node.operands)
                 _require_kernel(node.dtype)
+                for step in node.epilogue:
+                    check_map(step, dtype_name(_settled(node.dtype)))
                 contractor = Contractor(
                     node.einsum,
                     _settled(node.dtype),
