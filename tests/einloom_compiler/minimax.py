@@ -169,6 +169,10 @@ def fits(dtype: str) -> dict[str, Fit]:
             *(lambda r: mp.expm1(r) - r, lambda r: r * r, mp.expm1),
         ),
         "log": log,
+        "log1p_unit": Fit(  # log1p(x) = x + x*x*P(x), 0 <= x <= 1
+            *(tiny, mp.mpf(1), 8 if is_single else 20),
+            *(lambda x: mp.log1p(x) - x, lambda x: x * x, mp.log1p),
+        ),
         "erf": Fit(  # erf(x) = x + x*P(x*x), |x| <= 1
             *(tiny, mp.mpf(1), 6 if is_single else 11),
             *(lambda z: erf_over_x(z) - 1, one, erf_over_x),

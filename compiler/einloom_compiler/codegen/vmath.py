@@ -135,9 +135,19 @@ _FORMATS = {
 }
 
 
-def _exp_core(t: _Format) -> str:
+def _exp_reduced(t: _Format, magic: float, more: str = "") -> str:
+    """Return lines that split x, leaving exp(r) in ``p`` and n in the lowest bits of ``n``."""
     high, low = t.ln2
-    magic = t.magic - 1
+    return f"""\
+    n = vmuladd(x, {t.number(1 / (high + low))}, {t.number(magic)})
+    k = n - {t.number(magic)}
+    r = vmuladd(k, {t.number(-high)}, x)
+    r = vmuladd(k, {t.number(-low)}, r){more}
+{t.polynomial("expm1", "r")}
+    p = vmuladd(vmuladd(p, r, {t.number(1.0)}), r, {t.number(1.0)})"""
+
+
+def _exp_core(t: _Format) -> str:
     lift = 64
     return f'''\
 def exp_core_{t.name}(x, more):
@@ -146,16 +156,20 @@ def exp_core_{t.name}(x, more):
     x = n * log(2) + r, exp(x) = exp(r) * 2**(n - 1) * 2, with an exponent raised by {lift} before
     and lowered after the last rounding where the result may be subnormal.
     """
-    n = vmuladd(x, {t.number(1 / (high + low))}, {t.number(magic)})
-    k = n - {t.number(magic)}
-    r = vmuladd(k, {t.number(-high)}, x)
-    r = vmuladd(k, {t.number(-low)}, r) + more
-{t.polynomial("expm1", "r")}
-    p = vmuladd(vmuladd(p, r, {t.number(1.0)}), r, {t.number(1.0)})
+{_exp_reduced(t, t.magic - 1, " + more")}
     is_low = x < {t.number(t.exp_normal)}
     raised = vplus(vbits(n), vselect(is_low, np.{t.integer}({lift}), np.{t.integer}(0)))
     lowered = vselect(is_low, {t.number(2.0 ** (1 - lift))}, {t.number(2.0)})
     return p * vfloat(vshl(raised, {t.mantissa})) * lowered
+'''
+
+
+def _exp_normal(t: _Format) -> str:
+    return f'''\
+def exp_normal_{t.name}(x):
+    """Return exp(x) where that is a normal number and not near infinity."""
+{_exp_reduced(t, t.magic)}
+    return p * vfloat(vshl(vbits(n), {t.mantissa}))
 '''
 
 
@@ -164,7 +178,7 @@ def _exp(t: _Format) -> str:
 def exp_{t.name}(x):
     """Return e to the power of x."""
     x = vmin(vmax(x, {t.number(t.exp_low)}), {t.number(t.exp_high)})
-    return exp_core_{t.name}(x, {t.number(0.0)})
+    return exp_core_{t.name}(x, {t.number(-0.0)})
 '''
 
 
@@ -219,19 +233,20 @@ def _log_core(t: _Format) -> str:
     if t.name == "float32":
         series = f"""\
 {t.polynomial("log", "f")}
-    w = vmuladd(e, {t.number(low)}, f * f * f * p)"""
+    w = vmuladd(f * f, vmuladd(f, p, {t.number(-0.5)}), e * {t.number(low)})
+    return vmuladd(e, {t.number(high)}, f + w)"""
     else:
         series = f"""\
+    half = {t.number(0.5)} * f * f
     s = f / (f + {t.number(2.0)})
     z = s * s
 {t.polynomial("log", "z")}
-    w = vmuladd(s, vmuladd(z, p, half), e * {t.number(low)})"""
+    w = vmuladd(s, vmuladd(z, p, half), e * {t.number(low)})
+    return vmuladd(e, {t.number(high)}, f - (half - w))"""
     return f'''\
 def log_core_{t.name}(e, f):
     """Return log(2**e * (1 + f)) for 1 + f between the square roots of 1/2 and 2."""
-    half = {t.number(0.5)} * f * f
 {series}
-    return vmuladd(e, {t.number(high)}, f - (half - w))
 '''
 
 
@@ -273,24 +288,22 @@ def log1p_{t.name}(x):
 def _log1p_unit(t: _Format) -> str:
     return f'''\
 def log1p_unit_{t.name}(x):
-    """Return log(1 + x) for x from 0 to 1."""
-    y = x + {t.number(1.0)}
-    lost = x - (y - {t.number(1.0)})
-{_log_parts(t)}
-    e = e - {t.number(2.0**t.mantissa + t.bias)}
-    lost = lost * vselect(e > {t.number(0.0)}, {t.number(0.5)}, {t.number(1.0)})
-    return log_core_{t.name}(e, m - {t.number(1.0)} + lost)
+    """Return log(1 + x) for x from 0 to 1: x + x * x * P(x)."""
+{t.polynomial("log1p_unit", "x")}
+    return vmuladd(x * p, x, x)
 '''
 
 
 def _tanh(t: _Format) -> str:
     return f'''\
 def tanh_{t.name}(x):
-    """Return the hyperbolic tangent of x: m / (1 - m) where 2 * m = 1 - exp(-2 * |x|)."""
+    """Return the hyperbolic tangent of x: -m / (1 + m) where 2 * m = exp(-2 * |x|) - 1.
+
+    It is written as m * (m / (1 + m)) - m, the greater part of which is not divided.
+    """
     a = vmin(vabs(x), {t.number(t.tanh_high)})
-    m = -half_expm1_{t.name}(a * {t.number(-2.0)})
-    y = vmuladd(m / ({t.number(1.0)} - m), m, m)
-    return vcopysign(y, x)
+    m = half_expm1_{t.name}(a * {t.number(-2.0)})
+    return vcopysign(vmuladd(m / (m + {t.number(1.0)}), m, -m), x)
 '''
 
 
@@ -298,7 +311,7 @@ def _exp_falling(t: _Format) -> str:
     return f'''\
 def exp_falling_{t.name}(x):
     """Return exp(-|x|)."""
-    return exp_core_{t.name}(vmax(-vabs(x), {t.number(t.exp_low)}), {t.number(0.0)})
+    return exp_core_{t.name}(vmax(-vabs(x), {t.number(t.exp_low)}), {t.number(-0.0)})
 '''
 
 
@@ -322,27 +335,25 @@ def erf_{t.name}(x):
     a = vabs(x)
     d = vmin(a, {t.number(t.erf_high)}) - {t.number(2.0)}
 {t.polynomial("erf_tail", "d")}
-    far = {t.number(1.0)} - exp_core_{t.name}(p, {t.number(0.0)})
+    far = {t.number(1.0)} - exp_normal_{t.name}(p)
     return vselect(a < {t.number(1.0)}, near, vcopysign(far, x))
 '''
 
 
 def _normal_cdf(t: _Format) -> str:
-    kept = -1 << (t.mantissa + 2) // 2
     return f'''\
 def normal_cdf_{t.name}(x):
     """Return (1 + erf(x / sqrt(2))) / 2, exact where it is small, too.
 
-    The square of a = |x| is split into that of its upper half, which is exact, and the rest.
+    What the square of a = |x| loses in rounding is put back where multiply-adds are rounded once.
     """
     a = vmin(vabs(x), {t.number(t.normal_high)})
-    upper = vfloat(vand(vbits(a), np.{t.integer}({kept})))
-    square = upper * upper * {t.number(-0.5)}
-    rest = (a - upper) * (a + upper) * {t.number(-0.5)}
+    square = a * a
+    rest = vmuladd(a, a, -square) * {t.number(-0.5)}
     inverse = {t.number(1.0)} / (a + {t.number(t.normal_shift)})
     d = (a - {t.number(t.normal_shift)}) * inverse
 {t.polynomial("normal", "d")}
-    tail = p * inverse * exp_core_{t.name}(square, rest)
+    tail = p * inverse * exp_core_{t.name}(square * {t.number(-0.5)}, rest)
     return vselect(x > {t.number(0.0)}, {t.number(1.0)} - tail, tail)
 '''
 
@@ -357,6 +368,7 @@ def rsqrt_{t.name}(x):
 
 _WRITERS: dict[str, Callable[[_Format], str]] = {
     "exp_core": _exp_core,
+    "exp_normal": _exp_normal,
     "exp": _exp,
     "exp_falling": _exp_falling,
     "half_expm1": _half_expm1,

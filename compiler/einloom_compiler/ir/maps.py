@@ -56,7 +56,7 @@ def make_map(function: str, *values: float, **named: float) -> Map:
             f"map '{function}' takes {_listed(names)}, but {len(values)} values were given: "
             f"{', '.join(map(str, values))}"
         )
-    given = dict(zip(names, values, strict=False))
+    given: dict[str, float | None] = dict(zip(names, values, strict=False))
     for name, value in named.items():
         if name not in names:
             raise SpecError(f"map '{function}' takes {_listed(names)}, not '{name}'")
@@ -64,10 +64,10 @@ def make_map(function: str, *values: float, **named: float) -> Map:
             raise SpecError(f"parameter '{name}' of map '{function}' is given twice")
         given[name] = value
     complete = [given.get(name, default) for name, default in definition.parameters]
-    for (name, _), value in zip(definition.parameters, complete, strict=True):
-        if value is None:
+    for (name, _), number in zip(definition.parameters, complete, strict=True):
+        if number is None:
             raise SpecError(f"map '{function}' needs a value for its parameter '{name}'")
-    made = Map(function, tuple(float(value) for value in complete if value is not None))
+    made = Map(function, tuple(float(number) for number in complete if number is not None))
     _check_parameters(made, definition)
     return made
 
