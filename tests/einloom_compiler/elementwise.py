@@ -30,6 +30,11 @@ class Native:
         (text,) = self.jitted.inspect_asm().values()
         return str(text)
 
+    @property
+    def llvm(self) -> str:
+        (text,) = self.jitted.inspect_llvm().values()
+        return str(text)
+
     def __call__(self, x: Array) -> Array:
         (overload,) = self.jitted.overloads.values()
         library = overload.library
@@ -85,7 +90,8 @@ def units_in_last_place(got: Array, exact: Array) -> Array:
     """
     info: Any = np.finfo(got.dtype)
     wide = exact.dtype.type
-    rounded = exact.astype(got.dtype)
+    with np.errstate(over="ignore"):
+        rounded = exact.astype(got.dtype)
     magnitude = np.maximum(np.abs(exact), wide(info.tiny))
     with np.errstate(all="ignore"):
         exponent = np.floor(np.log2(np.where(np.isfinite(magnitude), magnitude, 1)))

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from tests.einloom_compiler.elementwise import LANES, in_python, native
 
 from einloom_compiler.codegen import simd
-from tests.einloom_compiler.elementwise import LANES, in_python, native
 
 FLOATS = ("float32", "float64")
 INTEGERS = ("int8", "uint8", "int32", "uint32", "int64")

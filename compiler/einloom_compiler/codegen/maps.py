@@ -184,7 +184,7 @@ x, slope, low, high, threshold
 """,
     "flat_relu": """\
 x, low, high, threshold
-    return vselect(x > threshold, vmin(vmax(x, low), high), vselect(x <= threshold, 0.0, x))
+    return vselect(x > threshold, vmin(vmax(x, low), high), 0.0)
 """,
     "relu6": """\
 x
@@ -258,11 +258,11 @@ x, low, high
 """,
     "hard_shrink": """\
 x, threshold
-    return vselect(vabs(x) <= threshold, 0.0, x)
+    return vselect(vabs(x) > threshold, x, 0.0)
 """,
     "soft_shrink": """\
 x, threshold
-    return vcopysign(vmax(vabs(x) - threshold, 0.0), x)
+    return vselect(vabs(x) > threshold, x - vcopysign(threshold, x), 0.0)
 """,
     "tanh_shrink": """\
 x

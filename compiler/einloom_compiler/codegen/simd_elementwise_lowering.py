@@ -231,7 +231,8 @@ def _register_bits(lanes: _Lanes) -> None:
     def wrapped(a: Any, like: Any) -> Any:
         both = (lanes.dtype(a), lanes.dtype(like))
         fits = all(isinstance(dtype, types.Integer) for dtype in both)
-        return lanes.like(a, both[1]) if fits else None
+        shape = a if isinstance(a, lanes.vector) else like
+        return lanes.like(shape, both[1]) if fits else None
 
     def emit_wrap(builder: Any, dtypes: Any, a: Any, like: Any) -> Any:
         if dtypes[0].bitwidth == dtypes[1].bitwidth:

@@ -163,8 +163,10 @@ def _check_integers(step: Map, definition: Definition, dtype: str) -> None:
 
 
 def _relu(x: Any, slope: float = 0.0, top: float = math.inf, threshold: float = 0.0) -> Any:
+    if slope == threshold == 0:  # only here a NaN stays one
+        return np.clip(x, 0, None if top == math.inf else top).astype(x.dtype)
     above = np.clip(x, 0, top) if top != math.inf else x
-    below = slope * (x - threshold) if slope else np.where(np.isnan(x), x, 0)
+    below: Any = slope * (x - threshold) if slope else 0
     return np.where(x > threshold, above, below).astype(x.dtype)
 
 
@@ -199,7 +201,7 @@ def _gelu_tanh(x: Any) -> Any:
 
 
 def _soft_shrink(x: Any, threshold: float) -> Any:
-    return np.where(np.isnan(x), x, np.sign(x) * np.maximum(np.abs(x) - threshold, 0))
+    return np.where(np.abs(x) > threshold, x - np.copysign(threshold, x), 0)
 
 
 def _mish(x: Any) -> Any:
@@ -259,7 +261,7 @@ MAPS: dict[str, Definition] = {
         ("hard_sigmoid", _NONE, "f", _hard_sigmoid),
         ("hard_silu", _NONE, "f", lambda x: x * _hard_sigmoid(x)),
         ("hard_tanh", (("low", -1.0), ("high", 1.0)), "f", np.clip),
-        ("hard_shrink", _HALF, "f", lambda x, t: np.where(np.abs(x) <= t, 0, x)),
+        ("hard_shrink", _HALF, "f", lambda x, t: np.where(np.abs(x) > t, x, 0)),
         ("soft_shrink", _HALF, "f", _soft_shrink),
         ("tanh_shrink", _NONE, "f", lambda x: x - np.tanh(x)),
         (
