@@ -88,7 +88,7 @@ def _bounds(step: Map, x: Array, exact: Array) -> Array:
             relative += np.where(wide < 1e-15, wide, 0)
         case "add" | "soft_shrink" | "relu":
             relative += 2 * eps * (wide + parameter + 1)
-    return relative + 2 * float(np.finfo(x.dtype).tiny)
+    return np.asarray(relative + 2 * float(np.finfo(x.dtype).tiny))
 
 
 @pytest.mark.parametrize(

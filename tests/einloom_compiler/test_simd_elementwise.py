@@ -52,7 +52,7 @@ def _compare(expression: str, x: np.ndarray) -> None:
     for width in (1, LANES[dtype]):
         got = native(text, dtype, width=width)(x)
         if x.dtype.kind == "f":  # a multiply-add may be rounded once
-            np.testing.assert_allclose(got, expected, rtol=4 * np.finfo(dtype).eps)
+            np.testing.assert_allclose(got, expected, rtol=4 * float(np.finfo(dtype).eps))
             np.testing.assert_array_equal(np.signbit(got), np.signbit(expected))
         else:
             np.testing.assert_array_equal(got, expected)

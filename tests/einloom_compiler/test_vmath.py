@@ -59,9 +59,9 @@ def _exact(name: str, x: Array) -> Array:
         match name:
             case "sigmoid":
                 e = np.exp(-np.abs(wide))
-                return np.where(wide < 0, e, 1) / (1 + e)
+                return np.asarray(np.where(wide < 0, e, 1) / (1 + e))
             case "rsqrt":
-                return 1 / np.sqrt(wide)
+                return np.asarray(1 / np.sqrt(wide))
             case "log1p_unit":
                 return np.asarray(np.log1p(wide))
             case "erf":

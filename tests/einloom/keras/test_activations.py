@@ -65,7 +65,7 @@ def test_values_are_keras_activations(name: str) -> None:
     activations = pytest.importorskip("keras").activations
     arguments, step = CASES[name]
     x = np.random.default_rng(3).normal(0, 3, 500).astype(np.float32)
-    x = np.concatenate([x, np.float32(EXTREMES)])
+    x = np.concatenate([x, np.array(EXTREMES, np.float32)])
     expected = np.asarray(getattr(activations, name.strip())(x, **arguments))
     got = _compiled(step, "float32")(x, np.ones_like(x))
     # Keras's own error where its formula cancels, as that of gelu at -5 or of elu at -1e-30.
