@@ -4,6 +4,9 @@ Texts of variable length live in global heap collections. A collection whose fre
 bytes sends libhdf5 1.14.6 round a loop without end, and many texts may share one large object. Both
 are found by reading the collections, which are simple, here.
 
+What is left to the library: a reference to a text that claims a longer one than there is. It takes
+that memory (up to 4 GiB) for a moment before it compares the two and gives up.
+
 Source: HDF5 File Format Specification 3.0, II.A (superblock) and III.E (global heap).
 """
 
