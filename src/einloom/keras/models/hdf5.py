@@ -293,9 +293,9 @@ def open_hdf5(stream: BinaryIO, title: str) -> Iterator[Hdf5File]:
         raise UnsupportedError(
             "the weights of saved Keras models are HDF5: install einloom[keras-files] (h5py)"
         ) from None
-    check_superblock(stream, title)
-    n_bytes_of_text = largest_text(stream, title)
     with broken_as_model_error(title):
+        check_superblock(stream, title)
+        n_bytes_of_text = largest_text(stream, title)
         file = h5py.File(stream, "r")
     try:
         with broken_as_model_error(title):

@@ -299,3 +299,15 @@ def test_superblocks_that_h5py_never_writes(place: int) -> None:
     content[place] = 4
     with pytest.raises(ModelFileError, match="superblock is none of h5py's"):
         read_model_bytes(bytes(content))
+
+
+def test_references_that_claim_longer_texts_than_there_are() -> None:
+    content = bytearray(old_file({"class_name": "Sequential", "config": []}, {}))
+    heap = content.index(b"GCOL").to_bytes(8, "little")
+    references = [m.start() - 4 for m in re.finditer(re.escape(heap), content)]
+    assert len(references) >= 4  # keras_version and backend, twice
+    for place in references:
+        damaged = bytearray(content)
+        damaged[place : place + 4] = (0xF0000000).to_bytes(4, "little")
+        with pytest.raises(ModelFileError, match="claims a longer text than any"):
+            read_model_bytes(bytes(damaged))
