@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import Any, TypeVar
 
 from einloom_compiler.codegen.simd import PRIMITIVES, WIDTHS
+from einloom_compiler.codegen.simd_lanes import register_lanes, register_strided
 
 _Lowering = TypeVar("_Lowering", bound=Callable[..., Any])
 
@@ -36,10 +37,12 @@ def register() -> None:
     register: Any = register_model(vector_type)
     register(VectorModel)
     _register_arithmetic(types, vector_type)
+    register_lanes(_declare, types, vector_type)
     for width in WIDTHS:
         _register_memory(types, vector_type, width)
         _register_set(types, vector_type, width)
         _register_transpose(types, width)
+        register_strided(_declare, types, vector_type, width, _mask)
 
 
 @lru_cache(maxsize=1)

@@ -1,0 +1,232 @@
+"""Choose register blocks of the tiled family.
+
+Every index of the output that is contiguous there, every contracted index that is contiguous in an
+operand, and none, are tried for the lanes; every other output index for the rows; the block
+predicted to be the fastest wins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import combinations
+from math import prod
+
+from einloom_compiler.ir.loops import Access
+from einloom_compiler.ir.tiled import Lanes, Rows, TiledNest
+from einloom_compiler.lowering.formula import Formula
+from einloom_compiler.lowering.iteration import IterationSpace
+from einloom_compiler.lowering.nest import Arithmetics, loop_name
+from einloom_compiler.schedule.machine import Machine
+from einloom_compiler.schedule.tiled_cost import TiledSchedule, seconds
+
+#: Extents up to this may be constants of a kernel.
+STATIC = 32
+#: Accumulators of a block, by number of vector registers; the others hold operands.
+ACCUMULATORS = {32: 24, 16: 12}
+#: Rows, and vectors a row, that are worth unrolling.
+MOST_ROWS = 12
+MOST_VECTORS = 8
+_DTYPES = (
+    *("float32", "float64", "int32", "uint32", "int64", "uint64"),
+    *("complex64", "complex128"),
+)
+
+
+def choose(
+    space: IterationSpace, arithmetics: Arithmetics, machine: Machine, *, is_static: bool = True
+) -> TiledSchedule | None:
+    """Return the schedule that is predicted to be the fastest, None where the family has none.
+
+    Args:
+        space: the contraction's indices.
+        arithmetics: its dtypes and maps.
+        machine: the target.
+        is_static: whether short extents may be constants of the kernel.
+    """
+    if not _is_supported(space, arithmetics):
+        return None
+    static = {
+        number
+        for number, extent in enumerate(space.extents)
+        if is_static and extent <= STATIC and not isinstance(extent, Formula)
+    }
+    best: tuple[float, TiledSchedule] | None = None
+    for lanes in _lane_candidates(space, arithmetics):
+        for rows in _row_candidates(space, lanes):
+            for schedule in _blocks(space, arithmetics, machine, lanes, rows, static):
+                needed = seconds(schedule, space, machine)
+                if best is None or needed < best[0]:
+                    best = needed, schedule
+    return best and best[1]
+
+
+def _is_supported(space: IterationSpace, arithmetics: Arithmetics) -> bool:
+    dtypes = {*arithmetics.inputs, arithmetics.output, arithmetics.compute}
+    if len(dtypes) != 1 or arithmetics.compute not in _DTYPES:
+        return False
+    if min(space.extents, default=0) == 0 or not space.n_output:
+        return False
+    is_complex = arithmetics.compute.startswith("complex")
+    if is_complex and (len(arithmetics.inputs) > 2 or arithmetics.epilogue):
+        return False
+    if arithmetics.epilogue and not arithmetics.compute.startswith("float"):
+        return False
+    read = {
+        number
+        for column in space.strides[:-1]
+        for number, step in enumerate(column)
+        if step is not None
+    }
+    return read == set(range(len(space.extents)))
+
+
+def _lane_candidates(space: IterationSpace, arithmetics: Arithmetics) -> list[int | None]:
+    """Return the indices along which vectors may lie; None stands for scalars."""
+    is_complex = arithmetics.compute.startswith("complex")
+    found: list[int | None] = [None]
+    for number in range(len(space.extents)):
+        steps = [column[number] for column in space.strides if column[number] is not None]
+        units = sum(step == 1 for step in steps)
+        if units == 0 or (is_complex and units < len(steps)):
+            continue
+        if number >= space.n_output or space.strides[-1][number] == 1:
+            found.append(number)
+    return found
+
+
+def _row_candidates(space: IterationSpace, lanes: int | None) -> Iterator[tuple[int, ...]]:
+    """Yield no row index, each one, and, where lanes are summed or none, each pair."""
+    outputs = [n for n in range(space.n_output) if n != lanes]
+    outputs.sort(key=lambda n: -space.extents[n])
+    yield ()
+    for number in outputs:
+        yield (number,)
+    if lanes is None or lanes >= space.n_output:
+        yield from combinations(outputs[:3], 2)
+
+
+def _blocks(
+    space: IterationSpace,
+    arithmetics: Arithmetics,
+    machine: Machine,
+    lanes: int | None,
+    rows: tuple[int, ...],
+    static: set[int],
+) -> Iterator[TiledSchedule]:
+    """Yield schedules with blocks that fill the registers."""
+    is_complex = arithmetics.compute.startswith("complex")
+    sums = 2 if is_complex and len(arithmetics.inputs) == 2 else 1
+    scale = 2 if is_complex else 1
+    budget = ACCUMULATORS[machine.n_registers] // sums
+    bits = 32 if arithmetics.compute in ("float32", "int32", "uint32", "complex64") else 64
+    width = scale
+    n_vectors = 1
+    if lanes is not None:
+        n_lanes = scale * space.extents[lanes]
+        width = min(machine.simd_bits // bits, max(128 // bits, _power(n_lanes)))
+        n_vectors = -(-n_lanes // width)
+    tried: set[tuple[int, tuple[int, ...]]] = set()
+    for most in range(1, min(n_vectors, MOST_VECTORS, budget) + 1):
+        vectors = _balanced(n_vectors, most) if lanes in static else most
+        counts: list[int] = []
+        left = budget // vectors
+        for position, number in enumerate(rows):
+            share = left if position == len(rows) - 1 else max(1, int(left**0.5))
+            count = _balanced(space.extents[number], min(share, MOST_ROWS))
+            counts.append(count)
+            left //= count
+        key = vectors, tuple(counts)
+        if 0 in counts or key in tried:
+            continue
+        tried.add(key)
+        yield _schedule(
+            space,
+            arithmetics,
+            machine,
+            (lanes, width, vectors),
+            tuple(zip(rows, counts, strict=True)),
+            static,
+        )
+
+
+def _power(number: int) -> int:
+    """Return the least power of two that is not below ``number``."""
+    return 1 << max(0, number - 1).bit_length()
+
+
+def _balanced(extent: int, most: int) -> int:
+    """Return the size of the fewest equal blocks of at most ``most`` points."""
+    return -(-extent // -(-extent // most)) if most else 0
+
+
+def _schedule(
+    space: IterationSpace,
+    arithmetics: Arithmetics,
+    machine: Machine,
+    lanes: tuple[int | None, int, int],
+    rows: tuple[tuple[int, int], ...],
+    static: set[int],
+) -> TiledSchedule:
+    lane, width, vectors = lanes
+    blocked = {number for number, _ in rows} | ({lane} if lane is not None else set())
+    tasks = [n for n in range(space.n_output) if n not in blocked or n not in static]
+    tasks.sort(key=_task_key(space))
+    contracted = [n for n in range(space.n_output, len(space.extents)) if n != lane]
+    contracted.sort(key=lambda n: -max(abs(column[n] or 0) for column in space.strides))
+    if lane is not None and lane >= space.n_output:
+        contracted.append(lane)
+    kept_rows = [number for number, _ in rows]
+    inner = [lane] if lane is not None else []
+    order = tuple(dict.fromkeys((*tasks, *kept_rows, *contracted, *inner)))
+    names = {number: loop_name(position) for position, number in enumerate(order)}
+    constants = {n for n in static if n in blocked or n >= space.n_output}
+
+    def access(name: str, column: Sequence[int | None], is_conjugated: bool) -> Access:
+        used = [number for number in order if column[number] is not None]
+        units = [number for number in used if column[number] == 1]
+        unit = lane if lane in units else units[-1] if units else None
+        return Access(
+            name,
+            arithmetics.compute,
+            tuple(names[n] for n in used),
+            None if unit is None else names[unit],
+            is_conjugated,
+        )
+
+    found = [
+        access("", column, conjugated)
+        for column, conjugated in zip(space.strides[:-1], arithmetics.conjugated, strict=True)
+    ]
+    operands = sorted(
+        range(len(found)),
+        key=lambda n: (found[n].indices, found[n].unit or "", found[n].is_conjugated),
+    )
+    nest = TiledNest(
+        inputs=tuple(
+            access(f"x{position}", space.strides[n], arithmetics.conjugated[n])
+            for position, n in enumerate(operands)
+        ),
+        output=access("out", space.strides[-1], False),
+        compute=arithmetics.compute,
+        tasks=tuple(names[n] for n in tasks),
+        rows=tuple(Rows(names[number], count) for number, count in rows),
+        lanes=None if lane is None else Lanes(names[lane], width, vectors),
+        contracted=tuple(names[n] for n in contracted),
+        static=tuple((names[n], int(space.extents[n])) for n in order if n in constants),
+        splits_edge=machine.simd_bits < 512,
+        epilogue=arithmetics.epilogue,
+    )
+    return TiledSchedule(nest, order, tuple(operands))
+
+
+def _task_key(space: IterationSpace) -> Callable[[int], tuple[int, int, int]]:
+    """Return the key that sorts output indices: the largest access is walked through in order."""
+    columns = space.strides
+
+    def elements(column: Sequence[int | None]) -> int:
+        return prod(
+            extent for extent, step in zip(space.extents, column, strict=True) if step is not None
+        )
+
+    largest = max(columns, key=elements)
+    return lambda n: (-abs(largest[n] or 0), -abs(columns[-1][n] or 0), n)
