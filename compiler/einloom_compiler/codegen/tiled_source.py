@@ -11,16 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from itertools import product
 
 from einloom_compiler.codegen.numba_source import OPTIONS, print_module, print_split, wrapped
 from einloom_compiler.codegen.text import KernelText
-from einloom_compiler.errors import InternalCompilerError
-from einloom_compiler.ir.graph import Map
-from einloom_compiler.ir.loops import Access
+from einloom_compiler.codegen.tiled_values import Values, apply_map, name_of, plus, set_of, times
 from einloom_compiler.ir.tiled import Piece, TiledNest, print_tiled
-
-_LETTERS = "abefgh"
 
 
 def numbers_of(nest: TiledNest) -> tuple[str, ...]:
@@ -51,19 +46,8 @@ def print_kernel_text(nest: TiledNest) -> KernelText:
     )
 
 
-class _Emitter:
+class _Emitter(Values):
     """Writes one kernel."""
-
-    def __init__(self, nest: TiledNest) -> None:
-        self.nest = nest
-        self.static = dict(nest.static)
-        self.lines: list[str] = []
-        self.depth = 0
-        #: Positions in the block of every row index, one tuple for each accumulator row.
-        self.points = list(product(*(range(rows.count) for rows in nest.rows)))
-        dual = next((a for a in nest.inputs if not self._has_lanes(a)), nest.inputs[0])
-        #: The factor of complex products that is split into real and imaginary parts.
-        self.dual = dual if nest.is_complex and len(nest.inputs) > 1 else None
 
     def emit(self, name: str, names: Sequence[str]) -> str:
         """Return the function."""
@@ -90,7 +74,7 @@ class _Emitter:
     def _constants(self) -> None:
         element = self.nest.element
         for width in sorted({piece.width for piece in self.nest.pieces}):
-            self._line(f"zero{width} = {_set(width, f'np.{element}(0)')}")
+            self._line(f"zero{width} = {set_of(width, f'np.{element}(0)')}")
             if self.dual is not None or any(a.is_conjugated for a in self.nest.inputs):
                 self._line(f"minus_plus{width} = vpair{width}(np.{element}(-1), np.{element}(1))")
                 self._line(f"plus_minus{width} = vpair{width}(np.{element}(1), np.{element}(-1))")
@@ -188,9 +172,9 @@ class _Emitter:
         if nest.contracted:
             for point in self.points:
                 for number, (piece, _) in enumerate(pieces):
-                    self._line(f"{_name('c', point, number)} = zero{piece.width}")
+                    self._line(f"{name_of('c', point, number)} = zero{piece.width}")
                     if self.dual is not None:
-                        self._line(f"{_name('d', point, number)} = zero{piece.width}")
+                        self._line(f"{name_of('d', point, number)} = zero{piece.width}")
         self._level(0, pieces)
         for point in self.points:
             if nest.is_dot:
@@ -236,76 +220,6 @@ class _Emitter:
             self._line(f"left = {f'{nest.scale} * ' if nest.scale > 1 else ''}({extent} - {index})")
             self._level(level + 1, [(first, "left")])
 
-    def _is_late(self, access: Access) -> bool:
-        """Say whether an operand is loaded row by row, next to the products that use it."""
-        has_rows = any(rows.index in access.indices for rows in self.nest.rows)
-        return has_rows and len(self.nest.rows) == 1
-
-    def _load(
-        self, access: Access, point: tuple[int, ...], pieces: list[tuple[Piece, str | None]]
-    ) -> None:
-        nest = self.nest
-        letter = self._letter(access)
-        at = self._at(access, point)
-        loops = [self._term(access, i) for i in access.indices if i in nest.contracted]
-        if (
-            nest.is_dot
-            and nest.lanes
-            and self.static.get(nest.lanes.index, 1 << 60) <= nest.block(nest.lanes.index)
-        ):
-            loops = [
-                self._term(access, i)
-                for i in access.indices
-                if i in nest.contracted and i != nest.lanes.index
-            ]
-        at = " + ".join([at, *loops])
-        seen: set[int] = set()
-        for number, (piece, valid) in enumerate(pieces):
-            if not self._has_lanes(access):
-                if piece.width in seen:
-                    continue
-                seen.add(piece.width)
-                self._load_scalar(access, point, at, piece.width)
-                continue
-            value = self._vector(access, at, piece, valid)
-            name = _name(letter, point, number)
-            self._line(f"{name} = {value}")
-            if access is self.dual:
-                self._split(name)
-
-    def _split(self, name: str) -> None:
-        self._line(f"{name}i = vdup_odd({name})")
-        self._line(f"{name}r = vdup_even({name})")
-
-    def _load_scalar(self, access: Access, point: tuple[int, ...], at: str, width: int) -> None:
-        name = _name(self._letter(access), point, f"w{width}")
-        pointer = access.name
-        if access is self.dual:
-            self._line(f"{name}r = {_set(width, f'{pointer}[{at}]')}")
-            self._line(f"{name}i = {_set(width, f'{pointer}[{at} + 1]')}")
-        elif self.nest.is_complex and width == 2:
-            self._line(f"{name} = vload2({pointer}, {at})")
-        elif self.nest.is_complex:
-            self._line(f"{name} = vpair{width}({pointer}[{at}], {pointer}[{at} + 1])")
-        else:
-            self._line(f"{name} = {_set(width, f'{pointer}[{at}]')}")
-
-    def _vector(self, access: Access, at: str, piece: Piece, valid: str | None) -> str:
-        """Return the load of one vector."""
-        lanes = self.nest.lanes
-        width = piece.width
-        stride = None
-        if lanes is not None and access.unit != lanes.index:
-            stride = f"{access.name}_{lanes.index}"
-        if piece.offset:
-            at += f" + {piece.offset}" + (f" * {stride}" if stride else "")
-        if width == 1:
-            return f"{access.name}[{at}]"
-        masked, n = ("_masked", f", {valid}") if valid else ("", "")
-        if stride:
-            return f"vgather{width}{masked}({access.name}, {at}, {stride}{n})"
-        return f"vload{width}{masked}({access.name}, {at}{n})"
-
     def _multiply(self, pieces: list[tuple[Piece, str | None]]) -> None:
         """Write the multiply-adds of one contracted point."""
         nest = self.nest
@@ -321,12 +235,12 @@ class _Emitter:
                 self._multiply_vector(point, number, piece.width)
 
     def _multiply_vector(self, point: tuple[int, ...], number: int, width: int) -> None:
-        target = _name("c", point, number)
+        target = name_of("c", point, number)
         values = [self._value(access, point, number, width) for access in self.nest.inputs]
         if self.dual is not None:
             split = values[self.nest.inputs.index(self.dual)]
             (plain,) = (v for v in values if v != split)
-            pairs = ((target, f"{split}r"), (_name("d", point, number), f"{split}i"))
+            pairs = ((target, f"{split}r"), (name_of("d", point, number), f"{split}i"))
             for sum_, part in pairs:
                 if self.nest.contracted:
                     self._line(f"{sum_} = vfma({part}, {plain}, {sum_})")
@@ -335,13 +249,13 @@ class _Emitter:
             return
         *factors, last = values
         if not self.nest.contracted:
-            self._line(f"{target} = {_times(values, width)}")
+            self._line(f"{target} = {times(values, width)}")
         elif not factors:
-            self._line(f"{target} = {_plus(target, last, width)}")
+            self._line(f"{target} = {plus(target, last, width)}")
         elif width == 1:
-            self._line(f"{target} = {_times(values, 1)} + {target}")
+            self._line(f"{target} = {times(values, 1)} + {target}")
         else:
-            self._line(f"{target} = vfma({_times(factors, width)}, {last}, {target})")
+            self._line(f"{target} = vfma({times(factors, width)}, {last}, {target})")
 
     def _store(self, point: tuple[int, ...], pieces: list[tuple[Piece, str | None]]) -> None:
         """Write the stores of one row whose lanes are the output's."""
@@ -374,7 +288,7 @@ class _Emitter:
         for width, values in by_width.items():
             total = values[0]
             for value in values[1:]:
-                total = _plus(total, value, width)
+                total = plus(total, value, width)
             totals.append((width, total))
         output = nest.output
         at = self._at(output, self._of(output, point))
@@ -400,99 +314,11 @@ class _Emitter:
         With ``b`` the plain factor, ``c + i d`` is the sum where neither or both factors are
         conjugated and ``c - i d`` is it, or its conjugate, where one is.
         """
-        value = _name("c", point, number)
+        value = name_of("c", point, number)
         nest = self.nest
         if self.dual is None:
             return f"vmul({value}, plus_minus{width})" if nest.inputs[0].is_conjugated else value
         (plain,) = (a for a in nest.inputs if a is not self.dual)
         sign = "plus_minus" if self.dual.is_conjugated != plain.is_conjugated else "minus_plus"
-        value = f"vfma(vswap({_name('d', point, number)}), {sign}{width}, {value})"
+        value = f"vfma(vswap({name_of('d', point, number)}), {sign}{width}, {value})"
         return f"vmul({value}, plus_minus{width})" if plain.is_conjugated else value
-
-    # --- names -----------------------------------------------------------------------------------
-
-    def _value(self, access: Access, point: tuple[int, ...], number: int, width: int) -> str:
-        last = number if self._has_lanes(access) else f"w{width}"
-        return _name(self._letter(access), self._of(access, point), last)
-
-    def _letter(self, access: Access) -> str:
-        number = self.nest.inputs.index(access)
-        return _LETTERS[number] if number < len(_LETTERS) else f"value{number}_"
-
-    def _of(self, access: Access, point: tuple[int, ...]) -> tuple[int, ...]:
-        """Return the positions along those rows that ``access`` depends on."""
-        return tuple(
-            r for r, rows in zip(point, self.nest.rows, strict=True) if rows.index in access.indices
-        )
-
-    def _at(self, access: Access, point: tuple[int, ...]) -> str:
-        return "_".join([f"{access.name}_at", *map(str, point)])
-
-    def _has_lanes(self, access: Access) -> bool:
-        lanes = self.nest.lanes
-        return lanes is not None and lanes.index in access.indices
-
-    def _ready(self, access: Access) -> int:
-        """Return the number of open summed loops from which on an operand can be loaded."""
-        contracted = self.nest.contracted
-        return max((contracted.index(i) + 1 for i in access.indices if i in contracted), default=0)
-
-    def _moves(self, index: str) -> bool:
-        """Say whether blocks start anywhere but at 0 along an output index."""
-        is_task = index in self.nest.tasks
-        return is_task or self.static.get(index, 0) > self.nest.block(index)
-
-    def _term(self, access: Access, index: str, variable: str | None = None) -> str:
-        variable = variable or index
-        if index != access.unit:
-            stride = f"{access.name}_{index}"
-            return stride if variable == "1" else f"{variable} * {stride}"
-        return variable if self.nest.scale == 1 else f"{variable} * {self.nest.scale}"
-
-    def _extent(self, index: str) -> str:
-        return str(self.static[index]) if index in self.static else f"n_{index}"
-
-    @contextmanager
-    def _block(self, head: str) -> Iterator[None]:
-        self._line(head)
-        self.depth += 1
-        yield
-        self.depth -= 1
-
-    def _line(self, text: str) -> None:
-        self.lines.append("    " * self.depth + text)
-
-
-def _name(letter: str, point: tuple[int, ...], last: int | str) -> str:
-    return f"{letter}{'_'.join([*map(str, point), str(last)])}"
-
-
-def _set(width: int, value: str) -> str:
-    return value if width == 1 else f"vset{width}({value})"
-
-
-def _times(values: Sequence[str], width: int) -> str:
-    first, *others = values
-    for value in others:
-        first = f"{first} * {value}" if width == 1 else f"vmul({first}, {value})"
-    return first
-
-
-def _plus(left: str, right: str, width: int) -> str:
-    return f"{left} + {right}" if width == 1 else f"vadd({left}, {right})"
-
-
-def apply_map(step: Map, value: str, width: int, element: str) -> str:
-    """Return a map of the epilogue applied to a vector of ``width`` lanes, or to a scalar."""
-    match step:
-        case Map("sqrt"):
-            return f"np.sqrt({value})" if width == 1 else f"vsqrt({value})"
-        case Map("reciprocal"):
-            one = f"np.{element}(1)"
-            return f"{one} / ({value})" if width == 1 else f"vdiv(vset{width}({one}), {value})"
-        case Map("maximum", constant):
-            least = f"np.{element}({constant!r})"
-            if width == 1:
-                return f"max({value}, {least})"
-            return f"vmax({value}, vset{width}({least}))"
-    raise InternalCompilerError("codegen", f"no source is known for the map {step}")

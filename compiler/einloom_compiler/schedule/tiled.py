@@ -8,7 +8,6 @@ predicted to be the fastest wins.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from itertools import combinations
 from math import prod
 
 from einloom_compiler.ir.loops import Access
@@ -23,9 +22,14 @@ from einloom_compiler.schedule.tiled_cost import TiledSchedule, seconds
 STATIC = 32
 #: Accumulators of a block, by number of vector registers; the others hold operands.
 ACCUMULATORS = {32: 24, 16: 12}
-#: Rows, and vectors a row, that are worth unrolling.
-MOST_ROWS = 12
-MOST_VECTORS = 8
+#: Accumulators of a block of scalars.
+SCALARS = 9
+#: Rows, and vectors a row, of blocks along extents that are arguments; few, so that the sizes of
+#: one structure share kernels.
+ROWS = (1, 2, 3, 4, 6, 8, 12)
+VECTORS = (1, 2, 3, 4, 6, 8)
+#: Share of the predicted time that each accumulator must save: it is code to compile and to load.
+_LEAST_GAIN = 0.0005
 _DTYPES = (
     *("float32", "float64", "int32", "uint32", "int64", "uint64"),
     *("complex64", "complex128"),
@@ -51,10 +55,11 @@ def choose(
         if is_static and extent <= STATIC and not isinstance(extent, Formula)
     }
     best: tuple[float, TiledSchedule] | None = None
-    for lanes in _lane_candidates(space, arithmetics):
+    for lanes in _lane_candidates(space, arithmetics, machine):
         for rows in _row_candidates(space, lanes):
             for schedule in _blocks(space, arithmetics, machine, lanes, rows, static):
-                needed = seconds(schedule, space, machine)
+                size = prod(rows.count for rows in schedule.nest.rows) * len(schedule.nest.pieces)
+                needed = seconds(schedule, space, machine) * (1 + _LEAST_GAIN * size)
                 if best is None or needed < best[0]:
                     best = needed, schedule
     return best and best[1]
@@ -80,29 +85,50 @@ def _is_supported(space: IterationSpace, arithmetics: Arithmetics) -> bool:
     return read == set(range(len(space.extents)))
 
 
-def _lane_candidates(space: IterationSpace, arithmetics: Arithmetics) -> list[int | None]:
-    """Return the indices along which vectors may lie; None stands for scalars."""
-    is_complex = arithmetics.compute.startswith("complex")
-    found: list[int | None] = [None]
-    for number in range(len(space.extents)):
+def _lane_candidates(
+    space: IterationSpace, arithmetics: Arithmetics, machine: Machine
+) -> list[int | None]:
+    """Return the indices along which vectors may lie; None stands for scalars.
+
+    They are the best of the output's and of the contracted indices; where the output's gives whole
+    vectors to every access, it alone.
+    """
+    scale = 2 if arithmetics.compute.startswith("complex") else 1
+    found: dict[bool, tuple[int, int, int]] = {}
+    for number, extent in enumerate(space.extents):
         steps = [column[number] for column in space.strides if column[number] is not None]
         units = sum(step == 1 for step in steps)
-        if units == 0 or (is_complex and units < len(steps)):
+        is_output = number < space.n_output
+        if units == 0 or (scale > 1 and units < len(steps)):
             continue
-        if number >= space.n_output or space.strides[-1][number] == 1:
-            found.append(number)
-    return found
+        if is_output and space.strides[-1][number] != 1:
+            continue
+        score = 2 * units - len(steps), extent, number
+        found[is_output] = max(found.get(is_output, score), score)
+    if True in found:
+        _, extent, number = found[True]
+        steps = [column[number] for column in space.strides if column[number] is not None]
+        if set(steps) == {1} and scale * extent * 8 >= machine.simd_bits // 8:
+            return [number]
+    return [None, *(number for _, _, number in found.values())]
 
 
-def _row_candidates(space: IterationSpace, lanes: int | None) -> Iterator[tuple[int, ...]]:
-    """Yield no row index, each one, and, where lanes are summed or none, each pair."""
+def _row_candidates(space: IterationSpace, lanes: int | None) -> list[tuple[int, ...]]:
+    """Return sets of row indices: those for which vectors are loaded once for all rows first."""
     outputs = [n for n in range(space.n_output) if n != lanes]
-    outputs.sort(key=lambda n: -space.extents[n])
-    yield ()
-    for number in outputs:
-        yield (number,)
-    if lanes is None or lanes >= space.n_output:
-        yield from combinations(outputs[:3], 2)
+
+    def reuse(number: int) -> tuple[int, int]:
+        shared = sum(
+            column[number] is None and (lanes is None or column[lanes] is not None)
+            for column in space.strides[:-1]
+        )
+        return -shared, -min(space.extents[number], ROWS[-1])
+
+    outputs.sort(key=reuse)
+    found: list[tuple[int, ...]] = [(number,) for number in outputs[:2]] or [()]
+    if len(outputs) > 1 and (lanes is None or lanes >= space.n_output):
+        found.append((outputs[0], outputs[1]))
+    return found
 
 
 def _blocks(
@@ -117,7 +143,7 @@ def _blocks(
     is_complex = arithmetics.compute.startswith("complex")
     sums = 2 if is_complex and len(arithmetics.inputs) == 2 else 1
     scale = 2 if is_complex else 1
-    budget = ACCUMULATORS[machine.n_registers] // sums
+    budget = SCALARS if lanes is None else ACCUMULATORS[machine.n_registers] // sums
     bits = 32 if arithmetics.compute in ("float32", "int32", "uint32", "complex64") else 64
     width = scale
     n_vectors = 1
@@ -126,17 +152,18 @@ def _blocks(
         width = min(machine.simd_bits // bits, max(128 // bits, _power(n_lanes)))
         n_vectors = -(-n_lanes // width)
     tried: set[tuple[int, tuple[int, ...]]] = set()
-    for most in range(1, min(n_vectors, MOST_VECTORS, budget) + 1):
+    for most in VECTORS:
+        if most > budget:
+            break
         vectors = _balanced(n_vectors, most) if lanes in static else most
         counts: list[int] = []
         left = budget // vectors
         for position, number in enumerate(rows):
             share = left if position == len(rows) - 1 else max(1, int(left**0.5))
-            count = _balanced(space.extents[number], min(share, MOST_ROWS))
-            counts.append(count)
-            left //= count
+            counts.append(_row_count(space.extents[number], share, number in static))
+            left //= counts[-1]
         key = vectors, tuple(counts)
-        if 0 in counts or key in tried:
+        if key in tried:
             continue
         tried.add(key)
         yield _schedule(
@@ -156,7 +183,15 @@ def _power(number: int) -> int:
 
 def _balanced(extent: int, most: int) -> int:
     """Return the size of the fewest equal blocks of at most ``most`` points."""
-    return -(-extent // -(-extent // most)) if most else 0
+    return -(-extent // -(-extent // most))
+
+
+def _row_count(extent: int, most: int, is_static: bool) -> int:
+    """Return the rows of a block: equal blocks of a static extent, else one of :data:`ROWS`."""
+    if is_static:
+        return _balanced(extent, min(most, ROWS[-1]))
+    enough = next((count for count in ROWS if count >= extent), ROWS[-1])
+    return min(enough, max(count for count in ROWS if count <= most))
 
 
 def _schedule(

@@ -6,7 +6,7 @@ batches of 8 to 128 cubed, tall, deep and flat ones in float32, within 0.6 to 1.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import gcd, prod
 
@@ -76,31 +76,36 @@ def seconds(schedule: TiledSchedule, space: IterationSpace, machine: Machine) ->
     if traffic.whole <= machine.l2_bytes:
         return inside
     far = traffic.bytes_beyond(machine.l2_bytes, machine.l2_bytes // _L2_WAYS)
+    far += traffic.written_apart
     outside = far / machine.memory_bandwidth
     return max(inside, outside) + _OVERLAP * min(inside, outside)
 
 
-@dataclass(frozen=True, slots=True)
 class _Traffic:
-    """Bytes that the blocks of a nest move.
+    """Bytes that the blocks of a nest move."""
 
-    Attributes:
-        nest: the nest.
-        extents: its extents.
-        strides: its strides.
-    """
-
-    nest: TiledNest
-    extents: Mapping[str, int]
-    strides: Mapping[str, Mapping[str, int]]
+    def __init__(
+        self,
+        nest: TiledNest,
+        extents: Mapping[str, int],
+        strides: Mapping[str, Mapping[str, int]],
+    ) -> None:
+        self.nest = nest
+        self.extents = extents
+        self.strides = strides
+        self.size = nest.scale * nest.itemsize
+        self.counts = dict(zip(nest.tasks, nest.counts(extents), strict=True))
+        self.accesses = (*nest.inputs, nest.output)
+        #: Points of each index that one block sees.
+        self.block = {
+            index: min(nest.block(index), extent) if index in nest.tasks else extent
+            for index, extent in extents.items()
+        }
 
     @property
     def whole(self) -> float:
         """Bytes of all operands and the output."""
-        return sum(
-            self._bytes(access.indices, self.extents)
-            for access in (*self.nest.inputs, self.nest.output)
-        )
+        return sum(self._bytes(access, self.extents) for access in self.accesses)
 
     def bytes_beyond(self, cache: int, way: int) -> float:
         """Return how many bytes are moved from and to what lies beyond a cache.
@@ -112,53 +117,60 @@ class _Traffic:
             cache: its bytes.
             way: bytes of one of its ways; lines this far apart compete for the same set.
         """
-        nest, room = self.nest, cache / 2
-        tasks = nest.tasks
-        counts = dict(zip(tasks, nest.counts(self.extents), strict=True))
-        accesses = (*nest.inputs, nest.output)
+        tasks, room = self.nest.tasks, cache / 2
+        touched = self.block
+        rooms = [self._room(access, touched, way) for access in self.accesses]
         outer = len(tasks)
-        while outer and sum(self._room(a, tasks[outer - 1 :], way) for a in accesses) <= room:
+        while outer:
+            index = tasks[outer - 1]
+            more = {**touched, index: self.extents[index]}
+            wider = [self._room(access, more, way) for access in self.accesses]
+            if sum(wider) > room:
+                break
+            touched, rooms = more, wider
             outer -= 1
-        total = self._bytes(nest.output.indices, self.extents)
-        for access in nest.inputs:
+        total = self._bytes(self.nest.output, self.extents)
+        for access, taken in zip(self.nest.inputs, rooms, strict=False):
             around = list(tasks[:outer])
-            is_kept = self._room(access, tasks[outer:], way) <= room
-            while is_kept and around and around[-1] not in access.indices:
+            while taken <= room and around and around[-1] not in access.indices:
                 around.pop()
-            tile = self._bytes(access.indices, self._touched(tasks[outer:]))
-            total += tile * prod(counts[index] for index in around)
+            total += self._bytes(access, touched) * prod(self.counts[index] for index in around)
         return total
 
-    def _touched(self, inner: Sequence[str]) -> dict[str, int]:
-        """Return how many points of each index one round of the ``inner`` task loops sees."""
-        nest, extents = self.nest, self.extents
-        return {
-            index: min(nest.block(index), extent)
-            if index in nest.tasks and index not in inner
-            else extent
-            for index, extent in extents.items()
-        }
+    @property
+    def written_apart(self) -> float:
+        """Bytes of lines beside those of the output's elements, where blocks are short runs of it.
 
-    def _room(self, access: Access, inner: Sequence[str], way: int) -> float:
-        """Return the bytes of cache that an access takes in one round of the inner task loops.
+        Measured 2026-11 on a 2-core AVX-512 machine with float64 ``ia,eabc->eibc`` of 113 MB, rows
+        times bytes of a run: 12 x 128 took 22.7 ms, 6 x 192 15.7 ms, 4 x 384 12.1 ms.
+        """
+        lanes, output = self.nest.lanes, self.nest.output
+        if lanes is None or lanes.index not in self.nest.tasks:
+            return 0.0
+        run = self.size * self.extents[lanes.index] / self.counts[lanes.index]
+        return self._bytes(output, self.extents) * 4 * _LINE / run
+
+    def _room(self, access: Access, touched: Mapping[str, int], way: int) -> float:
+        """Return the bytes of cache that an access takes for the ``touched`` points of each index.
 
         A stride that shares a large factor with the way leaves most sets unused.
         """
-        touched = self._touched(inner)
-        size = self.nest.scale * self.nest.itemsize
-        run = size * (touched[access.unit] if access.unit else 1)
-        steps = [
-            abs(self.strides[access.name][index]) * size
-            for index in access.indices
-            if index != access.unit and touched[index] > 1
-        ]
-        apart = gcd(min(steps, default=0), way)
-        used = min(1.0, max(run, _LINE) / apart) if apart else 1.0
-        return self._bytes(access.indices, touched) / used
+        strides = self.strides[access.name]
+        run = self.size * (touched[access.unit] if access.unit else 1)
+        apart = min(
+            (
+                abs(strides[index]) * self.size
+                for index in access.indices
+                if index != access.unit and touched[index] > 1
+            ),
+            default=0,
+        )
+        taken = self._bytes(access, touched)
+        apart = gcd(apart, way)
+        return taken if apart <= run or apart <= _LINE else taken * apart / max(run, _LINE)
 
-    def _bytes(self, indices: Sequence[str], sizes: Mapping[str, int]) -> float:
-        nest = self.nest
-        return nest.scale * nest.itemsize * float(prod(sizes[index] for index in indices))
+    def _bytes(self, access: Access, sizes: Mapping[str, int]) -> float:
+        return float(self.size * prod([sizes[index] for index in access.indices]))
 
 
 def cycles(nest: TiledNest, extents: Mapping[str, int], machine: Machine) -> float:
@@ -169,13 +181,14 @@ def cycles(nest: TiledNest, extents: Mapping[str, int], machine: Machine) -> flo
     width = max(piece.width for piece in nest.pieces)
     sums = 2 if nest.is_complex and len(nest.inputs) == 2 else 1
     trips = float(prod(-(-extents[index] // nest.block(index)) for index in nest.contracted))
+    # Vectors as long as a cache line mostly lie across two, which takes two loads.
     loads = 0.0
     for access in nest.inputs:
         combinations = prod(rows.count for rows in nest.rows if rows.index in access.indices)
         if lanes is None or lanes.index not in access.indices:
             loads += combinations * sums
         elif access.unit == lanes.index:
-            loads += combinations * n_pieces
+            loads += combinations * n_pieces * (1.5 if width * nest.itemsize >= _LINE else 1)
         else:
             loads += combinations * n_pieces * 2 * width
     multiplies = float(n_points * n_pieces * sums * max(1, len(nest.inputs) - 1))
@@ -188,5 +201,7 @@ def cycles(nest: TiledNest, extents: Mapping[str, int], machine: Machine) -> flo
         ends = n_points * (n_pieces + 2.0 * width.bit_length())
     elif lanes is not None and nest.output.unit != lanes.index:
         ends *= width
+    # A row along a task is clamped to the last one, in every operand.
+    ends += 2.0 * sum(rows.count for rows in nest.rows if rows.index in nest.tasks)
     n_blocks = prod(-(-extents[index] // nest.block(index)) for index in nest.output.indices)
     return n_blocks * (trips * per_trip + ends + 8 + 2 * len(nest.tasks))
