@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from einloom_compiler.codegen import jit
+from einloom_compiler.codegen import jit, objects
+from einloom_compiler.codegen.target import named_target
 from einloom_compiler.errors import InternalCompilerError
 from einloom_compiler.families import FAMILIES, Problem
 from einloom_compiler.families.base import Bound
@@ -25,7 +27,7 @@ from einloom_compiler.lowering.formula import Formula
 from einloom_compiler.lowering.iteration import IterationSpace, iteration_space
 from einloom_compiler.lowering.nest import Arithmetics
 from einloom_compiler.schedule import tiled as policy
-from einloom_compiler.schedule.machine import Machine, host
+from einloom_compiler.schedule.machine import Machine
 from einloom_compiler.schedule.tiled_cost import TiledSchedule
 
 Array = npt.NDArray[Any]
@@ -414,25 +416,35 @@ def test_printed_tiled_kernel_is_the_golden_one(golden: Golden) -> None:
     golden("source/tiled_dot.py.txt", bound.kernel.source)
 
 
-@pytest.mark.skipif(host().simd_bits < 256, reason="needs AVX2 or AVX-512")
+SHAPES: list[tuple[str, str, dict[str, int]]] = [
+    ("bij,bjk->bik", "float64", {"b": 5, "i": 23, "j": 23, "k": 23}),
+    ("ij,jk->ik", "float32", {"i": 100, "j": 100, "k": 96}),
+    ("ij,j->i", "float32", {"i": 300, "j": 300}),
+    ("ij,jk->ik", "complex64", {"i": 100, "j": 100, "k": 96}),
+]
+
+
 @pytest.mark.parametrize(
-    ("subscripts", "dtype", "extents"),
-    [
-        ("bij,bjk->bik", "float64", {"b": 5, "i": 23, "j": 23, "k": 23}),
-        ("ij,jk->ik", "float32", {"i": 100, "j": 100, "k": 96}),
-        ("ij,j->i", "float32", {"i": 300, "j": 300}),
-        ("ij,jk->ik", "complex64", {"i": 100, "j": 100, "k": 96}),
-    ],
+    ("level", "machine", "register"),
+    [("x86-64-v4", AVX512, "zmm"), ("x86-64-v3", AVX2, "ymm")],
 )
-def test_sums_stay_in_registers(subscripts: str, dtype: str, extents: dict[str, int]) -> None:
+@pytest.mark.parametrize(("subscripts", "dtype", "extents"), SHAPES)
+def test_sums_stay_in_registers(
+    level: str,
+    machine: Machine,
+    register: str,
+    subscripts: str,
+    dtype: str,
+    extents: dict[str, int],
+) -> None:
     operands, out = _operands(subscripts, extents, dtype)
-    bound = _bound(_problem(subscripts, operands, out, machine=host()))
-    assert isinstance(bound.nest, TiledNest)
-    loops = re.split(r"\n\.LBB\S+:", bound.kernel.asm)
+    bound = _bound(_problem(subscripts, operands, out, machine=machine))
+    nest = bound.nest
+    assert isinstance(nest, TiledNest)
+    asm = objects.print_assembly(bound.kernel.text, "kernel", named_target(level))
+    loops = re.split(r"\n\.LBB\S+:", asm)
     loop = max(loops, key=lambda text: len(re.findall(r"vfmadd\d+p", text))).splitlines()
-    register = "zmm" if host().simd_bits == 512 else "ymm"
     multiply_adds = [line for line in loop if re.search(r"vfmadd\d+p", line)]
-    rows = bound.nest.rows[0].count if bound.nest.rows else 1
-    assert len(multiply_adds) >= rows
+    assert len(multiply_adds) >= prod(rows.count for rows in nest.rows) * len(nest.pieces)
     assert all(register in line for line in multiply_adds)
     assert [line for line in loop if "rsp" in line and register in line] == []
