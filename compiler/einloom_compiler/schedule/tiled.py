@@ -31,7 +31,9 @@ STATIC_ROWS, DOT_ROWS = 16, 6
 #: Rows, and vectors a row, of blocks along extents that are arguments; few, so that the sizes of
 #: one structure share kernels.
 ROWS = (1, 2, 3, 4, 6, 8, 12)
-VECTORS = (1, 2, 3, 4, 6, 8)
+VECTORS = (1, 2, 3, 4, 6, 8, 12)
+#: Vectors a row where there are rows.
+MOST_VECTORS = 8
 #: Share of the predicted time that each accumulator must save: it is code to compile and to load.
 _LEAST_GAIN = 0.0005
 _DTYPES = (
@@ -118,7 +120,10 @@ def _lane_candidates(
 
 
 def _row_candidates(space: IterationSpace, lanes: int | None) -> list[tuple[int, ...]]:
-    """Return sets of row indices: those for which vectors are loaded once for all rows first."""
+    """Return sets of row indices: those for which most loads serve all rows first.
+
+    Where lanes are summed or there are none, two of which each saves loads may be rows together.
+    """
     outputs = [n for n in range(space.n_output) if n != lanes]
 
     def reuse(number: int) -> tuple[int, int]:
@@ -129,8 +134,11 @@ def _row_candidates(space: IterationSpace, lanes: int | None) -> list[tuple[int,
         return -shared, -min(space.extents[number], ROWS[-1])
 
     outputs.sort(key=reuse)
-    found: list[tuple[int, ...]] = [(number,) for number in outputs[:2]] or [()]
-    if len(outputs) > 1 and (lanes is None or lanes >= space.n_output):
+    found: list[tuple[int, ...]] = [(number,) for number in outputs[:2]]
+    if not outputs or reuse(outputs[0])[0] == 0:
+        found.insert(0, ())
+    is_pair = len(outputs) > 1 and (lanes is None or lanes >= space.n_output)
+    if is_pair and (lanes is None or reuse(outputs[1])[0] < 0):
         found.append((outputs[0], outputs[1]))
     return found
 
@@ -157,7 +165,7 @@ def _blocks(
         n_vectors = -(-n_lanes // width)
     tried: set[tuple[int, tuple[int, ...]]] = set()
     for most in VECTORS:
-        if most > budget:
+        if most > (MOST_VECTORS if rows else budget):
             break
         vectors = _balanced(n_vectors, most) if lanes in static else most
         counts: list[int] = []
