@@ -165,7 +165,7 @@ def _blocks(
         n_vectors = -(-n_lanes // width)
     tried: set[tuple[int, tuple[int, ...]]] = set()
     for most in VECTORS:
-        if most > (MOST_VECTORS if rows else budget):
+        if most > min(budget, MOST_VECTORS if rows else budget):
             break
         vectors = _balanced(n_vectors, most) if lanes in static else most
         counts: list[int] = []
