@@ -200,8 +200,8 @@ def test_maps_follow_the_sum(subscripts: str, assert_close: Close) -> None:
     operands, out = _operands(subscripts, {"b": 4, "i": 3, "j": 3, "k": 21}, "float64")
     operands = [np.abs(x) for x in operands]
     operands[0][0] = 0
-    maps = (Map("sqrt"), Map("maximum", 0.5), Map("reciprocal"))
-    expected = 1 / np.maximum(np.sqrt(_expected(subscripts, operands, "float64")), 0.5)
+    maps = (Map("sqrt"), Map("maximum", (0.5,)), Map("reciprocal"), Map("tanh"))
+    expected = np.tanh(1 / np.maximum(np.sqrt(_expected(subscripts, operands, "float64")), 0.5))
     for rung in ("python", "native"):
         _run(_bound(_problem(subscripts, operands, out, epilogue=maps)), operands, out, rung)
         assert_close(out, expected, 30)
@@ -209,7 +209,7 @@ def test_maps_follow_the_sum(subscripts: str, assert_close: Close) -> None:
 
 def test_a_maximum_keeps_nan() -> None:
     x, out = np.array([[np.nan, -1.0, 2.0]] * 2), np.zeros((2, 3))
-    bound = _bound(_problem("bi->bi", [x], out, epilogue=(Map("maximum", 0.0),)))
+    bound = _bound(_problem("bi->bi", [x], out, epilogue=(Map("maximum", (0.0,)),)))
     for rung in ("python", "native"):
         _run(bound, [x], out, rung)
         np.testing.assert_array_equal(out[0], [np.nan, 0.0, 2.0])

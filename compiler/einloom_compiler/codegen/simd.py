@@ -8,7 +8,7 @@ in its number of lanes, since generated source is written for one target::
     vstore16(x, at, v)              and vstore16_masked(x, at, v, n)
     v = vset16(value)               every lane is value
     c = vfma(a, b, c)               a * b + c, rounded once in floating point
-    c = vadd(a, c)                  a + c; and vmul, vdiv, vmax (b where it is greater), vsqrt(a)
+    c = vadd(a, c)                  a + c; and vmul(a, b)
     v = vgather16(x, at, stride)    lanes x[at], x[at + stride], ...
     v = vgather16_masked(x, at, stride, n)
     vscatter16(x, at, stride, v)    and vscatter16_masked(x, at, stride, v, n)
@@ -20,6 +20,7 @@ in its number of lanes, since generated source is written for one target::
     vtranspose16(y, to, pitch, x, at, stride)
                                     a block of W x W: y[to + k * pitch + c] = x[at + c * stride + k]
 
+and those of :mod:`.simd_elementwise`, which work lane by lane on scalars and vectors alike.
 Compiled, they are LLVM vector instructions (:mod:`.simd_lowering`); this module imports NumPy only.
 """
 
@@ -28,6 +29,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+
+from einloom_compiler.codegen.simd_elementwise import ELEMENTWISE
 
 #: Numbers of lanes that have primitives: 128 to 512 bits of 32- and 64-bit elements.
 WIDTHS = (2, 4, 8, 16)
@@ -46,21 +49,6 @@ def vadd(a: Any, b: Any) -> Any:
 def vmul(a: Any, b: Any) -> Any:
     """Return ``a * b``, lane by lane."""
     return a * b
-
-
-def vdiv(a: Any, b: Any) -> Any:
-    """Return ``a / b``, lane by lane."""
-    return a / b
-
-
-def vmax(a: Any, b: Any) -> Any:
-    """Return ``b`` in the lanes where it is greater, else ``a``; a NaN in ``a`` stays."""
-    return np.where(b > a, b, a)
-
-
-def vsqrt(a: Any) -> Any:
-    """Return the square roots of the lanes."""
-    return np.sqrt(a)
 
 
 def vsum(a: Any) -> Any:
@@ -185,16 +173,13 @@ PRIMITIVES: dict[str, Any] = {
     "vfma": vfma,
     "vadd": vadd,
     "vmul": vmul,
-    "vdiv": vdiv,
-    "vmax": vmax,
-    "vsqrt": vsqrt,
     "vsum": vsum,
     "vsum_even": vsum_even,
     "vsum_odd": vsum_odd,
     "vswap": vswap,
     "vdup_even": vdup_even,
     "vdup_odd": vdup_odd,
-}
+} | ELEMENTWISE
 for _width in WIDTHS:
     PRIMITIVES |= {
         f"vload{_width}": _make_load(_width),

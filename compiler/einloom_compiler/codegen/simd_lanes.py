@@ -1,7 +1,7 @@
 """LLVM for the SIMD primitives that rearrange, sum, gather and scatter lanes.
 
 Part of :mod:`.simd_lowering`, which registers them. Source of the intrinsics: the LLVM language
-reference (``llvm.sqrt``, ``llvm.masked.gather``, ``llvm.masked.scatter``).
+reference (``llvm.masked.gather``, ``llvm.masked.scatter``).
 """
 
 from __future__ import annotations
@@ -23,37 +23,11 @@ def register_lanes(declare: Declare, types: Any, vector: Any) -> None:
         del b
         return a
 
-    def lanewise(name: str, on_float: str, on_integer: str) -> None:
-        @declare(PRIMITIVES[name], both, vector, vector)
-        def lower(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-            del context
-            is_float = isinstance(signature.return_type.dtype, types.Float)
-            return getattr(builder, on_float if is_float else on_integer)(*values)
-
-    lanewise("vmul", "fmul", "mul")
-    lanewise("vdiv", "fdiv", "sdiv")
-
-    @declare(PRIMITIVES["vmax"], both, vector, vector)
-    def lower_max(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+    @declare(PRIMITIVES["vmul"], both, vector, vector)
+    def lower_mul(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         del context
-        a, b = values
-        kind = signature.return_type.dtype
-        if isinstance(kind, types.Float):
-            is_greater = builder.fcmp_ordered(">", b, a)
-        elif kind.signed:
-            is_greater = builder.icmp_signed(">", b, a)
-        else:
-            is_greater = builder.icmp_unsigned(">", b, a)
-        return builder.select(is_greater, b, a)
-
-    @declare(PRIMITIVES["vsqrt"], lambda a: a, vector)
-    def lower_sqrt(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        kind = signature.return_type
-        llvm_type = context.get_value_type(kind)
-        name = f"llvm.sqrt.v{kind.width}f{kind.dtype.bitwidth}"
-        return builder.call(
-            intrinsic(builder, ir.FunctionType(llvm_type, [llvm_type]), name), values
-        )
+        is_float = isinstance(signature.return_type.dtype, types.Float)
+        return (builder.fmul if is_float else builder.mul)(*values)
 
     def rearranged(name: str, lane: Callable[[int], int]) -> None:
         @declare(PRIMITIVES[name], lambda a: a, vector)

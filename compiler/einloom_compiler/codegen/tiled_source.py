@@ -12,9 +12,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
+from einloom_compiler.codegen import maps
 from einloom_compiler.codegen.numba_source import OPTIONS, print_module, print_split, wrapped
 from einloom_compiler.codegen.text import KernelText
-from einloom_compiler.codegen.tiled_values import Values, apply_map, name_of, plus, set_of, times
+from einloom_compiler.codegen.tiled_values import Values, name_of, plus, set_of, times
 from einloom_compiler.ir.tiled import Piece, TiledNest, print_tiled
 
 
@@ -299,13 +300,13 @@ class _Emitter(Values):
             return
         value = " + ".join(total if width == 1 else f"vsum({total})" for width, total in totals)
         for step in nest.epilogue:
-            value = apply_map(step, value, 1, nest.element)
+            value = maps.apply_map(step, value, nest.element)
         self._line(f"{output.name}[{at}] = {value}")
 
     def _finished(self, point: tuple[int, ...], number: int, width: int) -> str:
         value = self._combined(point, number, width)
         for step in self.nest.epilogue:
-            value = apply_map(step, value, width, self.nest.element)
+            value = maps.apply_map(step, value, self.nest.element)
         return value
 
     def _combined(self, point: tuple[int, ...], number: int, width: int) -> str:

@@ -6,8 +6,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import product
 
-from einloom_compiler.errors import InternalCompilerError
-from einloom_compiler.ir.graph import Map
 from einloom_compiler.ir.loops import Access
 from einloom_compiler.ir.tiled import Piece, TiledNest
 
@@ -174,19 +172,3 @@ def times(values: Sequence[str], width: int) -> str:
 def plus(left: str, right: str, width: int) -> str:
     """Return the sum of two vectors of ``width`` lanes, of scalars where it is 1."""
     return f"{left} + {right}" if width == 1 else f"vadd({left}, {right})"
-
-
-def apply_map(step: Map, value: str, width: int, element: str) -> str:
-    """Return a map of the epilogue applied to a vector of ``width`` lanes, or to a scalar."""
-    match step:
-        case Map("sqrt"):
-            return f"np.sqrt({value})" if width == 1 else f"vsqrt({value})"
-        case Map("reciprocal"):
-            one = f"np.{element}(1)"
-            return f"{one} / ({value})" if width == 1 else f"vdiv(vset{width}({one}), {value})"
-        case Map("maximum", constant):
-            least = f"np.{element}({constant!r})"
-            if width == 1:
-                return f"max({value}, {least})"
-            return f"vmax({value}, vset{width}({least}))"
-    raise InternalCompilerError("codegen", f"no source is known for the map {step}")

@@ -223,7 +223,7 @@ def print_tiled(nest: TiledNest) -> str:
     for index in nest.contracted:
         loop("sum", index, nest.block(index))
     factors = " * ".join(map(_print_access, nest.inputs))
-    maps = "".join(f" | {m.function}" for m in nest.epilogue)
+    maps = "".join(f" | {step}" for step in nest.epilogue)
     assign = "+=" if nest.contracted else "="
     body = f"{_print_access(nest.output)} {assign} {factors}{maps}  in {nest.compute}"
     return "\n".join([*lines, "  " * len(lines) + body])
