@@ -7,10 +7,10 @@ one module with the functions of :class:`~.base.Family`.
 
 from __future__ import annotations
 
-from einloom_compiler.families import direct, packed
+from einloom_compiler.families import direct, packed, tiled
 from einloom_compiler.families.base import Bound, Dump, Family, Problem, Schedule
 
-FAMILIES: tuple[Family, ...] = (packed.FAMILY, direct.FAMILY)
+FAMILIES: tuple[Family, ...] = (packed.FAMILY, tiled.FAMILY, direct.FAMILY)
 
 
 def choose(problem: Problem) -> tuple[Family, Schedule]:
