@@ -33,13 +33,13 @@ def plan(
     expr: EinsumExpr,
     extents: Mapping[Index, int],
     optimize: Optimize,
-    itemsize: int,
+    dtype: str,
     dump: Dump = _no_dump,
 ) -> ContractionTree:
-    """Choose the contraction order of ``expr``."""
+    """Choose the contraction order of ``expr``, computed in the dtype of this name."""
     verify_einsum(expr, "einsum")
     dump("einsum", print_einsum(expr))
-    tree = search(expr, extents, optimize, itemsize)  # EinsumExpr -> ContractionTree
+    tree = search(expr, extents, optimize, dtype)  # EinsumExpr -> ContractionTree
     verify_tree(tree, "order")
     dump("order", print_tree(tree))
     return tree

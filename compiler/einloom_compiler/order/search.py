@@ -1,8 +1,11 @@
-"""Find a contraction order: opt_einsum proposes, our cost model chooses.
+"""Find a contraction order: the tree that is predicted to take the least time.
 
-No search happens for one or two operands. For more, ``optimize=True`` lets several of opt_einsum's
-optimizers propose (exhaustive up to 5 operands, dynamic programming up to 12, greedy always) and
-takes the tree with the fewest FLOPs, then the fewest bytes.
+Up to :data:`EXACT` operands all trees are searched, by dynamic programming in time and in FLOPs;
+beyond, opt_einsum's optimizers propose, subtrees are refined, and the predictions choose. No order of more than twice the
+least FLOPs found is taken, unless it has few: predictions err, and FLOPs bound the damage. Steps are
+then joined where one loop nest is faster than two. No search happens for one or two operands.
+
+An optimizer or path that is named keeps its meaning in NumPy and opt_einsum.
 """
 
 from __future__ import annotations
@@ -10,18 +13,34 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from einloom_compiler.errors import DTypeError
+from einloom_compiler.errors import DTypeError, InternalCompilerError
 from einloom_compiler.ir.contraction import ContractionTree
 from einloom_compiler.ir.einsum import EinsumExpr, Index
 from einloom_compiler.order.cost import tree_cost
-from einloom_compiler.order.path import single_step, tree_from_path
+from einloom_compiler.order.estimate import Rates
+from einloom_compiler.order.exact import (
+    Splits,
+    StepCost,
+    cheapest_path,
+    cheapest_splits,
+    flop_cost,
+    path_of,
+    time_cost,
+)
+from einloom_compiler.order.merge import MOST_FLOPS, TINY_FLOPS, merged, tree_seconds
+from einloom_compiler.order.network import Network
+from einloom_compiler.order.path import Path, single_step, tree_from_path
+from einloom_compiler.order.refine import refined, splits_of
+from einloom_compiler.schedule.machine import Machine, host
 
 #: What ``optimize=`` may be: a bool, None, an optimizer's name, (name, memory limit in elements), a
 #: path, or an opt_einsum path optimizer.
 Optimize = Any
 
-_EXHAUSTIVE = 5
-_DYNAMIC = 12
+#: Operands up to which every tree is searched: 2 ms for 6, 20 ms for 8.
+EXACT = 8
+#: Operands up to which opt_einsum's dynamic programming over connected trees proposes.
+_DYNAMIC = 16
 
 
 class OptimizerNameError(DTypeError, KeyError):
@@ -35,7 +54,11 @@ class OptimizeTypeError(DTypeError):
 
 
 def search(
-    expr: EinsumExpr, extents: Mapping[Index, int], optimize: Optimize, itemsize: int = 8
+    expr: EinsumExpr,
+    extents: Mapping[Index, int],
+    optimize: Optimize,
+    dtype: str = "float64",
+    machine: Machine | None = None,
 ) -> ContractionTree:
     """Return the contraction tree of ``expr`` at these extents.
 
@@ -43,7 +66,8 @@ def search(
         expr: the expression; broadcast axes are already dropped from its terms.
         extents: elements along each index.
         optimize: see :data:`Optimize`.
-        itemsize: bytes of an element of the result dtype.
+        dtype: name of the dtype that is computed in.
+        machine: what times are predicted for; this one where None.
 
     Raises:
         OptimizerNameError: an optimizer's name is unknown.
@@ -52,22 +76,41 @@ def search(
     """
     n_operands = len(expr.terms)
     if (path := explicit_path(optimize)) is not None:
-        return tree_from_path(expr, path)
+        return tree_from_path(expr, path, extents)
     name, memory_limit = _optimizer(optimize)
-    if name is False or n_operands <= 2:
-        if isinstance(name, str):
-            _check_name(name)
-        return tree_from_path(expr, single_step(n_operands))
-    problem = [frozenset(term) for term in expr.terms], frozenset(expr.output), dict(extents)
+    if isinstance(name, str):
+        _check_name(name)
+    if name is False or n_operands <= 2 and name is not True:
+        return tree_from_path(expr, single_step(n_operands), extents)
     if name is not True:
-        return tree_from_path(expr, _propose(name, problem, memory_limit))
-    names = ["greedy"]
-    if n_operands <= _EXHAUSTIVE:
-        names.append("optimal")
-    elif n_operands <= _DYNAMIC:
-        names.append("dp")
-    trees = [tree_from_path(expr, _propose(n, problem, memory_limit)) for n in names]
-    return min(trees, key=lambda tree: _rank(tree, extents, itemsize))
+        return tree_from_path(expr, _propose(name, expr, extents, memory_limit), extents)
+    if n_operands <= 2:
+        tree = tree_from_path(expr, single_step(n_operands), extents)
+        if len(tree.steps) == 1:
+            return tree
+        return merged(tree, extents, Rates.of(dtype, machine or host()))
+    return _fastest(expr, extents, Rates.of(dtype, machine or host()))
+
+
+def _fastest(expr: EinsumExpr, extents: Mapping[Index, int], rates: Rates) -> ContractionTree:
+    """Return the tree of least predicted time whose FLOPs are near the least."""
+    network = Network(expr, extents)
+    n_operands = len(expr.terms)
+    costs = flop_cost(network), time_cost(network, rates)
+    if n_operands <= EXACT:
+        paths: list[Path] = [cheapest_path(n_operands, cost) for cost in costs]
+    else:
+        paths = [
+            path
+            for name in ("greedy", "dp")[: 2 if n_operands <= _DYNAMIC else 1]
+            for path in _proposals(name, expr, extents, costs)
+        ]
+    trees = [tree_from_path(expr, path, extents) for path in dict.fromkeys(paths)]
+    flops = [tree_cost(tree, extents, 1).flops for tree in trees]
+    most = max(TINY_FLOPS, MOST_FLOPS * min(flops))
+    near = [tree for tree, own in zip(trees, flops, strict=True) if own <= most]
+    joined = [merged(tree, extents, rates) for tree in near]
+    return min(joined, key=lambda tree: tree_seconds(tree, extents, rates))
 
 
 def check_optimize(expr: EinsumExpr, optimize: Optimize) -> None:
@@ -84,13 +127,6 @@ def check_optimize(expr: EinsumExpr, optimize: Optimize) -> None:
     name, _ = _optimizer(optimize)
     if isinstance(name, str):
         _check_name(name)
-
-
-def _rank(
-    tree: ContractionTree, extents: Mapping[Index, int], itemsize: int
-) -> tuple[object, object]:
-    cost = tree_cost(tree, extents, itemsize)
-    return cost.flops, cost.bytes
 
 
 def explicit_path(optimize: Optimize) -> Sequence[Sequence[int]] | None:
@@ -130,14 +166,40 @@ def _check_name(name: str) -> None:
         raise OptimizerNameError(f"optimize={name!r} names no optimizer; known: {known}") from None
 
 
-def _propose(name: Any, problem: Any, memory_limit: int | None) -> Sequence[Sequence[int]]:
+def _propose(
+    name: Any, expr: EinsumExpr, extents: Mapping[Index, int], memory_limit: int | None
+) -> Sequence[Sequence[int]]:
+    """Return the path that an opt_einsum optimizer, or one by name, finds."""
     from opt_einsum import paths
 
-    inputs, output, extents = problem
-    if isinstance(name, str):
-        _check_name(name)
-        optimizer = paths.get_path_fn(name)
-    else:
-        optimizer = name
-    path: Sequence[Sequence[int]] = optimizer(inputs, output, extents, memory_limit)
+    optimizer = paths.get_path_fn(name) if isinstance(name, str) else name
+    inputs = [frozenset(term) for term in expr.terms]
+    path: Sequence[Sequence[int]] = optimizer(
+        inputs, frozenset(expr.output), dict(extents), memory_limit
+    )
     return path
+
+
+def least_flops(expr: EinsumExpr, network: Network) -> Splits:
+    """Return the tree of least FLOPs that is found: of all trees up to :data:`EXACT` operands."""
+    n_operands = len(expr.terms)
+    cost = flop_cost(network)
+    if n_operands <= EXACT:
+        return cheapest_splits([1 << number for number in range(n_operands)], cost)[1]
+    extents = dict(zip(expr.indices, network.extents, strict=True))
+    splits = splits_of(_propose("greedy", expr, extents, None), n_operands)
+    if splits is None:
+        raise InternalCompilerError("order", "a greedy step does not have two operands")
+    return refined(splits, cost)
+
+
+def _proposals(
+    name: str, expr: EinsumExpr, extents: Mapping[Index, int], costs: Sequence[StepCost]
+) -> list[Path]:
+    """Return an opt_einsum optimizer's path refined for each cost; as it is where that cannot be."""
+    n_operands = len(expr.terms)
+    path = _propose(name, expr, extents, None)
+    splits = splits_of(path, n_operands)
+    if splits is None:
+        return [tuple(map(tuple, path))]
+    return [path_of(refined(splits, cost), n_operands) for cost in costs]

@@ -18,6 +18,7 @@ from einloom_compiler.ir.shapes import bind_extents
 from einloom_compiler.lowering.iteration import c_strides
 from einloom_compiler.lowering.nest import Arithmetics, step_arithmetics
 from einloom_compiler.order.search import Optimize
+from einloom_compiler.order.select import Orders
 from einloom_compiler.pipeline import Bound, bind, plan
 from einloom_compiler.schedule.machine import host
 
@@ -59,6 +60,7 @@ class Contractor:
         epilogue: maps applied to each finished sum.
         optimize: how the order of three and more operands is chosen.
         broadcasts: whether an axis of extent 1 stands for a longer extent of its index.
+        orders: for symbolic extents, the orders to pick from at each new layout.
     """
 
     expr: EinsumExpr
@@ -67,6 +69,7 @@ class Contractor:
     epilogue: tuple[Map, ...] = ()
     optimize: Optimize = True
     broadcasts: bool = False
+    orders: Orders | None = None
     _plans: dict[tuple[Layout, ...], Plan] = field(default_factory=dict, repr=False)
     _shapes: dict[tuple[tuple[int, ...], ...], tuple[int, ...]] = field(
         default_factory=dict, repr=False
@@ -127,7 +130,8 @@ class Contractor:
             for shape, axes in zip(shapes, broadcast, strict=True)
         ]
         expr = without_axes(self.expr, broadcast)
-        tree = plan(expr, extents, self.optimize, self.dtype.itemsize)
+        how = self.optimize if self.orders is None else self.orders.pick(extents)
+        tree = plan(expr, extents, how, dtype_name(self.dtype))
         known: list[Layout] = [
             (tuple(shape[a] for a in axes), tuple(strides[a] for a in axes), dtype)
             for (shape, strides, dtype), axes in zip(given, kept, strict=True)

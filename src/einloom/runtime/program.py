@@ -25,6 +25,7 @@ from einloom_compiler.ir.graph import (
 )
 from einloom_compiler.ir.verify import verify_graph
 from einloom_compiler.order.search import Optimize
+from einloom_compiler.order.select import Ranges, orders_of
 from einloom_compiler.pipeline import Bound
 
 Array = npt.NDArray[Any]
@@ -57,15 +58,28 @@ class Program:
         signature: its inputs and guards.
     """
 
-    def __init__(self, node: Node, names: Mapping[str, str], optimize: Optimize) -> None:
+    def __init__(
+        self,
+        node: Node,
+        names: Mapping[str, str],
+        optimize: Optimize,
+        ranges: Ranges | None = None,
+    ) -> None:
         """Verify the graph; nothing is compiled yet.
+
+        Args:
+            node: the graph.
+            names: what messages call each input.
+            optimize: how orders are chosen.
+            ranges: least and largest value of symbols by name.
 
         Raises:
             UnsupportedError: a dtype has no generated kernel.
         """
         verify_graph(node, "graph")
         self.node = node
-        self.signature = Signature(node, names)
+        self.signature = Signature(node, names, ranges)
+        self._ranges = ranges
         self._operations: list[_Contract | _Reshape] = []
         constants = [part for part in nodes_of(node) if isinstance(part, Constant)]
         leaves: list[Node] = [*self.signature.inputs, *constants]
@@ -94,6 +108,7 @@ class Program:
                     node.epilogue,
                     optimize,
                     broadcasts=any(node.broadcast),
+                    orders=orders_of(node, optimize, self._ranges),
                 )
                 operation = _Contract(contractor, operands)
             case _:
