@@ -3,6 +3,7 @@
 #   make test      fast tests        make test-all  slow ones too
 #   make lint      formatting, lint, types, import contracts
 #   make bench     einloom and its peers, about an hour      make bench-quick  some cases, 5 minutes
+#   make replay    what the working tree generates for the cases, against the last commit
 #   make dev       all of these tools, and the pre-commit hooks
 #   make clean     remove .venv and what tools leave behind
 
@@ -25,6 +26,8 @@ LINT := $(VENV)/.stamp-lint
 BENCH := $(VENV)/.stamp-bench
 # Such as BENCH_ARGS='--group gemm --rounds 30'; see python -m benchmarks.run --help.
 BENCH_ARGS ?=
+# Such as REPLAY_ARGS='--base main --schedules'.
+REPLAY_ARGS ?=
 
 ifeq ($(UV),)
 INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check
@@ -32,12 +35,12 @@ else
 INSTALL := $(UV) pip install --quiet --python $(PY)
 endif
 
-.PHONY: help demo test test-all lint bench bench-quick dev clean
+.PHONY: help demo test test-all lint bench bench-quick replay dev clean
 # Two pips at once in one environment would break it, whatever -j says.
 .NOTPARALLEL:
 
 help:
-	@sed -n '2,7s/^# *//p' Makefile
+	@sed -n '2,8s/^# *//p' Makefile
 
 demo: $(CORE)
 	@$(PY) -m einloom.demo
@@ -59,6 +62,9 @@ bench: $(BENCH)
 
 bench-quick: $(BENCH)
 	$(PY) -m benchmarks.run --quick $(BENCH_ARGS)
+
+replay: $(BENCH)
+	$(PY) -m benchmarks.replay $(REPLAY_ARGS)
 
 dev: $(TEST) $(LINT)
 	@$(INSTALL) --editable '.[dev]'

@@ -10,6 +10,9 @@ from __future__ import annotations
 
 from typing import Any
 
+#: Names and the expressions they stand for.
+Definitions = tuple[tuple[str, str], ...]
+
 
 class Formula(int):
     """An integer with the Python expression that computes it.
@@ -20,13 +23,24 @@ class Formula(int):
     """
 
     text: str
+    where: Definitions
     _rank: int
+    _negated: Formula | None
 
-    def __new__(cls, value: int, text: str, rank: int = 3) -> Formula:
-        """Make a formula; ``rank`` is how tightly its outermost operator binds (3: an atom)."""
+    def __new__(cls, value: int, text: str, rank: int = 3, where: Definitions = ()) -> Formula:
+        """Make a formula.
+
+        Args:
+            value: the integer.
+            text: the expression that computes it.
+            rank: how tightly its outermost operator binds (3: an atom).
+            where: names in ``text`` and what they stand for, those used by others first.
+        """
         made = super().__new__(cls, value)
         made.text = text
+        made.where = where
         made._rank = rank
+        made._negated = None
         return made
 
     def _within(self, rank: int) -> str:
@@ -77,8 +91,12 @@ class Formula(int):
         return _binary("%", other, self, 1)
 
     def __neg__(self) -> int:
-        """Return the negative."""
-        return Formula(-int(self), f"-{self._within(2)}", 2)
+        """Return the negative; that of a negative is what it was made from."""
+        if self._negated is not None:
+            return self._negated
+        made = Formula(-int(self), f"-{self._within(2)}", 2, self.where)
+        made._negated = self
+        return made
 
     def __abs__(self) -> int:
         """Return the magnitude; the sign is a decision."""
@@ -86,7 +104,7 @@ class Formula(int):
 
     def __reduce__(self) -> Any:
         """Copy and pickle with the text."""
-        return Formula, (int(self), self.text, self._rank)
+        return Formula, (int(self), self.text, self._rank, self.where)
 
 
 _OPERATIONS = {
@@ -109,7 +127,8 @@ def _binary(operator: str, left: int, right: int, rank: int) -> int:
     second = right._within(tight) if isinstance(right, Formula) else str(right)
     if operator in "+*" and isinstance(right, Formula) and right._rank == rank:
         second = right.text if _only(operator, right.text) else f"({right.text})"
-    return Formula(value, f"{first} {operator} {second}", rank)
+    where = dict.fromkeys((*definitions(left), *definitions(right)))
+    return Formula(value, f"{first} {operator} {second}", rank, tuple(where))
 
 
 def _only(operator: str, text: str) -> bool:
@@ -125,3 +144,20 @@ def _is_constant(value: int, constant: int) -> bool:
 def formula_text(value: int) -> str:
     """Return the expression that computes ``value``, digits where it is a plain integer."""
     return value.text if isinstance(value, Formula) else str(int(value))
+
+
+def definitions(value: int) -> Definitions:
+    """Return the names that ``value``'s expression uses and what they stand for."""
+    return value.where if isinstance(value, Formula) else ()
+
+
+def named(value: int, name: str) -> int:
+    """Return ``value``, called ``name`` in the expressions of what is computed from it.
+
+    >>> panels = named(-(-Formula(24, "n_i") // 8), "panels")
+    >>> (panels * 2).text, panels.where
+    ('panels * 2', (('panels', '-(-n_i // 8)'),))
+    """
+    if not isinstance(value, Formula) or value.text == name:
+        return value
+    return Formula(int(value), name, 3, (*value.where, (name, value.text)))

@@ -38,9 +38,14 @@ class Group:
     digits: tuple[Axis, ...]
 
     @property
+    def n_runs(self) -> int:
+        """Number of runs: points of the digits."""
+        return prod(axis.extent for axis in self.digits)
+
+    @property
     def points(self) -> int:
         """Number of rows or columns."""
-        return self.run.extent * prod(axis.extent for axis in self.digits)
+        return self.run.extent * self.n_runs
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from einloom_compiler.ir.packed import PackedNest
+from einloom_compiler.lowering.formula import named
 from einloom_compiler.lowering.groups import Axis, Groups, digit_table, k_table
 from einloom_compiler.lowering.tables import Table
 from einloom_compiler.schedule.machine import Machine
@@ -32,8 +33,8 @@ def bind_packed(groups: Groups, nest: PackedNest, machine: Machine) -> PackedCal
     """Return tables and numbers of ``nest`` for these groups."""
     block = nest.block
     rows, columns = groups.rows, groups.columns
-    m_panels = rows.points // rows.run.extent * -(-rows.run.extent // block.mr)
-    n_panels = columns.points // columns.run.extent * -(-columns.run.extent // block.nr)
+    m_panels = named(rows.n_runs * -(-rows.run.extent // block.mr), "m_panels")
+    n_panels = named(columns.n_runs * -(-columns.run.extent // block.nr), "n_panels")
     n_tasks = -(-n_panels // nest.column_panels(groups.k_points))
     m_tasks = 1
     points = rows.points * columns.points * groups.k_points * groups.n_batches
@@ -42,8 +43,10 @@ def bind_packed(groups: Groups, nest: PackedNest, machine: Machine) -> PackedCal
         n_tasks = max(n_tasks, min(wanted, n_panels // 4))
         wanted = -(-2 * machine.cores // (n_tasks * groups.n_batches))
         m_tasks = max(1, min(wanted, m_panels // 4))
-    task_n, task_m = -(-n_panels // n_tasks), -(-m_panels // m_tasks)
-    n_tasks, m_tasks = -(-n_panels // task_n), -(-m_panels // task_m)
+    task_n = named(-(-n_panels // n_tasks), "task_n_panels")
+    task_m = named(-(-m_panels // m_tasks), "task_m_panels")
+    n_tasks = named(-(-n_panels // task_n), "n_tasks")
+    m_tasks = named(-(-m_panels // task_m), "m_tasks")
     a_run, b_run = (_is_run(groups.k, side) for side in (0, 1))
     numbers = (
         *(groups.k_points, rows.run.extent, columns.run.extent),

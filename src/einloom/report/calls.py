@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from einloom_compiler.codegen.numba_source import wrapped
 from einloom_compiler.dtypes import AnyDType, arithmetic, dtype_name
 from einloom_compiler.families import Bound
-from einloom_compiler.lowering.formula import formula_text
+from einloom_compiler.lowering.formula import definitions, formula_text
 
 
 def call_lines(
@@ -37,6 +37,9 @@ def call_lines(
     pointers = [_pointer_text(array, dtype_name(of)) for array, of in named]
     numbers = map(formula_text, bound.numbers)
     arguments = ", ".join([*pointers, *tables, *numbers, "acc, 0, 0, total"])
+    names = dict.fromkeys(
+        pair for number in (*bound.numbers, bound.total) for pair in definitions(number)
+    )
     return [
         f"    {name} = np.empty({tuple_text(list(map(formula_text, shape)))}, {dtype_text(dtype)})",
         f"    acc = np.empty({max(1, text.scratch_elements)}, np.{text.scratch_dtype})",
@@ -44,6 +47,7 @@ def call_lines(
             f"    {table} = {built.text()}"
             for table, built in zip(tables, bound.built_tables, strict=True)
         ),
+        *(f"    {called} = {meaning}" for called, meaning in names),
         f"    total = {formula_text(bound.total)}",
         wrapped(f"    {kernel}(", arguments, ")"),
     ]
