@@ -104,7 +104,9 @@ def _best(term: Term, consumer: _Side, producer: _Side, sizes: Mapping[Index, in
     total = sum(weights) or 1
     volumes = [_points(other, sizes) for other in consumer.known]
     most = sum(volumes) or 1
-    lanes = [(other[-1], n / most) for other, n in zip(consumer.known, volumes, strict=True) if other]
+    lanes = [
+        (other[-1], n / most) for other, n in zip(consumer.known, volumes, strict=True) if other
+    ]
 
     def rate(candidate: Term) -> float:
         rated = 0.0

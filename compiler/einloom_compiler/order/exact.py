@@ -25,12 +25,6 @@ _SHIFT = 64
 Splits = dict[int, tuple[int, int]]
 
 
-def cheapest_path(n_operands: int, cost: StepCost) -> Path:
-    """Return the path of the tree whose steps cost least in total; the first of equal ones."""
-    _, splits = cheapest_splits([1 << number for number in range(n_operands)], cost)
-    return path_of(splits, n_operands)
-
-
 def cheapest_splits(parts: Sequence[int], cost: StepCost) -> tuple[float, Splits]:
     """Return the least cost of contracting ``parts`` with each other, and the tree that has it.
 
@@ -118,12 +112,11 @@ def time_cost(network: Network, rates: Rates) -> StepCost:
             points = network.points(own)
             return rates.nest(points, 1, points + network.points(kept))
         a, b = network.kept(left), network.kept(right)
-        points = network.points
         return rates.pairwise(
-            points(a & b & kept),
-            points(a & ~b),
-            points(b & ~a),
-            points(a & b & ~kept),
+            network.points(a & b & kept),
+            network.points(a & ~b),
+            network.points(b & ~a),
+            network.points(a & b & ~kept),
             is_across=network.is_across(left, right, kept),
         )
 

@@ -7,28 +7,12 @@ Hyper-optimized tensor network contraction, Quantum 5, 410, 2021.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from einloom_compiler.order.exact import Splits, StepCost, cheapest_splits
 
 #: Leaves of one part: 90 splits for 5, 966 for 7. A pass over 49 steps takes 0.1 s.
 LEAVES = 6
 #: Passes over all subtrees; most trees stop improving after two.
 PASSES = 3
-
-
-def splits_of(path: Sequence[Sequence[int]], n_operands: int) -> Splits | None:
-    """Return the tree of a linear path, None where a step has more or fewer than two operands."""
-    alive = [1 << number for number in range(n_operands)]
-    splits: Splits = {}
-    for picked in path:
-        if len(picked) != 2:
-            return None
-        left, right = (alive[position] for position in picked)
-        alive = [part for part in alive if part not in (left, right)]
-        alive.append(left | right)
-        splits[left | right] = left, right
-    return splits
 
 
 def refined(splits: Splits, cost: StepCost) -> Splits:

@@ -1,7 +1,7 @@
 """Find a contraction order: the tree that is predicted to take the least time.
 
 Up to :data:`EXACT` operands all trees are searched, by dynamic programming in time and in FLOPs;
-beyond, opt_einsum's optimizers propose, subtrees are refined, and the predictions choose. No order of more than twice the
+beyond, a greedy tree is refined for each. No order of more than twice the
 least FLOPs found is taken, unless it has few: predictions err, and FLOPs bound the damage. Steps are
 then joined where one loop nest is faster than two. No search happens for one or two operands.
 
@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from einloom_compiler.errors import DTypeError, InternalCompilerError
+from einloom_compiler.errors import DTypeError
 from einloom_compiler.ir.contraction import ContractionTree
 from einloom_compiler.ir.einsum import EinsumExpr, Index
 from einloom_compiler.order.cost import tree_cost
@@ -21,16 +21,16 @@ from einloom_compiler.order.estimate import Rates
 from einloom_compiler.order.exact import (
     Splits,
     StepCost,
-    cheapest_path,
     cheapest_splits,
     flop_cost,
     path_of,
     time_cost,
 )
+from einloom_compiler.order.greedy import greedy_splits
 from einloom_compiler.order.merge import MOST_FLOPS, TINY_FLOPS, merged, tree_seconds
 from einloom_compiler.order.network import Network
-from einloom_compiler.order.path import Path, single_step, tree_from_path
-from einloom_compiler.order.refine import refined, splits_of
+from einloom_compiler.order.path import single_step, tree_from_path
+from einloom_compiler.order.refine import refined
 from einloom_compiler.schedule.machine import Machine, host
 
 #: What ``optimize=`` may be: a bool, None, an optimizer's name, (name, memory limit in elements), a
@@ -39,8 +39,6 @@ Optimize = Any
 
 #: Operands up to which every tree is searched: 2 ms for 6, 20 ms for 8.
 EXACT = 8
-#: Operands up to which opt_einsum's dynamic programming over connected trees proposes.
-_DYNAMIC = 16
 
 
 class OptimizerNameError(DTypeError, KeyError):
@@ -95,22 +93,28 @@ def search(
 def _fastest(expr: EinsumExpr, extents: Mapping[Index, int], rates: Rates) -> ContractionTree:
     """Return the tree of least predicted time whose FLOPs are near the least."""
     network = Network(expr, extents)
-    n_operands = len(expr.terms)
     costs = flop_cost(network), time_cost(network, rates)
-    if n_operands <= EXACT:
-        paths: list[Path] = [cheapest_path(n_operands, cost) for cost in costs]
-    else:
-        paths = [
-            path
-            for name in ("greedy", "dp")[: 2 if n_operands <= _DYNAMIC else 1]
-            for path in _proposals(name, expr, extents, costs)
-        ]
+    found = [_cheapest(network, cost) for cost in costs]
+    paths = [path_of(splits, len(expr.terms)) for splits in found]
     trees = [tree_from_path(expr, path, extents) for path in dict.fromkeys(paths)]
     flops = [tree_cost(tree, extents, 1).flops for tree in trees]
     most = max(TINY_FLOPS, MOST_FLOPS * min(flops))
     near = [tree for tree, own in zip(trees, flops, strict=True) if own <= most]
     joined = [merged(tree, extents, rates) for tree in near]
     return min(joined, key=lambda tree: tree_seconds(tree, extents, rates))
+
+
+def least_flops(network: Network) -> Splits:
+    """Return the tree of least FLOPs that is found: of all trees up to :data:`EXACT` operands."""
+    return _cheapest(network, flop_cost(network))
+
+
+def _cheapest(network: Network, cost: StepCost) -> Splits:
+    """Return the cheapest tree up to :data:`EXACT` operands, a good one beyond."""
+    n_operands = len(network.terms)
+    if n_operands <= EXACT:
+        return cheapest_splits([1 << number for number in range(n_operands)], cost)[1]
+    return refined(greedy_splits(network), cost)
 
 
 def check_optimize(expr: EinsumExpr, optimize: Optimize) -> None:
@@ -178,28 +182,3 @@ def _propose(
         inputs, frozenset(expr.output), dict(extents), memory_limit
     )
     return path
-
-
-def least_flops(expr: EinsumExpr, network: Network) -> Splits:
-    """Return the tree of least FLOPs that is found: of all trees up to :data:`EXACT` operands."""
-    n_operands = len(expr.terms)
-    cost = flop_cost(network)
-    if n_operands <= EXACT:
-        return cheapest_splits([1 << number for number in range(n_operands)], cost)[1]
-    extents = dict(zip(expr.indices, network.extents, strict=True))
-    splits = splits_of(_propose("greedy", expr, extents, None), n_operands)
-    if splits is None:
-        raise InternalCompilerError("order", "a greedy step does not have two operands")
-    return refined(splits, cost)
-
-
-def _proposals(
-    name: str, expr: EinsumExpr, extents: Mapping[Index, int], costs: Sequence[StepCost]
-) -> list[Path]:
-    """Return an opt_einsum optimizer's path refined for each cost; as it is where that cannot be."""
-    n_operands = len(expr.terms)
-    path = _propose(name, expr, extents, None)
-    splits = splits_of(path, n_operands)
-    if splits is None:
-        return [tuple(map(tuple, path))]
-    return [path_of(refined(splits, cost), n_operands) for cost in costs]

@@ -83,15 +83,13 @@ class Orders:
             return self.paths[0]
         sizes = [extents[index] for index in self.unknowns]
         if min(sizes) < LEAST and len(self.expr.terms) <= POLYNOMIAL:
-            splits = least_flops(self.expr, Network(self.expr, extents))
+            splits = least_flops(Network(self.expr, extents))
             return path_of(splits, len(self.expr.terms))
         flops = self._evaluate(*sizes)
         return self.paths[flops.index(min(flops))]
 
 
-def orders_of(
-    node: Contraction, optimize: Optimize, ranges: Ranges | None = None
-) -> Orders | None:
+def orders_of(node: Contraction, optimize: Optimize, ranges: Ranges | None = None) -> Orders | None:
     """Return the orders a contraction of a graph chooses from at each call.
 
     None where there is nothing to choose: up to two operands, concrete extents, or an order that
@@ -132,9 +130,7 @@ def orders(
 class _SymbolicCosts:
     """FLOP polynomials of an expression's trees."""
 
-    def __init__(
-        self, expr: EinsumExpr, extents: Mapping[Index, Extent], ranges: Ranges
-    ) -> None:
+    def __init__(self, expr: EinsumExpr, extents: Mapping[Index, Extent], ranges: Ranges) -> None:
         self.expr, self.extents = expr, extents
         first: dict[str, Index] = {}
         for index in expr.indices:
@@ -156,7 +152,10 @@ class _SymbolicCosts:
         """Return the expression's network at these values of the unknowns."""
         return Network(
             self.expr,
-            {i: sizes[self.unknown_of[i]] if i in self.unknown_of else n for i, n in self.extents.items()},
+            {
+                i: sizes[self.unknown_of[i]] if i in self.unknown_of else n
+                for i, n in self.extents.items()
+            },
         )
 
     def step(self, whole: int, left: int, right: int) -> Polynomial:
@@ -227,7 +226,7 @@ class _SymbolicCosts:
             sizes.append([_sample(generator, *end) for end in ends])
         found: dict[frozenset[tuple[int, tuple[int, int]]], Splits] = {}
         for sample in sizes:
-            splits = least_flops(self.expr, self.network(sample))
+            splits = least_flops(self.network(sample))
             found.setdefault(frozenset(splits.items()), splits)
         by_flops: dict[Polynomial, Splits] = {}
         for splits in sorted(found.values(), key=self._moved):

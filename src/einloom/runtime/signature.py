@@ -23,9 +23,7 @@ class Signature:
         ranges: least and largest value of symbols by name.
     """
 
-    def __init__(
-        self, node: Node, names: Mapping[str, str], ranges: Ranges | None = None
-    ) -> None:
+    def __init__(self, node: Node, names: Mapping[str, str], ranges: Ranges | None = None) -> None:
         """Take the inputs and guards of a graph, each input's name, and the ranges of symbols."""
         self.ranges = ranges or {}
         self.inputs = inputs_of(node)
