@@ -24,7 +24,6 @@ from einloom_compiler.lowering.nest import Arithmetics
 from einloom_compiler.order.search import Optimize, search
 from einloom_compiler.schedule.machine import Machine
 
-
 #: Chooses a problem's schedule; None leaves it to the prediction.
 Chooser = Callable[[Problem], Schedule | None]
 

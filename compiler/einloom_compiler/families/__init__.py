@@ -44,7 +44,9 @@ def family_of(schedule: Schedule) -> Family:
         if isinstance(schedule, family.schedule_type):
             return family
     known = ", ".join(shown_name(family.schedule_type) for family in FAMILIES)
-    raise ScheduleError(f"{schedule!r} is no schedule; known are {known}, and None for the policy's")
+    raise ScheduleError(
+        f"{schedule!r} is no schedule; known are {known}, and None for the policy's"
+    )
 
 
 def parse(text: str) -> Schedule | None:
@@ -60,4 +62,14 @@ def parse(text: str) -> Schedule | None:
     return found
 
 
-__all__ = ["FAMILIES", "Bound", "Dump", "Family", "Problem", "Schedule", "choose", "family_of", "parse"]
+__all__ = [
+    "FAMILIES",
+    "Bound",
+    "Dump",
+    "Family",
+    "Problem",
+    "Schedule",
+    "choose",
+    "family_of",
+    "parse",
+]

@@ -64,7 +64,9 @@ class Direct(Family):
     def check(self, problem: Problem, schedule: DirectSchedule) -> None:
         """Raise ScheduleError unless the schedule is legal for the problem."""
         if not isinstance(schedule.order, str) or len(set(schedule.order)) != len(schedule.order):
-            raise ScheduleError(f"Direct: order={schedule.order!r} must name each index once, as text")
+            raise ScheduleError(
+                f"Direct: order={schedule.order!r} must name each index once, as text"
+            )
         if not isinstance(schedule.steps, tuple):
             raise ScheduleError(f"Direct: steps={schedule.steps!r} must be a tuple of steps")
         for step in schedule.steps:
@@ -146,10 +148,15 @@ def _in_order(problem: Problem, order: tuple[int, ...]) -> DirectSchedule:
 
 def _renamed(chosen: steps.Schedule, names: Mapping[str, str]) -> steps.Schedule:
     """Return steps on indices of other names; those on indices without one are left out."""
-    kept = [step for step in chosen if getattr(step, "index", None) in (None, *names)]
-    return tuple(
-        replace(step, index=names[step.index]) if hasattr(step, "index") else step for step in kept
-    )
+    found: list[steps.Step] = []
+    for step in chosen:
+        match step:
+            case steps.Tile(index=index) | steps.Sink(index=index) | steps.Unroll(index=index):
+                if index in names:
+                    found.append(replace(step, index=names[index]))
+            case _:
+                found.append(step)
+    return tuple(found)
 
 
 def _scheduled(problem: Problem, schedule: DirectSchedule) -> tuple[NamedNest, LoopNest]:

@@ -88,9 +88,9 @@ class Packed(Family):
     def neighbours(self, problem: Problem, schedule: PackedSchedule) -> tuple[PackedSchedule, ...]:
         """Return other depths, block heights and widths, and other register blocks."""
         groups = group(problem.space)
-        nest = groups and policy.choose(
-            groups, problem.arithmetics, problem.machine, must_pay=False
-        )
+        if groups is None:
+            return ()
+        nest = policy.choose(groups, problem.arithmetics, problem.machine, must_pay=False)
         if nest is None:
             return ()
         found = [

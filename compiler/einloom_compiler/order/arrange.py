@@ -21,8 +21,8 @@ from einloom_compiler.ir.einsum import EinsumExpr, Index, Term
 
 #: Groups are permuted up to so many; a step of many operands can have more.
 _PERMUTED = 4
-#: What it costs, in units of a run of one element, when the contiguous index of the consumer's other
-#: arrays is not the intermediate's: one of them is gathered, unless it is packed.
+#: What it costs, in units of a run of one element, when the contiguous index of the consumer's
+#: other arrays is not the intermediate's: one of them is gathered, unless it is packed.
 _GATHERED = 0.1
 
 

@@ -1,4 +1,4 @@
-"""Predicted time of one contraction from the extents of its index groups: cheap enough to search by.
+"""Predicted time of one contraction from the extents of its index groups, cheap to search by.
 
 The families' own predictions need a loop nest in memory; a search of thousands of pairs cannot wait
 for that. This is their summary: arithmetic at the share of the peak that the family for such a

@@ -1,4 +1,4 @@
-"""Cost polynomials: FLOPs of a contraction tree over the unknown extents, and which are never least.
+"""Cost polynomials: FLOPs of contraction trees over unknown extents, and which are never least.
 
 Grammar::
 
@@ -74,7 +74,7 @@ def _largest_ratio(monomial: Monomial, other: Monomial, bounds: Sequence[Bounds]
 def cheapest_somewhere(
     polynomials: Sequence[Polynomial], bounds: Sequence[Bounds]
 ) -> list[Polynomial]:
-    """Return the polynomials, in their order and once each, that none of the others never exceeds."""
+    """Return the polynomials that may be the least somewhere, once each."""
     kept: list[Polynomial] = []
     for polynomial in dict.fromkeys(polynomials):
         if any(is_never_more(other, polynomial, bounds) for other in kept):

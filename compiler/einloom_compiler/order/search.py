@@ -1,9 +1,9 @@
 """Find a contraction order: the tree that is predicted to take the least time.
 
 Up to :data:`EXACT` operands all trees are searched, by dynamic programming in time and in FLOPs;
-beyond, a greedy tree is refined for each. No order of more than twice the
-least FLOPs found is taken, unless it has few: predictions err, and FLOPs bound the damage. Steps are
-then joined where one loop nest is faster than two. No search happens for one or two operands.
+beyond, a greedy tree is refined for each. No order of more than twice the least FLOPs found is
+taken, unless it has few: predictions err, and FLOPs bound the damage. Steps are then joined where
+one loop nest is faster than two. No search happens for one or two operands.
 
 An optimizer or path that is named keeps its meaning in NumPy and opt_einsum.
 """
@@ -78,7 +78,7 @@ def search(
     name, memory_limit = _optimizer(optimize)
     if isinstance(name, str):
         _check_name(name)
-    if name is False or n_operands <= 2 and name is not True:
+    if name is False or (n_operands <= 2 and name is not True):
         return tree_from_path(expr, single_step(n_operands), extents)
     if name is not True:
         return tree_from_path(expr, _propose(name, expr, extents, memory_limit), extents)

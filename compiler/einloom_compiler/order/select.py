@@ -1,4 +1,4 @@
-"""Orders for symbolic extents: every tree that can be the cheapest somewhere, and the pick at a call.
+"""Orders for symbolic extents: every tree that can be the cheapest, and the pick at a call.
 
 Up to :data:`POLYNOMIAL` operands all trees are compared by their FLOP polynomials, and a tree is
 dropped only where another one provably never needs more; so the pick has the least FLOPs of all
@@ -18,7 +18,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import product as pairs
 
+from einloom_compiler.dtypes import dtype_name
 from einloom_compiler.extents import Extent, text
+from einloom_compiler.ir.contraction import ContractionTree
 from einloom_compiler.ir.einsum import EinsumExpr, Index, without_axes
 from einloom_compiler.ir.graph import Contraction
 from einloom_compiler.ir.shapes import index_extents
@@ -33,7 +35,7 @@ from einloom_compiler.order.polynomial import (
     cheapest_somewhere,
     expression,
 )
-from einloom_compiler.order.search import Optimize, least_flops
+from einloom_compiler.order.search import Optimize, least_flops, search
 
 #: Operands up to which orders are found by polynomials.
 POLYNOMIAL = 6
@@ -101,6 +103,27 @@ def orders_of(node: Contraction, optimize: Optimize, ranges: Ranges | None = Non
     if all(isinstance(extent, int) for extent in extents.values()):
         return None
     return orders(without_axes(node.einsum, node.broadcast), extents, ranges)
+
+
+def tree_at(
+    node: Contraction,
+    extents: Mapping[Index, int],
+    optimize: Optimize,
+    ranges: Ranges | None = None,
+) -> ContractionTree:
+    """Return the tree that a compiled function takes for a contraction at these extents.
+
+    Args:
+        node: the contraction; its dtype counts as float32 where it is not settled.
+        extents: elements along each index.
+        optimize: how the order is chosen.
+        ranges: least and largest value of symbols by name.
+    """
+    kept = orders_of(node, optimize, ranges)
+    dtype = "float32" if node.dtype is None else dtype_name(node.dtype)
+    expr = without_axes(node.einsum, node.broadcast)
+    how = (True if optimize is None else optimize) if kept is None else kept.pick(extents)
+    return search(expr, extents, how, dtype)
 
 
 def orders(
@@ -216,7 +239,7 @@ class _SymbolicCosts:
         return self._by_usual_flops(made[whole])
 
     def sampled_trees(self) -> list[tuple[Splits, Polynomial]]:
-        """Return the trees that are cheapest at sampled sizes, both ends of the ranges among them."""
+        """Return the trees that are cheapest at sampled sizes and at both ends of the ranges."""
         n_operands = len(self.expr.terms)
         n_samples = next(count for most, count in _SAMPLES if n_operands <= most)
         generator = random.Random(0)

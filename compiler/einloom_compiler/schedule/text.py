@@ -89,7 +89,9 @@ def _call(tree: ast.Call, name: str, types: dict[str, type[Any]], text: str) -> 
     try:
         return kind(**given)
     except TypeError as error:
-        raise ScheduleError(f"{text!r}: {error}; {name} has the fields {', '.join(names)}") from None
+        raise ScheduleError(
+            f"{text!r}: {error}; {name} has the fields {', '.join(names)}"
+        ) from None
 
 
 def require_integer(kind: str, field: str, value: object, least: int, most: int) -> None:

@@ -11,6 +11,8 @@ import numpy.typing as npt
 
 from einloom.runtime.launch import launch
 from einloom_compiler.dtypes import AnyDType, as_dtype, dtype_name
+from einloom_compiler.errors import ScheduleError
+from einloom_compiler.families import Schedule
 from einloom_compiler.ir.contraction import ContractionTree
 from einloom_compiler.ir.einsum import EinsumExpr, Index, without_axes
 from einloom_compiler.ir.graph import Map
@@ -19,7 +21,7 @@ from einloom_compiler.lowering.iteration import c_strides
 from einloom_compiler.lowering.nest import Arithmetics, step_arithmetics
 from einloom_compiler.order.search import Optimize
 from einloom_compiler.order.select import Orders
-from einloom_compiler.pipeline import Bound, bind, plan
+from einloom_compiler.pipeline import Bound, Chooser, bind, plan
 from einloom_compiler.schedule.machine import host
 
 Array = npt.NDArray[Any]
@@ -61,6 +63,8 @@ class Contractor:
         optimize: how the order of three and more operands is chosen.
         broadcasts: whether an axis of extent 1 stands for a longer extent of its index.
         orders: for symbolic extents, the orders to pick from at each new layout.
+        schedules: those given by hand, one a step; empty where the policy chooses.
+        is_tuned: whether schedules are chosen by measuring.
     """
 
     expr: EinsumExpr
@@ -70,6 +74,8 @@ class Contractor:
     optimize: Optimize = True
     broadcasts: bool = False
     orders: Orders | None = None
+    schedules: tuple[Schedule | None, ...] = ()
+    is_tuned: bool = False
     _plans: dict[tuple[Layout, ...], Plan] = field(default_factory=dict, repr=False)
     _shapes: dict[tuple[tuple[int, ...], ...], tuple[int, ...]] = field(
         default_factory=dict, repr=False
@@ -156,10 +162,26 @@ class Contractor:
                 _in_elements(result),
                 arithmetics,
                 host(),
+                schedule=self._schedule(len(steps), len(tree.steps)),
             )
             steps.append(PlannedStep(step.positions, bound, shape, result[2]))
             known.append(result)
         return Plan(tree, extents, tuple(steps))
+
+    def _schedule(self, number: int, n_steps: int) -> Schedule | Chooser | None:
+        """Return the schedule of a step, or what chooses it."""
+        if self.schedules:
+            if len(self.schedules) != n_steps:
+                raise ScheduleError(
+                    f"{len(self.schedules)} schedules given, but the order has {n_steps} steps at "
+                    "these sizes; fix the order with optimize="
+                )
+            return self.schedules[number]
+        if self.is_tuned:
+            from einloom.runtime.tuning import tuned
+
+            return tuned
+        return None
 
 
 def layout(array: Array) -> Layout:

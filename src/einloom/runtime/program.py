@@ -9,23 +9,27 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from einloom.runtime.choices import Choices, split_schedules
 from einloom.runtime.contractor import Contractor, kernel_ready
 from einloom.runtime.signature import Signature
 from einloom_compiler.dtypes import AnyDType, has_kernel
 from einloom_compiler.errors import InternalCompilerError, UnsupportedError
 from einloom_compiler.extents import evaluate
+from einloom_compiler.families import Schedule
 from einloom_compiler.ir.graph import (
     Constant,
     Contraction,
     Node,
     Reshape,
     Shape,
+    contractions_of,
     dtype_of,
     nodes_of,
 )
+from einloom_compiler.ir.shapes import extents_at, representative_sizes
 from einloom_compiler.ir.verify import verify_graph
 from einloom_compiler.order.search import Optimize
-from einloom_compiler.order.select import Ranges, orders_of
+from einloom_compiler.order.select import orders_of, tree_at
 from einloom_compiler.pipeline import Bound
 
 Array = npt.NDArray[Any]
@@ -63,7 +67,7 @@ class Program:
         node: Node,
         names: Mapping[str, str],
         optimize: Optimize,
-        ranges: Ranges | None = None,
+        choices: Choices | None = None,
     ) -> None:
         """Verify the graph; nothing is compiled yet.
 
@@ -71,15 +75,17 @@ class Program:
             node: the graph.
             names: what messages call each input.
             optimize: how orders are chosen.
-            ranges: least and largest value of symbols by name.
+            choices: what else was settled about kernels.
 
         Raises:
             UnsupportedError: a dtype has no generated kernel.
+            ScheduleError: there are more or fewer schedules than steps.
         """
         verify_graph(node, "graph")
         self.node = node
-        self.signature = Signature(node, names, ranges)
-        self._ranges = ranges
+        self._choices = choices = choices or Choices()
+        self.signature = Signature(node, names, choices.ranges)
+        self._schedules = _schedules(node, optimize, choices)
         self._operations: list[_Contract | _Reshape] = []
         constants = [part for part in nodes_of(node) if isinstance(part, Constant)]
         leaves: list[Node] = [*self.signature.inputs, *constants]
@@ -108,7 +114,9 @@ class Program:
                     node.epilogue,
                     optimize,
                     broadcasts=any(node.broadcast),
-                    orders=orders_of(node, optimize, self._ranges),
+                    orders=orders_of(node, optimize, self._choices.ranges),
+                    schedules=self._schedules.get(node, ()),
+                    is_tuned=self._choices.is_tuned,
                 )
                 operation = _Contract(contractor, operands)
             case _:
@@ -151,6 +159,18 @@ class Program:
                 return contractor.single_bound(arrays, result)
             case _:
                 return None
+
+
+def _schedules(
+    node: Node, optimize: Optimize, choices: Choices
+) -> dict[Contraction, tuple[Schedule | None, ...]]:
+    """Return the schedules given for each contraction's steps; none where the policy chooses."""
+    if not choices.schedules:
+        return {}
+    nodes = contractions_of(node)
+    sizes = representative_sizes(node)
+    trees = [tree_at(part, extents_at(part, sizes), optimize, choices.ranges) for part in nodes]
+    return dict(zip(nodes, split_schedules(choices.schedules, trees), strict=True))
 
 
 def _owned(result: Array, leaves: Sequence[Array]) -> Array:

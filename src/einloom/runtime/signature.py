@@ -35,8 +35,8 @@ class Signature:
         """Return the value of every symbol for operands of these shapes.
 
         Raises:
-            ShapeError: a rank or extent is not the declared one, a symbol lies outside its range, or
-                a guard does not hold.
+            ShapeError: a rank or extent is not the declared one, a symbol lies outside its range,
+                or a guard does not hold.
         """
         key = tuple(shapes)
         found = self._checked.get(key)
