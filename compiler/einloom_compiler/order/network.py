@@ -7,6 +7,7 @@ of operands it was made of: it keeps the indices that the output or an operand o
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 from math import prod
 
 from einloom_compiler.ir.einsum import EinsumExpr, Index
@@ -17,7 +18,7 @@ class Network:
 
     Attributes:
         terms: each operand's set of indices.
-        contiguous: the last index of each operand, along which it usually is contiguous.
+        axes: the index of each operand's axes, in order; it usually is contiguous along the last.
         output: the output's set of indices.
         extents: elements along the index of each bit.
     """
@@ -26,7 +27,7 @@ class Network:
         """Number the indices of ``expr``."""
         bits = {index: 1 << number for number, index in enumerate(expr.indices)}
         self.terms = tuple(sum(bits[index] for index in set(term)) for term in expr.terms)
-        self.contiguous = tuple(bits[term[-1]] if term else 0 for term in expr.terms)
+        self.axes = tuple(tuple(bits[index] for index in term) for term in expr.terms)
         self.output = sum(bits[index] for index in expr.output)
         self.extents = tuple(extents[index] for index in expr.indices)
         self._points: dict[int, int] = {}
@@ -51,8 +52,22 @@ class Network:
         """
         if left & (left - 1) or right & (right - 1):
             return False
-        a, b = (self.contiguous[operand.bit_length() - 1] for operand in (left, right))
-        return bool(a and b) and not (a & kept or b & kept)
+        a, b = (self.axes[operand.bit_length() - 1] for operand in (left, right))
+        return bool(a and b) and not (a[-1] & kept or b[-1] & kept)
+
+    def detours(self, operand: int, other: int, kept: int) -> int:
+        """Return how often an operand's axes leave a group of the product and come back to it.
+
+        Groups are those of indices that ``other`` has or has not, and that are kept or summed; each
+        return makes a loop shorter. An intermediate has none: its axes are as they are needed.
+        """
+        if operand & (operand - 1):
+            return 0
+        groups = [
+            (bool(axis & other), bool(axis & kept)) for axis in self.axes[operand.bit_length() - 1]
+        ]
+        n_runs = 1 + sum(group != before for before, group in pairwise(groups))
+        return n_runs - len(set(groups)) if groups else 0
 
     def kept(self, operands: int) -> int:
         """Return the indices that the contraction of a set of operands keeps."""

@@ -93,7 +93,7 @@ def search(
 def _fastest(expr: EinsumExpr, extents: Mapping[Index, int], rates: Rates) -> ContractionTree:
     """Return the tree of least predicted time whose FLOPs are near the least."""
     network = Network(expr, extents)
-    costs = flop_cost(network), time_cost(network, rates)
+    costs = time_cost(network, rates), flop_cost(network)
     found = [_cheapest(network, cost) for cost in costs]
     paths = [path_of(splits, len(expr.terms)) for splits in found]
     trees = [tree_from_path(expr, path, extents) for path in dict.fromkeys(paths)]

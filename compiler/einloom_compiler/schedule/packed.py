@@ -58,7 +58,7 @@ def choose(
     pays = n_m * n_n * n_k >= LEAST_POINTS and min(n_m, n_n) >= LEAST_REUSE and n_k >= 4
     if must_pay and not pays:
         return None
-    if arithmetic(arithmetics.output).is_half and n_k > DEPTH[4]:
+    if must_pay and arithmetic(arithmetics.output).is_half and n_k > DEPTH[4]:
         return None
     width = machine.simd_bits // (64 if element.endswith("64") else 32)
     candidates = [RegisterBlock(mr, vectors, width) for mr, vectors in BLOCKS[machine.n_registers]]

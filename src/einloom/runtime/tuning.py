@@ -24,6 +24,8 @@ from einloom_compiler.codegen.jit import is_jit_disabled
 from einloom_compiler.dtypes import arithmetic
 from einloom_compiler.errors import ScheduleError
 from einloom_compiler.families import Bound, Problem, Schedule
+from einloom_compiler.schedule.machine import Machine
+from einloom_compiler.schedule.measuring import ensure_measured, processor_name
 from einloom_compiler.store import tuned as store
 
 Array = npt.NDArray[Any]
@@ -52,6 +54,7 @@ def tuned(problem: Problem) -> Schedule | None:
     schedule = known(problem)
     if schedule is not None or problem.points == 0 or is_jit_disabled():
         return schedule
+    ensure_measured()
     schedule = _search(problem)
     _found[describe(problem)] = schedule
     return schedule
@@ -83,11 +86,19 @@ def describe(problem: Problem) -> str:
     return "; ".join(
         (
             f"einloom {__version__}",
-            str(problem.machine),
+            _facts(problem.machine),
             f"{' '.join(indices)}, {space.n_output} of the output",
             *columns,
             str(how),
         )
+    )
+
+
+def _facts(machine: Machine) -> str:
+    """Return what of a machine tells schedules apart; its speeds may be measured anew."""
+    return (
+        f"{processor_name()}, {machine.simd_bits} bits, {machine.n_registers} registers, "
+        f"L1 {machine.l1_bytes}, L2 {machine.l2_bytes}"
     )
 
 
