@@ -14,9 +14,9 @@ from einloom.expression import Expression, constant
 from einloom.frontends.arrays import as_numpy, wrapper_for
 from einloom.frontends.dispatch import settle
 from einloom.runtime.choices import Choices, read_ranges, read_schedules
-from einloom.runtime.prepared import PreparedCalls
+from einloom.runtime.prepared import Evaluation, PreparedCalls, adopted
 from einloom.runtime.program import Program
-from einloom.runtime.threads import checked_threads
+from einloom.runtime.threads import Backend, checked_backend, checked_threads, default_backend
 from einloom_compiler.codegen.jit import is_jit_disabled
 from einloom_compiler.dtypes import AnyDType
 from einloom_compiler.errors import (
@@ -43,6 +43,7 @@ def compile(
     *operands: Any,
     optimize: Optimize = None,
     threads: int | None = None,
+    threads_backend: Backend | None = None,
     schedule: Any = None,
     tune: bool = False,
     ranges: Mapping[str, Any] | None = None,
@@ -56,6 +57,9 @@ def compile(
         optimize: how the order of three and more operands is chosen, as in :func:`einloom.einsum`;
             where None, as the call that made the expression says, and True if it says nothing.
         threads: threads of each call; all available ones for large work where None.
+        threads_backend: whose threads: ``pool``, einloom's own, or ``numba``, which spreads the
+            parallel loop by ``prange`` as the generated source shows; where None, as the variable
+            EINLOOM_THREADS_BACKEND says, and the pool if it says nothing.
         schedule: how kernels are built: an object of :mod:`einloom.schedules`, its text, or a
             sequence with one entry a step (None where the policy chooses); ``f.schedule`` of
             another compiled function can be given as it is.
@@ -72,6 +76,7 @@ def compile(
         SubscriptError, ShapeError, DTypeError, SpecError: the target is malformed or does not fit.
         AmbiguousMeaningError: framework releases differ on the call and none was named; a compiled
             function cannot warn at each use.
+        ThreadsError: ``threads`` is not a positive integer, or the backend is unknown.
 
     Example:
         >>> import numpy as np, einloom as el
@@ -83,6 +88,7 @@ def compile(
         _expression(target, operands),
         optimize=optimize,
         threads=threads,
+        threads_backend=threads_backend,
         schedule=schedule,
         tune=tune,
         ranges=ranges,
@@ -121,6 +127,7 @@ def compile_expression(
     *,
     optimize: Optimize = None,
     threads: int | None = None,
+    threads_backend: Backend | None = None,
     schedule: Any = None,
     tune: bool = False,
     ranges: Mapping[str, Any] | None = None,
@@ -141,10 +148,17 @@ def compile_expression(
         schedules=read_schedules(schedule),
         is_tuned=tune,
     )
-    return CompiledFunction(expression, optimize=optimize, threads=threads, choices=choices)
+    return CompiledFunction(
+        expression,
+        optimize=optimize,
+        threads=threads,
+        threads_backend=threads_backend,
+        choices=choices,
+    )
 
 
-class CompiledFunction:
+@adopted
+class CompiledFunction(PreparedCalls):
     """A function of arrays, generated for an expression's structure and dtypes, not its sizes.
 
     Attributes:
@@ -157,15 +171,20 @@ class CompiledFunction:
         *,
         optimize: Optimize = None,
         threads: int | None = None,
+        threads_backend: Backend | None = None,
         choices: Choices | None = None,
     ) -> None:
         """Take the expression; kernels are compiled when first needed, or now to be tuned."""
         self.expression = expression
         self._optimize = expression.optimize if optimize is None else optimize
         self._threads = None if threads is None else checked_threads(threads)
+        self._backend = (
+            default_backend() if threads_backend is None else checked_backend(threads_backend)
+        )
         self._choices = choices or Choices()
         self._programs: dict[tuple[str, ...], Program] = {}
-        self._prepared = PreparedCalls()
+        self._default_threads = self._threads or 0
+        self._takes_threads = True
         self._inputs = expression.inputs
         self._names = expression.operand_names
         self._unsettled = any(operand.dtype is None for operand in self._inputs)
@@ -189,9 +208,10 @@ class CompiledFunction:
             ShapeError: a rank, an extent or a guard does not fit.
             DTypeError: an array's dtype is not the declared one.
         """
-        prepared = self._prepared.run(arrays, out, self._threads) if threads is None else None
-        if prepared is not None:
-            return prepared
+        if threads is None:
+            keywords = {} if out is None else {"out": out}
+            if (seen := self.replayed(arrays, keywords)) is not None:
+                return seen
         if len(arrays) != len(self._inputs):
             names = ", ".join(self._names.values())
             raise SpecError(f"takes {len(self._inputs)} arrays ({names}), but {len(arrays)} given")
@@ -201,15 +221,25 @@ class CompiledFunction:
         if out is not None:
             self._check_out(out, program, given)
         is_apart = out is None or not any(np.may_share_memory(out, array) for array in given)
-        result = program.run(given, out if is_apart else None, threads)
-        bound = program.single_bound(given, result) if is_apart else None
-        if bound is not None:
-            self._prepared.keep(arrays, out, bound, result)
+        result = program.run(given, out if is_apart else None, threads, self._backend)
+        if is_apart:
+            keywords = {} if out is None else {"out": out}
+            evaluation = program.evaluation(given, result)
+            self.keep(arrays, keywords, evaluation, result, self._backend)
         if out is None:
             return wrapper_for(arrays)(result)
         if not is_apart:
             out[...] = result
         return out
+
+    def evaluation(self, arrays: Sequence[Array], result: Array) -> Evaluation:
+        """Return how ``result`` was computed."""
+        return self._program(arrays).evaluation(arrays, result)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle as what it was compiled from."""
+        settled = self._optimize, self._threads, self._backend, self._choices
+        return _compiled, (self.expression, *settled)
 
     def _program(self, arrays: Sequence[Array]) -> Program:
         key = tuple(array.dtype.str for array in arrays) if self._unsettled else ()
@@ -246,17 +276,11 @@ class CompiledFunction:
     def _check_out(self, out: Any, program: Program, arrays: Sequence[Array]) -> None:
         if not isinstance(out, np.ndarray):
             raise DTypeError(f"out must be a NumPy array, not {type(out).__name__}")
-        from einloom_compiler.extents import evaluate
-        from einloom_compiler.ir.graph import dtype_of
-        from einloom_compiler.ir.shapes import shape_of
-
-        sizes = program.signature.check([array.shape for array in arrays])
-        shape = tuple(evaluate(extent, sizes) for extent in shape_of(program.node))
+        shape = program.output_shape(arrays)
         if out.shape != shape:
             raise ShapeError(f"out has shape {out.shape}, but the result has shape {shape}")
-        dtype = dtype_of(program.node)
-        if out.dtype != dtype:
-            raise DTypeError(f"out has dtype {out.dtype}, but the result has dtype {dtype}")
+        if out.dtype != program.dtype:
+            raise DTypeError(f"out has dtype {out.dtype}, but the result has dtype {program.dtype}")
         if not out.flags.writeable:
             raise ShapeError("out is read-only; pass a writeable array")
 
@@ -346,3 +370,20 @@ class CompiledFunction:
     def __repr__(self) -> str:
         """Print as ``<einloom ij,jk->ik of (x, y)>``."""
         return f"<einloom {self.equation} of ({', '.join(self._names.values())})>"
+
+
+def _compiled(
+    expression: Expression,
+    optimize: Optimize,
+    threads: int | None,
+    backend: Backend,
+    choices: Choices,
+) -> CompiledFunction:
+    """Return a compiled function from what it pickles as."""
+    return CompiledFunction(
+        expression,
+        optimize=optimize,
+        threads=threads,
+        threads_backend=backend,
+        choices=choices,
+    )

@@ -1,6 +1,7 @@
 """What el.compile lets a user settle: schedules, tuning, ranges; and what plans show."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +18,9 @@ _RNG = np.random.default_rng(0)
 
 def test_a_printed_schedule_can_be_given_back() -> None:
     x, y = _RNG.random((40, 50)), _RNG.random((50, 60))
-    f = el.compile("ij,jk->ik", x.shape, y.shape)
-    g = el.compile("ij,jk->ik", x.shape, y.shape, schedule=f.schedule)
+    specs = [el.spec(array.shape, dtype=array.dtype) for array in (x, y)]
+    f = el.compile("ij,jk->ik", *specs)
+    g = el.compile("ij,jk->ik", *specs, schedule=f.schedule)
     assert g.schedule == f.schedule
     np.testing.assert_array_equal(f(x, y), g(x, y))
 
@@ -28,7 +30,8 @@ def test_a_schedule_may_be_an_object_of_any_family() -> None:
     direct = schedules.Direct("ikj", (schedules.Unroll("i", 2), schedules.Parallelize(1)))
     packed = schedules.Packed(4, host().simd_bits // 64, 16, 8, 64)
     for schedule in (direct, packed):
-        f = el.compile("ij,jk->ik", el.spec("M", "K"), el.spec("K", "N"), schedule=schedule)
+        specs = el.spec("M", "K", dtype="float64"), el.spec("K", "N", dtype="float64")
+        f = el.compile("ij,jk->ik", *specs, schedule=schedule)
         assert f.schedule == str(schedule)
         np.testing.assert_allclose(f(x, y), x @ y, rtol=1e-12)
 
@@ -36,18 +39,14 @@ def test_a_schedule_may_be_an_object_of_any_family() -> None:
 def test_expressions_of_several_steps_take_one_schedule_a_step() -> None:
     shapes = [(40, 50), (50, 60), (60, 70)]
     arrays = [_RNG.random(shape) for shape in shapes]
-    f = el.compile("ij,jk,kl->il", *shapes, optimize="optimal")
+    specs = [el.spec(shape, dtype="float64") for shape in shapes]
+    f = el.compile("ij,jk,kl->il", *specs, optimize=[(0, 1), (0, 1)])
     assert len(f.schedule.splitlines()) == 2
-    first = schedules.Direct(f.schedule.splitlines()[0][14:17], (schedules.Parallelize(1),))
-    letters = sorted(set(f.plan_for(*shapes).trees[0].steps[0].expr.indices))
-    outputs = f.plan_for(*shapes).trees[0].steps[0].expr.output
-    order = "".join(i.name for i in (*outputs, *(i for i in letters if i not in outputs)))
-    first = schedules.Direct(order, (schedules.Parallelize(1),))
-    g = el.compile("ij,jk,kl->il", *shapes, optimize="optimal", schedule=[first, None])
-    assert g.schedule.splitlines()[0] == str(first)
-    assert g.schedule.splitlines()[1] == f.schedule.splitlines()[1]
+    first = schedules.Direct("ikj", (schedules.Parallelize(1),))
+    g = el.compile("ij,jk,kl->il", *specs, optimize=[(0, 1), (0, 1)], schedule=[first, None])
+    assert g.schedule.splitlines() == [str(first), f.schedule.splitlines()[1]]
     np.testing.assert_allclose(g(*arrays), np.linalg.multi_dot(arrays), rtol=1e-12)
-    h = el.compile("ij,jk,kl->il", *shapes, optimize="optimal", schedule=f.schedule)
+    h = el.compile("ij,jk,kl->il", *specs, optimize=[(0, 1), (0, 1)], schedule=f.schedule)
     np.testing.assert_array_equal(h(*arrays), f(*arrays))
 
 
@@ -104,7 +103,7 @@ def test_a_plan_shows_extents_flops_time_and_family_of_each_step() -> None:
     assert len(steps) == 2
     for step in steps:
         assert "FLOPs" in step
-        assert step.rstrip().endswith(("us  direct", "us  packed"))
+        assert re.search(r" us +\w+$", step)
     assert any("i=I" in step for step in steps)
     plan = f.plan_for((3, 5), (5, 6), (6, 7))
     assert plan.seconds > 0
@@ -113,9 +112,8 @@ def test_a_plan_shows_extents_flops_time_and_family_of_each_step() -> None:
 
 def test_memory_of_half_intermediates_is_that_of_float32() -> None:
     shapes = [(30, 40), (40, 50), (50, 60)]
-    f = el.compile(
-        "ij,jk,kl->il", *(el.spec(s, dtype="float16") for s in shapes), optimize="optimal"
-    )
+    specs = [el.spec(shape, dtype="float16") for shape in shapes]
+    f = el.compile("ij,jk,kl->il", *specs, optimize="optimal")
     (tree,) = f.plan_for(*shapes).trees
     between = tree.steps[0].expr.output
     sizes = dict(zip("ijkl", (30, 40, 50, 60), strict=True))
@@ -136,14 +134,15 @@ def test_tuning_measures_once_and_is_remembered(
     few_contenders: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     x, y = _RNG.random((20, 6, 7)), _RNG.random((20, 7, 9))
-    f = el.compile("bij,bjk->bik", el.spec("B", 6, 7), el.spec("B", 7, 9), tune=True)
+    specs = el.spec("B", 6, 7, dtype="float64"), el.spec("B", 7, 9, dtype="float64")
+    f = el.compile("bij,bjk->bik", *specs, tune=True)
     np.testing.assert_allclose(f(x, y), x @ y, rtol=1e-12)
     (entry,) = few_contenders.glob("*.json")
     found = json.loads(entry.read_text())
     assert found["seconds"] <= found["policy_seconds"]
     monkeypatch.setattr(tuning, "_found", {})
     monkeypatch.setattr(tuning, "_search", None)  # a second measurement would fail
-    g = el.compile("bij,bjk->bik", el.spec("B", 6, 7), el.spec("B", 7, 9), tune=True)
+    g = el.compile("bij,bjk->bik", *specs, tune=True)
     np.testing.assert_array_equal(g(x, y), f(x, y))
     assert g.plan_for(x.shape, y.shape).schedule == found["schedule"]
 

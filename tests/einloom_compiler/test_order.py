@@ -4,6 +4,7 @@ import itertools
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import opt_einsum
@@ -31,6 +32,7 @@ from einloom_compiler.order.search import (
     search,
 )
 from einloom_compiler.schedule.machine import Machine
+from einloom_compiler.store import paths
 
 _MACHINE = Machine(cores=2, simd_bits=512, n_registers=32, l1_bytes=48 << 10, l2_bytes=1 << 20)
 
@@ -244,3 +246,49 @@ def test_joined_steps_compute_the_same() -> None:
     verify_tree(joined, "test")
     assert {print_einsum(step.expr).split("->")[1] for step in joined.steps} == {"i"}
     assert sorted(joined.steps[0].positions) == [0, 1, 2, 3]
+
+
+def test_a_matrix_chain_costs_what_the_textbook_says() -> None:
+    """Source: Cormen et al., "Introduction to Algorithms", matrix-chain multiplication."""
+    expr = _expr("ab,bc,cd,de,ef,fg->ag")
+    extents = _extents(expr, dict(zip("abcdefg", (30, 35, 15, 5, 10, 20, 25), strict=True)))
+    assert tree_cost(search(expr, extents, True), extents, 8).flops == 2 * 15125
+
+
+def _many() -> tuple[EinsumExpr, dict[Index, int]]:
+    letters = "abcdefghijk"
+    expr = _expr(",".join(letters[n : n + 2] for n in range(10)) + "->ak")
+    return expr, {index: 2 + number for number, index in enumerate(expr.indices)}
+
+
+def test_a_proposed_path_is_kept_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EINLOOM_CACHE_DIR", str(tmp_path))
+    expr, extents = _many()
+    named = search(expr, extents, "greedy")
+    monkeypatch.setattr(opt_einsum.paths, "get_path_fn", None)
+    assert search(expr, extents, "greedy") == named
+    with pytest.raises(TypeError):
+        search(expr, {**extents, expr.indices[0]: 99}, "greedy")
+
+
+@pytest.mark.parametrize("damage", ["", "{", "[]", '{"path": [[0, 1]]}', '{"asked": 1, "path": 2}'])
+def test_a_damaged_path_is_searched_for_again(
+    damage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EINLOOM_CACHE_DIR", str(tmp_path))
+    expr, extents = _many()
+    found = search(expr, extents, "greedy")
+    entries = list((tmp_path / paths.FOLDER).glob("*.json"))
+    assert len(entries) == 1
+    kept = [entry.read_bytes() for entry in entries]
+    for entry in entries:
+        entry.write_text(damage)
+    assert search(expr, extents, "greedy") == found
+    assert [entry.read_bytes() for entry in entries] == kept
+
+
+def test_optimizers_that_vary_are_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EINLOOM_CACHE_DIR", str(tmp_path))
+    expr, extents = _many()
+    assert len(search(expr, extents, "random-greedy").steps) == 9
+    assert not (tmp_path / paths.FOLDER).exists()

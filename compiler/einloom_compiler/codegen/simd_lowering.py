@@ -1,6 +1,6 @@
 """Teach Numba the SIMD primitives: a vector type, and LLVM instructions for each primitive.
 
-Together with :mod:`.jit` this is all that touches Numba's internals. Loads and stores assume the
+Together with :mod:`.raw_ir` this is all that touches Numba's internals. Loads and stores assume the
 alignment of one element only, as operands have any offset. Source of the intrinsics: the LLVM
 language reference (``llvm.fma``, ``llvm.masked.load``, ``llvm.masked.store``).
 """

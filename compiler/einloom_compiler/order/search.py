@@ -5,7 +5,8 @@ beyond, a greedy tree is refined for each. No order of more than twice the least
 taken, unless it has few: predictions err, and FLOPs bound the damage. Steps are then joined where
 one loop nest is faster than two. No search happens for one or two operands.
 
-An optimizer or path that is named keeps its meaning in NumPy and opt_einsum.
+An optimizer or path that is named keeps its meaning in NumPy and opt_einsum. What opt_einsum
+proposed is kept on disk, so that a later process need not import it.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 from einloom_compiler.errors import DTypeError
 from einloom_compiler.ir.contraction import ContractionTree
 from einloom_compiler.ir.einsum import EinsumExpr, Index
+from einloom_compiler.ir.printer import print_einsum
 from einloom_compiler.order.cost import tree_cost
 from einloom_compiler.order.estimate import Rates
 from einloom_compiler.order.exact import (
@@ -32,11 +34,21 @@ from einloom_compiler.order.network import Network
 from einloom_compiler.order.path import single_step, tree_from_path
 from einloom_compiler.order.refine import refined
 from einloom_compiler.schedule.machine import Machine, host
+from einloom_compiler.store import paths
 
 #: What ``optimize=`` may be: a bool, None, an optimizer's name, (name, memory limit in elements), a
 #: path, or an opt_einsum path optimizer.
 Optimize = Any
 
+#: Names of opt_einsum's optimizers, so that a correct one is known without importing it; those that
+#: give the same path each time, and those that do not.
+_REPEATABLE = frozenset(
+    (
+        *("auto", "branch-1", "branch-2", "branch-all", "dp", "dynamic-programming", "eager"),
+        *("greedy", "opportunistic", "optimal"),
+    )
+)
+_KNOWN = _REPEATABLE | {"auto-hq", "random-greedy", "random-greedy-128"}
 #: Operands up to which every tree is searched: 2 ms for 6, 20 ms for 8.
 EXACT = 8
 
@@ -95,8 +107,8 @@ def _fastest(expr: EinsumExpr, extents: Mapping[Index, int], rates: Rates) -> Co
     network = Network(expr, extents)
     costs = time_cost(network, rates), flop_cost(network)
     found = [_cheapest(network, cost) for cost in costs]
-    paths = [path_of(splits, len(expr.terms)) for splits in found]
-    trees = [tree_from_path(expr, path, extents) for path in dict.fromkeys(paths)]
+    linear = dict.fromkeys(path_of(splits, len(expr.terms)) for splits in found)
+    trees = [tree_from_path(expr, path, extents) for path in linear]
     flops = [tree_cost(tree, extents, 1).flops for tree in trees]
     most = max(TINY_FLOPS, MOST_FLOPS * min(flops))
     near = [tree for tree, own in zip(trees, flops, strict=True) if own <= most]
@@ -161,6 +173,8 @@ def _optimizer(optimize: Optimize) -> tuple[Any, int | None]:
 
 
 def _check_name(name: str) -> None:
+    if name in _KNOWN:
+        return
     from opt_einsum import paths
 
     try:
@@ -173,12 +187,23 @@ def _check_name(name: str) -> None:
 def _propose(
     name: Any, expr: EinsumExpr, extents: Mapping[Index, int], memory_limit: int | None
 ) -> Sequence[Sequence[int]]:
-    """Return the path that an opt_einsum optimizer, or one by name, finds."""
-    from opt_einsum import paths
+    """Return the path that an optimizer proposes, from disk where it is known to repeat itself."""
+    if not isinstance(name, str):
+        return _ask(name, expr, extents, memory_limit)
+    _check_name(name)
+    if name not in _REPEATABLE:
+        return _ask(name, expr, extents, memory_limit)
+    sizes = [extents[index] for index in expr.indices]
+    asked = [print_einsum(expr), sizes, name, memory_limit]
+    return paths.remembered(asked, lambda: _ask(name, expr, extents, memory_limit))
 
-    optimizer = paths.get_path_fn(name) if isinstance(name, str) else name
-    inputs = [frozenset(term) for term in expr.terms]
-    path: Sequence[Sequence[int]] = optimizer(
-        inputs, frozenset(expr.output), dict(extents), memory_limit
-    )
+
+def _ask(
+    name: Any, expr: EinsumExpr, extents: Mapping[Index, int], memory_limit: int | None
+) -> Sequence[Sequence[int]]:
+    from opt_einsum.paths import get_path_fn
+
+    optimizer = get_path_fn(name) if isinstance(name, str) else name
+    inputs, output = [frozenset(term) for term in expr.terms], frozenset(expr.output)
+    path: Sequence[Sequence[int]] = optimizer(inputs, output, dict(extents), memory_limit)
     return path
