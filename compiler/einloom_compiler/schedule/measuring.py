@@ -8,7 +8,6 @@ copies the fastest counts.
 from __future__ import annotations
 
 import json
-import platform
 import time
 from dataclasses import replace
 from hashlib import sha256
@@ -18,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from einloom_compiler.schedule.machine import Machine, described, host
+from einloom_compiler.schedule.processor import clock, identity
 from einloom_compiler.store.folder import is_trusted, publish, subfolder
 
 #: Speeds that are kept, in the order of the file.
@@ -80,26 +80,8 @@ def _path(machine: Machine) -> Path | None:
     if folder is None:
         return None
     sizes = (machine.simd_bits, machine.l1_bytes, machine.l2_bytes, machine.l3_bytes)
-    name = sha256(f"{platform.machine()} {processor_name()} {sizes}".encode()).hexdigest()[:32]
+    name = sha256(f"{identity()} {sizes}".encode()).hexdigest()[:32]
     return folder / f"{name}.json"
-
-
-def _cpuinfo(key: str) -> str | None:
-    """Return the first processor's value of a key, as Linux tells it; None where it does not."""
-    try:
-        with Path("/proc/cpuinfo").open(encoding="utf-8", errors="replace") as lines:
-            for line in lines:  # the kernel composes it line by line, and slowly
-                name, _, value = line.partition(":")
-                if name.strip() == key:
-                    return value.strip()
-    except OSError:
-        pass
-    return None
-
-
-def processor_name() -> str:
-    """Return the processor's model as the system calls it."""
-    return _cpuinfo("model name") or platform.processor()
 
 
 def _hertz() -> float | None:
@@ -109,10 +91,7 @@ def _hertz() -> float | None:
         return float(top) * 1e3
     except (OSError, ValueError):
         pass
-    try:
-        return float(_cpuinfo("cpu MHz") or "") * 1e6
-    except ValueError:
-        return None
+    return megahertz * 1e6 if (megahertz := clock()) else None
 
 
 def _copy_bandwidth(n_bytes: int, copies: int) -> float:

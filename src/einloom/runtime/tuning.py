@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,8 @@ from einloom_compiler.dtypes import arithmetic
 from einloom_compiler.errors import ScheduleError
 from einloom_compiler.families import Bound, Problem, Schedule
 from einloom_compiler.schedule.machine import Machine
-from einloom_compiler.schedule.measuring import ensure_measured, processor_name
+from einloom_compiler.schedule.measuring import ensure_measured
+from einloom_compiler.schedule.processor import identity
 from einloom_compiler.store import tuned as store
 
 Array = npt.NDArray[Any]
@@ -96,10 +98,9 @@ def describe(problem: Problem) -> str:
 
 def _facts(machine: Machine) -> str:
     """Return what of a machine tells schedules apart; its speeds may be measured anew."""
-    return (
-        f"{processor_name()}, {machine.simd_bits} bits, {machine.n_registers} registers, "
-        f"L1 {machine.l1_bytes}, L2 {machine.l2_bytes}"
-    )
+    processor = sha256(identity().encode()).hexdigest()[:16]
+    vectors = f"{machine.simd_bits} bits, {machine.n_registers} registers"
+    return f"processor {processor}, {vectors}, L1 {machine.l1_bytes}, L2 {machine.l2_bytes}"
 
 
 def _size_class(extent: int) -> int:
