@@ -31,8 +31,8 @@ _LARGE_COPIES, _SMALL_COPIES = 10, 400
 def measured_host() -> Machine:
     """Measure the machine this process runs on, keep its speeds, and return it.
 
-    :func:`~.machine.host` returns the same from now on. Of two measurements the faster counts, since
-    a busy neighbour only slows copies. Takes 0.1 s.
+    :func:`~.machine.host` returns the same from now on. Of two measurements the faster counts,
+    since a busy neighbour only slows copies. Takes 0.1 s.
     """
     before, machine = recalled(described()), measure(described())
     if before.is_measured:
