@@ -59,7 +59,7 @@ def packed_nest(dtype: str, block: RegisterBlock = BLOCK) -> PackedNest:
 def _nests() -> Iterator[Nest]:
     for dtype in DTYPES:
         yield direct_nest(dtype)
-    yield direct_nest("float64", (Map("sqrt"), Map("reciprocal"), Map("maximum", 0.5)))
+    yield direct_nest("float64", (Map("sqrt"), Map("reciprocal"), Map("maximum", (0.5,))))
     for dtype in ("float32", "float64", "int32"):
         yield packed_nest(dtype)
 

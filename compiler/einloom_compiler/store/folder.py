@@ -18,9 +18,6 @@ from pathlib import Path
 
 #: Environment variable that names the folder.
 VARIABLE = "EINLOOM_CACHE_DIR"
-#: Marks a folder whose contents can be made again (https://bford.info/cachedir).
-MARK = "CACHEDIR.TAG"
-MARK_TEXT = b"Signature: 8a477f597d28d172789f06886806bc55\n# Kernels that einloom compiled.\n"
 #: Seconds that a process waits for another one that makes the same entry, before it makes its own.
 PATIENCE = 60.0
 
@@ -54,7 +51,7 @@ def _user_cache() -> Path:
 def subfolder(name: str) -> Path | None:
     """Return the folder ``name`` inside the cache folder, made if needed; None if there is none.
 
-    One that is made here is marked as a cache: backups skip it, and it may be emptied.
+    One that is made here is noted beside it, so that it may be emptied.
     """
     root = cache_folder()
     if root is None:
@@ -64,7 +61,7 @@ def subfolder(name: str) -> Path | None:
     if not _prepared(folder):
         return None
     if is_new:
-        publish(folder / MARK, MARK_TEXT)
+        publish(_note(folder), b"einloom made the folder of this name, and may empty it.\n")
     return folder
 
 
@@ -74,10 +71,15 @@ def subfolders() -> list[Path]:
     Others may lie beside them, since ``EINLOOM_CACHE_DIR`` may name any folder.
     """
     try:
-        found = [path.parent for path in cache_path().glob(f"*/{MARK}")]
+        found = [path for path in cache_path().iterdir() if path.is_dir()]
     except OSError:
         return []
-    return sorted(path for path in found if is_trusted(path))
+    return sorted(path for path in found if is_trusted(path) and is_trusted(_note(path)))
+
+
+def _note(folder: Path) -> Path:
+    """Return the file that says that einloom made ``folder``."""
+    return folder.with_name(f".{folder.name}.einloom")
 
 
 def _prepared(folder: Path) -> bool:

@@ -1,6 +1,8 @@
 """Load native code into the process: shared objects by the system, objects by llvmlite.
 
-What is loaded stays loaded: a kernel's address may be held anywhere.
+What is loaded stays loaded: a kernel's address may be held anywhere. The system knows shared
+objects by name, so that a path loaded twice gives the first code: entries with other contents have
+other names. A file that is mapped must be replaced, never written to.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from einloom_compiler.store.folder import MARK, cache_path, subfolders
+from einloom_compiler.store.folder import cache_path, subfolders
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ def readable(n_bytes: int) -> str:
 
 
 def _files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.is_file() and path.name != MARK)
+    return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
 def _size(path: Path) -> int | None:

@@ -20,6 +20,7 @@ from einloom_compiler.dtypes import arithmetic, dtype_name
 from einloom_compiler.errors import EinloomError
 from einloom_compiler.ir.einsum import EinsumExpr
 from einloom_compiler.ir.graph import Map
+from einloom_compiler.ir.maps import MAPS
 
 Array = npt.NDArray[Any]
 
@@ -115,11 +116,5 @@ def evaluate(
 
 
 def _apply(step: Map, value: Array) -> Array:
-    match step.function:
-        case "sqrt":
-            result: Array = np.sqrt(value)
-        case "reciprocal":
-            result = value.dtype.type(1) / value
-        case _:
-            result = np.maximum(value, value.dtype.type(step.constant))
+    result: Array = np.asarray(MAPS[step.function].reference(value, *step.parameters), value.dtype)
     return result

@@ -15,7 +15,7 @@ from einloom.runtime.prepared import Evaluation
 from einloom.runtime.recipe import Builder, Copy, Layout, Recipe, kernel_ready, layout
 from einloom.runtime.signature import Signature
 from einloom.runtime.threads import Backend
-from einloom_compiler.dtypes import AnyDType, has_kernel
+from einloom_compiler.dtypes import AnyDType, dtype_name, has_kernel
 from einloom_compiler.errors import InternalCompilerError, UnsupportedError
 from einloom_compiler.extents import evaluate
 from einloom_compiler.families import Schedule
@@ -29,6 +29,7 @@ from einloom_compiler.ir.graph import (
     dtype_of,
     nodes_of,
 )
+from einloom_compiler.ir.maps import check_map
 from einloom_compiler.ir.shapes import extents_at, representative_sizes, shape_of
 from einloom_compiler.ir.verify import verify_graph
 from einloom_compiler.order.search import Optimize
@@ -119,6 +120,8 @@ class Program:
             case Contraction():
                 operands = tuple(self._flatten(o, slots, optimize) for o in node.operands)
                 _require_kernel(node.dtype)
+                for step in node.epilogue:
+                    check_map(step, dtype_name(_settled(node.dtype)))
                 contractor = Contractor(
                     node.einsum,
                     _settled(node.dtype),

@@ -139,7 +139,7 @@ def test_conjugates_epilogues_and_broadcast_axes() -> None:
     out = np.empty(1, complex)
     cold.evaluate(expr, out.dtype, [True, False], (), [x, x], out)
     np.testing.assert_array_equal(out, [15])
-    epilogue = (Map("sqrt"), Map("maximum", 3.0), Map("reciprocal"))
+    epilogue = (Map("sqrt"), Map("maximum", (3.0,)), Map("reciprocal"))
     y, z = np.full((1, 4), 4.0), np.full((2, 4), 4.0)
     norm = np.empty(2)
     cold.evaluate(expr, norm.dtype, [False, False], epilogue, [y, z], norm)
