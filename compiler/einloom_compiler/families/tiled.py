@@ -10,7 +10,7 @@ import threading
 from dataclasses import dataclass
 
 from einloom_compiler.codegen import jit
-from einloom_compiler.families.base import Bound, Dump, Problem
+from einloom_compiler.families.base import Bound, Dump, Family, Problem
 from einloom_compiler.ir.tiled import TiledNest, print_tiled, verify_tiled
 from einloom_compiler.lowering.nest import Arithmetics
 from einloom_compiler.lowering.tiled import bind_tiled
@@ -24,10 +24,21 @@ MOST_STATIC = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Tiled:
+class Tiled(Family):
     """The family; it takes native real and complex dtypes and outputs with at least one index."""
 
-    name: str = "tiled"
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return "tiled"
+
+    @property
+    def schedule_type(self) -> type[TiledSchedule]:
+        """The dataclass of its schedules."""
+        return TiledSchedule
+
+    def check(self, problem: Problem, schedule: TiledSchedule) -> None:
+        """Raise ScheduleError unless the schedule is legal for the problem."""
 
     def propose(self, problem: Problem) -> tuple[TiledSchedule, ...]:
         """Return the schedule that is predicted to be the fastest."""

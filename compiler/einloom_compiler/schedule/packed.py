@@ -15,7 +15,7 @@ from einloom_compiler.lowering.nest import Arithmetics
 from einloom_compiler.schedule.machine import Machine
 
 #: Register blocks by number of registers: (rows, vectors a row), the best first.
-_BLOCKS = {32: ((8, 3), (12, 2), (24, 1)), 16: ((4, 3), (6, 2), (12, 1))}
+BLOCKS = {32: ((8, 3), (12, 2), (24, 1)), 16: ((4, 3), (6, 2), (12, 1))}
 #: Packed element of each compute dtype that has a microkernel.
 _ELEMENTS = {
     "float32": "float32",
@@ -44,20 +44,26 @@ LEAST_REUSE = 12
 LEAST_FILL = 0.5
 
 
-def choose(groups: Groups, arithmetics: Arithmetics, machine: Machine) -> PackedNest | None:
-    """Return the packed nest for these groups, or None where the direct family is better."""
+def choose(
+    groups: Groups, arithmetics: Arithmetics, machine: Machine, *, must_pay: bool = True
+) -> PackedNest | None:
+    """Return the packed nest for these groups.
+
+    None where there is no microkernel for these dtypes, or packing does not pay and ``must_pay``.
+    """
     element = _ELEMENTS.get(arithmetics.compute)
     if element is None or arithmetics.epilogue or any(arithmetics.conjugated):
         return None
     n_m, n_n, n_k = groups.rows.points, groups.columns.points, groups.k_points
-    if n_m * n_n * n_k < LEAST_POINTS or min(n_m, n_n) < LEAST_REUSE or n_k < 4:
+    pays = n_m * n_n * n_k >= LEAST_POINTS and min(n_m, n_n) >= LEAST_REUSE and n_k >= 4
+    if must_pay and not pays:
         return None
-    if arithmetic(arithmetics.output).is_half and n_k > DEPTH[4]:
+    if must_pay and arithmetic(arithmetics.output).is_half and n_k > DEPTH[4]:
         return None
     width = machine.simd_bits // (64 if element.endswith("64") else 32)
-    candidates = [RegisterBlock(mr, vectors, width) for mr, vectors in _BLOCKS[machine.n_registers]]
+    candidates = [RegisterBlock(mr, vectors, width) for mr, vectors in BLOCKS[machine.n_registers]]
     block = max(candidates, key=lambda block: _fill(groups, block))
-    if _fill(groups, block) < LEAST_FILL:
+    if must_pay and _fill(groups, block) < LEAST_FILL:
         return None
     itemsize = 8 if element.endswith("64") else 4
     depth = DEPTH[itemsize]
