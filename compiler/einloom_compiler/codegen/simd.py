@@ -12,6 +12,8 @@ in its number of lanes, since generated source is written for one target::
     vtranspose16(y, to, pitch, x, at, stride)
                                     a block of W x W: y[to + k * pitch + c] = x[at + c * stride + k]
 
+Those whose names begin with b work on blocks of vectors, see :mod:`.blocks`.
+
 Compiled, they are LLVM vector instructions (:mod:`.simd_lowering`); this module imports NumPy only.
 """
 
@@ -20,6 +22,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+
+from einloom_compiler.codegen import blocks
 
 #: Numbers of lanes that have primitives: 128 to 512 bits of 32- and 64-bit elements.
 WIDTHS = (2, 4, 8, 16)
@@ -95,6 +99,7 @@ for _width in WIDTHS:
     }
 for _name, _function in PRIMITIVES.items():
     _function.__name__ = _function.__qualname__ = _name
+PRIMITIVES |= blocks.PRIMITIVES
 globals().update(PRIMITIVES)
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, TypeVar
 
+from einloom_compiler.codegen import blocks_lowering
 from einloom_compiler.codegen.simd import PRIMITIVES, WIDTHS
 
 _Lowering = TypeVar("_Lowering", bound=Callable[..., Any])
@@ -40,6 +41,7 @@ def register() -> None:
         _register_memory(types, vector_type, width)
         _register_set(types, vector_type, width)
         _register_transpose(types, width)
+    blocks_lowering.register(vector_type, _declare)
 
 
 @lru_cache(maxsize=1)
