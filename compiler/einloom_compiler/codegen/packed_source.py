@@ -92,12 +92,12 @@ def _print_kernel(nest: PackedNest) -> str:
     is_digit = nest.columns.order == "digit"
     if is_digit:
         # Panels of a group of digits are packed at once, before the first of them is used.
-        pack = f"""\
+        pack = """\
                             first = max(j - j % x1_digit_run, j_0)
                             last = min(j - j % x1_digit_run + x1_digit_run, j_1)
                             if j == first:
                                 pack_columns(
-                                    x1, acc, b, {parts * nr} * kc, last - first,
+                                    x1, acc, b, pitch, last - first,
                                     x1_0 + n_offsets[3 * j], x1_column, n_columns,
                                     k_offsets, k_lo, kc
                                 )"""
@@ -116,7 +116,9 @@ def _print_kernel(nest: PackedNest) -> str:
     # Blocks of equal shares that fit the packed rows and columns.
     m_block = max(1, {nest.row_elements} // ({parts * mr} * k_step))
     m_block = -(-task_m_panels // -(-task_m_panels // m_block))
-    n_block = max(1, {nest.column_elements} // ({parts * nr} * k_step))
+    # A line between panels keeps stores to neighbouring panels out of one cache set.
+    pitch = {parts * nr} * k_step + {nest.line}
+    n_block = max(1, {nest.column_elements} // pitch)
     n_block = -(-task_n_panels // -(-task_n_panels // n_block))
     for task in range(lo, hi):
         i_lo = task % m_tasks * task_m_panels
@@ -146,7 +148,7 @@ def _print_kernel(nest: PackedNest) -> str:
                         out_i = out_0 + offset_of(m_digits, n_m_digits, 3, i // row_blocks)
                         out_i += row * out_row
                         for j in range(j_0, j_1):
-                            b = columns + (j - j_0) * {parts * nr} * kc
+                            b = columns + (j - j_0) * pitch
                             n_columns = min({nr}, n_run - n_offsets[3 * j + 2])
                             if i == i_0:
 {_indented(pack, 4)}

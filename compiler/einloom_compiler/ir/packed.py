@@ -117,6 +117,11 @@ class PackedNest:
         return 2 if self.is_complex else 1
 
     @property
+    def line(self) -> int:
+        """Elements of a cache line."""
+        return 8 if self.element.endswith("64") else 16
+
+    @property
     def tile_elements(self) -> int:
         """Elements of one output block."""
         return self.block.mr * self.block.nr * self.parts

@@ -41,8 +41,8 @@ DEPTH = {4: 384, 8: 256}
 ROW_BYTES = 2 << 20
 #: Bytes of unfinished sums of a task, where they cannot wait in the output.
 SUM_BYTES = 1 << 20
-#: Fewer points than this are not worth packing.
-LEAST_POINTS = 1 << 14
+#: Products of fewer points than this are not worth packing.
+LEAST_POINTS = 1 << 12
 
 
 def propose(groups: Groups, arithmetics: Arithmetics, machine: Machine) -> tuple[PackedNest, ...]:
