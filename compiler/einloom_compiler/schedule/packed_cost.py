@@ -90,8 +90,8 @@ def cost(groups: Groups, nest: PackedNest, machine: Machine, sizes: tuple[int, i
     moved = (
         rows.points * n_k * a
         + turns * columns.points * n_k * b
-        # A written line is read first; later blocks of points read and write it again.
-        + (3 * n_blocks - 1) / 2 * rows.points * columns.points * c
+        # A written line is read first, as in a copy; later blocks of points read and write it.
+        + (1.5 + 2 * (n_blocks - 1)) * rows.points * columns.points * c
     )
     n = groups.n_batches
     return Cost(
