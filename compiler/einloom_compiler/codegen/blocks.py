@@ -15,7 +15,7 @@ one variable of generated source. ``R`` rows of ``V`` vectors are constants wher
                                             leaves other rows and lanes alone
     btranspose16(x, to, pitch, c, n)        x[to + lane * pitch + r] = c[r][0] for lanes below n
     bprefetch16(R, V, x, at, step)          bring rows near; no effect on values
-    badd(c, d)  bneg(c)  bsqrt(c)  breciprocal(c)  bmaximum(c, value)
+    badd(c, d)  bneg(c)
     bcast(c, value)                         lanes in the dtype of value
     bfrom_float16(c)  bto_float16(c)        between float32 and uint16 bits; bfloat16 too
     breal(c)  bimag(c)  bjoin(re, im)       a row of interleaved pairs apart, and together
@@ -44,11 +44,6 @@ def _lanes(function: Callable[..., Any]) -> Callable[..., Any]:
         )
 
     return mapped
-
-
-def bmaximum(c: Any, value: Any) -> Any:
-    """Return the larger of each lane and ``value``; NaN lanes stay."""
-    return _lanes(lambda lanes: np.where(value > lanes, value, lanes))(c)
 
 
 def bcast(c: Any, value: Any) -> Any:
@@ -135,7 +130,7 @@ def _make_load_masked(width: int) -> Any:
         n_rows: int, n_vectors: int, x: Any, at: int, step: int, n_valid: int, n: int
     ) -> Any:
         def row(start: int) -> Any:
-            lanes = np.zeros(width * n_vectors, type(x[at]))
+            lanes = np.zeros(width * n_vectors, type(x[start]))
             for lane in range(min(n, width * n_vectors)):
                 lanes[lane] = x[start + lane]
             return tuple(np.split(lanes, n_vectors))
@@ -185,9 +180,6 @@ bneg = _lanes(np.negative)
 PRIMITIVES: dict[str, Any] = {
     "badd": badd,
     "bneg": bneg,
-    "bsqrt": _lanes(np.sqrt),
-    "breciprocal": _lanes(lambda lanes: lanes.dtype.type(1) / lanes),
-    "bmaximum": bmaximum,
     "bcast": bcast,
     "bfrom_float16": _lanes(lambda lanes: lanes.view(np.float16).astype(np.float32)),
     "bto_float16": _lanes(lambda lanes: lanes.astype(np.float16).view(np.uint16)),

@@ -73,28 +73,6 @@ def _register_lanes(made: Types, declare: Declare) -> None:
         is_float = made.is_float(signature.return_type)
         return (builder.fneg if is_float else builder.neg)(vectors[0])
 
-    def root(context: Any, builder: Any, signature: Any, vectors: Any, values: Any) -> Any:
-        del context, signature, values
-        return call(builder, "sqrt", vectors)
-
-    def reciprocal(context: Any, builder: Any, signature: Any, vectors: Any, values: Any) -> Any:
-        del context, signature, values
-        from llvmlite import ir
-
-        kind = vectors[0].type
-        return builder.fdiv(ir.Constant(kind, [1.0] * kind.count), vectors[0])
-
-    def maximum(context: Any, builder: Any, signature: Any, vectors: Any, values: Any) -> Any:
-        dtype = signature.return_type.dtype.dtype.dtype
-        limit = context.cast(builder, values[1], signature.args[1], dtype)
-        limits = splat(builder, limit, vectors[0].type)
-        if made.is_float(signature.return_type):
-            is_larger = builder.fcmp_ordered(">", limits, vectors[0])
-        else:
-            compare = builder.icmp_signed if dtype.signed else builder.icmp_unsigned
-            is_larger = compare(">", limits, vectors[0])
-        return builder.select(is_larger, limits, vectors[0])
-
     def cast(context: Any, builder: Any, signature: Any, vectors: Any, values: Any) -> Any:
         del values
         source, target = signature.args[0].dtype.dtype, signature.return_type.dtype.dtype
@@ -102,9 +80,6 @@ def _register_lanes(made: Types, declare: Declare) -> None:
 
     lanewise("badd", lambda c, d: c, add, block, block)
     lanewise("bneg", lambda c: c, negate, block)
-    lanewise("bsqrt", lambda c: c, root, block)
-    lanewise("breciprocal", lambda c: c, reciprocal, block)
-    lanewise("bmaximum", lambda c, value: c, maximum, block, types.Number)
     lanewise("bcast", lambda c, value: made.with_dtype(c, value), cast, block, types.Number)
     for name, bits in (("float16", 16), ("bfloat16", 16)):
         del bits

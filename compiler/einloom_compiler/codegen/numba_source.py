@@ -13,15 +13,14 @@ It allocates nothing, raises nothing and reads no global state.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from textwrap import fill
 
-from einloom_compiler.codegen import casts, simd
+from einloom_compiler.codegen import casts, maps, simd
 from einloom_compiler.codegen.text import KernelText
 from einloom_compiler.dtypes import arithmetic
-from einloom_compiler.errors import InternalCompilerError
-from einloom_compiler.ir.graph import Map
 from einloom_compiler.ir.loops import Access, Level, LoopNest
 from einloom_compiler.ir.printer import print_nest
 
@@ -100,12 +99,16 @@ def wrapped(head: str, items: str, tail: str) -> str:
 
 def print_module(functions: str) -> str:
     """Return ``functions`` with the imports and helpers that they need."""
-    used = sorted(name for name in simd.PRIMITIVES if f"{name}(" in functions)
+    helpers = "".join(
+        f"\n\n{text}" for text in (*casts.helpers_in(functions), *maps.helpers_in(functions))
+    )
+    used = sorted(
+        name for name in simd.PRIMITIVES if re.search(rf"\b{name}\(", helpers + functions)
+    )
     imports = ""
     if used:
         head = "from einloom_compiler.codegen.simd import ("
         imports = "\n" + wrapped(head, ", ".join(used), ")") + "\n"
-    helpers = "".join(f"\n\n{text}" for text in casts.helpers_in(functions))
     return f"import numpy as np\n{NUMBA_IMPORT}{imports}{helpers}\n\n{functions}"
 
 
@@ -315,7 +318,7 @@ class _Emitter:
 
     def _store(self, value: str, lane: int) -> str:
         for step in self.nest.epilogue:
-            value = _apply_map(step, value, arithmetic(self.nest.compute).compute)
+            value = maps.apply_map(step, value, arithmetic(self.nest.compute).compute)
         output = self.nest.output
         value = casts.store(value, self.nest.compute, output.dtype)
         return f"{output.name}[{self._offset(output, lane)}] = {value}"
@@ -338,14 +341,3 @@ def _step(level: Level) -> int:
 
 def _start(level: Level) -> str:
     return f"{level.index}_lo" if level.kind == "tile" else level.index
-
-
-def _apply_map(step: Map, value: str, compute: str) -> str:
-    match step:
-        case Map("sqrt"):
-            return f"np.sqrt({value})"
-        case Map("reciprocal"):
-            return f"np.{compute}(1) / {value}"
-        case Map("maximum", constant):
-            return f"max({value}, np.{compute}({constant!r}))"
-    raise InternalCompilerError("codegen", f"no source is known for the map {step}")

@@ -129,11 +129,14 @@ def _print_kernel(nest: PackedNest) -> str:
         x0_0 = offset_of(batch_digits, n_batch_digits, 1, batch)
         x1_0 = offset_of(batch_digits, n_batch_digits, 2, batch)
         out_0 = offset_of(batch_digits, n_batch_digits, 3, batch)
-        for i_0 in range(i_lo, i_hi, m_block):
+        i_0 = i_lo
+        while i_0 < i_hi:
             i_1 = min(i_0 + m_block, i_hi)
-            for k_lo in range(0, n_k, k_step):
+            k_lo = 0
+            while k_lo < n_k:
                 kc = min(k_step, n_k - k_lo)
-                for j_0 in range(j_lo, j_hi, n_block):
+                j_0 = j_lo
+                while j_0 < j_hi:
                     j_1 = min(j_0 + n_block, j_hi)
                     for i in range(i_0, i_1):
                         a = acc_0 + (i - i_0) * {parts * mr} * kc
@@ -156,6 +159,9 @@ def _print_kernel(nest: PackedNest) -> str:
                                 out, acc, a, b, {tile}, kc, out_i + n_offsets[3 * j + 1],
                                 out_row, out_column, n_rows, n_columns, k_lo == 0, k_lo + kc == n_k
                             )
+                    j_0 = j_1
+                k_lo += kc
+            i_0 = i_1
 """
 
 

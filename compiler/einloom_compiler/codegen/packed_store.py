@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from einloom_compiler.codegen import casts
+from einloom_compiler.codegen import casts, maps
 from einloom_compiler.codegen.numba_source import OPTIONS
 from einloom_compiler.dtypes import arithmetic
-from einloom_compiler.errors import InternalCompilerError
-from einloom_compiler.ir.graph import Map
 from einloom_compiler.ir.packed import PackedNest
 
 
@@ -112,16 +110,23 @@ class _Multiply:
         return lines
 
     def _maps(self, pad: str) -> list[str]:
-        """Return the lines that apply the epilogue, in the compute dtype, after the last block."""
-        nest = self.nest
+        """Return the lines that apply the epilogue to finished sums, vector by vector of a tile."""
+        nest, width = self.nest, self.width
         if not nest.epilogue:
             return []
-        compute = arithmetic(nest.compute).compute
-        lines = [] if nest.sum_elements else [f"{pad}if is_last:"]
         inner = pad if nest.sum_elements else pad + "    "
-        if compute != nest.element:
-            lines.append(f"{inner}c = bcast(bcast(c, np.{compute}(0)), np.{nest.element}(0))")
-        return [*lines, *(f"{inner}c = {_map(step, nest.element)}" for step in nest.epilogue)]
+        return [
+            *([] if nest.sum_elements else [f"{pad}if is_last:"]),
+            *self._store_tile(inner),
+            f"{inner}for p in range(tile, tile + {nest.tile_elements}, {width}):",
+            f"{inner}    x = vload{width}(acc, p)",
+            *(
+                f"{inner}    x = {maps.apply_map(step, 'x', nest.element)}"
+                for step in nest.epilogue
+            ),
+            f"{inner}    vstore{width}(acc, p, x)",
+            f"{inner}c = bload{width}({self.shape}, acc, tile, {nest.block.nr})",
+        ]
 
     # --- elements of the output -------------------------------------------------------------------
 
@@ -165,14 +170,3 @@ class _Multiply:
             value = casts.store(stored[0], nest.compute, nest.output)
             lines.append(f"{pad}        out[to] = {value}")
         return lines
-
-
-def _map(step: Map, element: str) -> str:
-    match step:
-        case Map("sqrt"):
-            return "bsqrt(c)"
-        case Map("reciprocal"):
-            return "breciprocal(c)"
-        case Map("maximum", constant):
-            return f"bmaximum(c, np.{element}({constant!r}))"
-    raise InternalCompilerError("codegen", f"no source is known for the map {step}")

@@ -12,7 +12,8 @@ in its number of lanes, since generated source is written for one target::
     vtranspose16(y, to, pitch, x, at, stride)
                                     a block of W x W: y[to + k * pitch + c] = x[at + c * stride + k]
 
-Those whose names begin with b work on blocks of vectors, see :mod:`.blocks`.
+and those of :mod:`.simd_elementwise`, which work lane by lane on scalars and vectors alike, and of
+:mod:`.blocks`, whose names begin with b, which work on blocks of vectors.
 
 Compiled, they are LLVM vector instructions (:mod:`.simd_lowering`); this module imports NumPy only.
 """
@@ -24,6 +25,7 @@ from typing import Any
 import numpy as np
 
 from einloom_compiler.codegen import blocks
+from einloom_compiler.codegen.simd_elementwise import ELEMENTWISE
 
 #: Numbers of lanes that have primitives: 128 to 512 bits of 32- and 64-bit elements.
 WIDTHS = (2, 4, 8, 16)
@@ -87,7 +89,7 @@ def _make_transpose(width: int) -> Any:
 
 
 #: Every primitive by name; those that depend on a number of lanes, for each of :data:`WIDTHS`.
-PRIMITIVES: dict[str, Any] = {"vfma": vfma, "vadd": vadd}
+PRIMITIVES: dict[str, Any] = {"vfma": vfma, "vadd": vadd} | ELEMENTWISE
 for _width in WIDTHS:
     PRIMITIVES |= {
         f"vload{_width}": _make_load(_width),

@@ -1,8 +1,9 @@
 """Teach Numba the SIMD primitives: a vector type, and LLVM instructions for each primitive.
 
-Together with :mod:`.jit` this is all that touches Numba's internals. Loads and stores assume the
-alignment of one element only, as operands have any offset. Source of the intrinsics: the LLVM
-language reference (``llvm.fma``, ``llvm.masked.load``, ``llvm.masked.store``).
+Together with :mod:`.simd_elementwise_lowering` and :mod:`.raw_ir` this is all that touches Numba's
+internals. Loads and stores assume the alignment of one element only, as operands have any offset.
+Source of the intrinsics: the LLVM language reference (``llvm.fma``, ``llvm.masked.load``,
+``llvm.masked.store``).
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, TypeVar
 
-from einloom_compiler.codegen import blocks_lowering
+from einloom_compiler.codegen import blocks_lowering, simd_elementwise_lowering
 from einloom_compiler.codegen.simd import PRIMITIVES, WIDTHS
 
 _Lowering = TypeVar("_Lowering", bound=Callable[..., Any])
@@ -37,6 +38,7 @@ def register() -> None:
     register: Any = register_model(vector_type)
     register(VectorModel)
     _register_arithmetic(types, vector_type)
+    simd_elementwise_lowering.register(vector_type)
     for width in WIDTHS:
         _register_memory(types, vector_type, width)
         _register_set(types, vector_type, width)

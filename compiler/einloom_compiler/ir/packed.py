@@ -98,7 +98,7 @@ class PackedNest:
         """Print the blocking in one line, in BLIS's names."""
         block = self.block
         size = self.depth * self.parts
-        maps = "".join(f", {step.function}" for step in self.epilogue)
+        maps = "".join(f" | {step}" for step in self.epilogue)
         return (
             f"Packed(mr={block.mr}, nr={block.nr}, kc={self.depth}, "
             f"mc={self.row_elements // size}, nc={self.column_elements // size}, {self.element}"

@@ -84,10 +84,7 @@ def print_graph(node: Node) -> str:
                     f"{'conj ' if conjugated else ''}%{visit(operand)}"
                     for operand, conjugated in zip(part.operands, part.conjugated, strict=True)
                 )
-                maps = "".join(
-                    f" | {m.function}{'' if m.constant is None else f'({m.constant})'}"
-                    for m in part.epilogue
-                )
+                maps = "".join(f" | {step}" for step in part.epilogue)
                 body = f"einsum {print_einsum(part.einsum)} ({names}){maps}"
         numbers[part] = len(numbers)
         shape = ", ".join(text(extent) for extent in shape_of(part))
@@ -112,7 +109,7 @@ def print_nest(nest: LoopNest) -> str:
         for access in nest.inputs
     )
     assign = "+=" if nest.contracted else "="
-    maps = "".join(f" | {m.function}" for m in nest.epilogue)
+    maps = "".join(f" | {step}" for step in nest.epilogue)
     if nest.transpose_lanes:
         maps += f"  transposed {nest.transpose_lanes} x {nest.transpose_lanes} at once"
     lines.append(f"{pad}{_print_access(nest.output)} {assign} {factors}{maps}  in {nest.compute}")

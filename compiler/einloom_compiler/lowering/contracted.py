@@ -62,7 +62,7 @@ class Contracted:
 
     def block(self, depth: int) -> int:
         """Return how many points a packed block has: equal shares, at most ``depth``."""
-        points = named(self.points, "n_k")
+        points = named(self.points, "points")
         n_blocks = -(-int(points) // depth)
         if n_blocks == 1:
             return points

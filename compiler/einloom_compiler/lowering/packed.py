@@ -55,7 +55,7 @@ def bind_packed(groups: Groups, nest: PackedNest, machine: Machine) -> PackedCal
     a, b, c = factors
     first, second = k.runs
     numbers = (
-        *(named(k.points, "n_k"), k_step, rows.run.extent, columns.run.extent),
+        *(named(k.points, "points"), k_step, rows.run.extent, columns.run.extent),
         *(len(rows.digits), len(groups.batch)),
         *(m_panels, n_panels, task_m, task_n, m_tasks, n_tasks),
         *(rows.run.strides[0] * a, first.extent, first.hop),

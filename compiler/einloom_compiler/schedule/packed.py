@@ -49,7 +49,8 @@ def propose(groups: Groups, arithmetics: Arithmetics, machine: Machine) -> tuple
     """Return a nest for each register block that can pay, none where the family does not apply."""
     compute, output = arithmetics.compute, arithmetics.output
     element = _ELEMENTS.get(compute)
-    if element is None or (arithmetics.epilogue and compute.startswith("complex")):
+    if element is None or (arithmetics.epilogue and element != arithmetic(compute).compute):
+        # Maps apply to packed elements; those of pairs and of narrow integers are not the dtype's.
         return ()
     n_m, n_n, n_k = groups.rows.points, groups.columns.points, groups.k_points
     if n_m * n_n * n_k < LEAST_POINTS or min(n_m, n_n) < 4 or n_k < 4:
