@@ -20,7 +20,9 @@ in its number of lanes, since generated source is written for one target::
     vtranspose16(y, to, pitch, x, at, stride)
                                     a block of W x W: y[to + k * pitch + c] = x[at + c * stride + k]
 
-and those of :mod:`.simd_elementwise`, which work lane by lane on scalars and vectors alike.
+and those of :mod:`.simd_elementwise`, which work lane by lane on scalars and vectors alike, and of
+:mod:`.blocks`, whose names begin with b, which work on blocks of vectors.
+
 Compiled, they are LLVM vector instructions (:mod:`.simd_lowering`); this module imports NumPy only.
 """
 
@@ -30,6 +32,7 @@ from typing import Any
 
 import numpy as np
 
+from einloom_compiler.codegen import blocks
 from einloom_compiler.codegen.simd_elementwise import ELEMENTWISE
 
 #: Numbers of lanes that have primitives: 128 to 512 bits of 32- and 64-bit elements.
@@ -196,6 +199,7 @@ for _width in WIDTHS:
     }
 for _name, _function in PRIMITIVES.items():
     _function.__name__ = _function.__qualname__ = _name
+PRIMITIVES |= blocks.PRIMITIVES
 globals().update(PRIMITIVES)
 
 

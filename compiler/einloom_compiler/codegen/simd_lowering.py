@@ -12,7 +12,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, TypeVar
 
-from einloom_compiler.codegen import simd_elementwise_lowering
+from einloom_compiler.codegen import blocks_lowering, simd_elementwise_lowering
 from einloom_compiler.codegen.simd import PRIMITIVES, WIDTHS
 from einloom_compiler.codegen.simd_lanes import register_lanes, register_strided
 
@@ -46,6 +46,7 @@ def register() -> None:
         _register_set(types, vector_type, width)
         _register_transpose(types, width)
         register_strided(_declare, types, vector_type, width, _mask)
+    blocks_lowering.register(vector_type, _declare)
 
 
 @lru_cache(maxsize=1)

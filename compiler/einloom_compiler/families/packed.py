@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from einloom_compiler.codegen import jit
 from einloom_compiler.dtypes import arithmetic
 from einloom_compiler.errors import ScheduleError
@@ -13,10 +15,9 @@ from einloom_compiler.ir.packed import PackedNest, RegisterBlock
 from einloom_compiler.lowering.groups import Groups, group
 from einloom_compiler.lowering.packed import bind_packed
 from einloom_compiler.schedule import packed as policy
+from einloom_compiler.schedule.packed_cost import cost
 from einloom_compiler.schedule.text import require_integer, schedule_text
 
-#: Share of the FMA peak, measured 2026-11 on a 2-core AVX-512 machine: float32 200-215 of 254.
-EFFICIENCY = 0.8
 #: Largest block sizes: their packed blocks take 2 GB at most.
 _MOST = {"mr": 32, "nr": 512, "kc": 1 << 14, "mc": 1 << 14, "nc": 1 << 14}
 
@@ -59,40 +60,35 @@ class Packed(Family):
         return PackedSchedule
 
     def propose(self, problem: Problem) -> tuple[PackedSchedule, ...]:
-        """Return the policy's blocks, where packing pays."""
+        """Return the policy's blocks, one for each register block that can pay."""
         groups = group(problem.space)
-        nest = groups and policy.choose(groups, problem.arithmetics, problem.machine)
-        return (_schedule_of(nest),) if nest else ()
+        if groups is None:
+            return ()
+        nests = policy.propose(groups, problem.arithmetics, problem.machine)
+        return tuple(map(_schedule_of, nests))
 
     def check(self, problem: Problem, schedule: PackedSchedule) -> None:
         """Raise ScheduleError unless the blocks are legal for the problem."""
         for field, most in _MOST.items():
             require_integer("Packed", field, getattr(schedule, field), 1, most)
-        groups, nest = _nest(problem, schedule)
-        width, registers = nest.block.width, problem.machine.n_registers
+        _, nest = _nest(problem, schedule)
+        width, registers, parts = nest.block.width, problem.machine.n_registers, nest.parts
         require_integer("Packed", "mr", schedule.mr, 1, registers - 2)
         # accumulators, one vector of each column group, one element of the rows' operand
-        vectors = (registers - 1) // (schedule.mr + 1)
+        vectors = max(1, (registers - 1) // (parts * (schedule.mr + 1)))
         require_integer("Packed", "nr", schedule.nr, width, vectors * width)
         require_integer("Packed", "mc", schedule.mc, schedule.mr, _MOST["mc"])
         require_integer("Packed", "nc", schedule.nc, schedule.nr, _MOST["nc"])
         for field, value, unit in (("nr", schedule.nr, width), ("mc", schedule.mc, schedule.mr)):
             if value % unit:
                 raise ScheduleError(f"Packed: {field}={value} must be a multiple of {unit}")
-        if arithmetic(problem.arithmetics.output).is_half and schedule.kc < groups.k_points:
-            raise ScheduleError(
-                f"Packed: kc={schedule.kc} would round 16-bit sums halfway; give at least all "
-                f"{groups.k_points} contracted points"
-            )
 
     def neighbours(self, problem: Problem, schedule: PackedSchedule) -> tuple[PackedSchedule, ...]:
         """Return other depths, block heights and widths, and other register blocks."""
         groups = group(problem.space)
         if groups is None:
             return ()
-        nest = policy.choose(groups, problem.arithmetics, problem.machine, must_pay=False)
-        if nest is None:
-            return ()
+        nests = policy.propose(groups, problem.arithmetics, problem.machine, must_pay=False)
         found = [
             replace(schedule, kc=schedule.kc * 2 // 3),
             replace(schedule, kc=schedule.kc * 4 // 3),
@@ -101,16 +97,20 @@ class Packed(Family):
             replace(schedule, nc=max(schedule.nr, schedule.nc // 2)),
             replace(schedule, nc=schedule.nc * 2),
         ]
-        for mr, vectors in policy.BLOCKS[problem.machine.n_registers]:
+        for nest in nests:
+            mr, nr = nest.block.mr, nest.block.nr
             mc = max(mr, schedule.mc // mr * mr)
-            nr = vectors * nest.block.width
             found.append(replace(schedule, mr=mr, nr=nr, mc=mc, nc=max(nr, schedule.nc)))
         return tuple(found)
 
     def seconds(self, problem: Problem, schedule: PackedSchedule) -> float:
-        """Return the roofline of the microkernel, every operand element moved once more to pack."""
-        del schedule
-        return problem.roofline(EFFICIENCY, 2 * problem.moved_bytes)
+        """Return what multiplying, packing and storing cost, or the memory behind them."""
+        groups, nest = _nest(problem, schedule)
+        named = problem.arithmetics
+        dtypes = (*(named.inputs[number] for number in groups.operands), named.output)
+        a, b, c = (np.dtype(arithmetic(name).storage).itemsize for name in dtypes)
+        found = cost(groups, nest, problem.machine, (a, b, c))
+        return found.seconds(problem.machine, problem.moved_bytes)
 
     def bind(self, problem: Problem, schedule: PackedSchedule, dump: Dump) -> Bound:
         """Return the nest's kernel with the tables and numbers of the problem's groups."""
@@ -132,10 +132,23 @@ class Packed(Family):
 
 def _schedule_of(nest: PackedNest) -> PackedSchedule:
     """Return the choices that a nest was made by."""
-    mr, nr = nest.block.mr, nest.block.nr
+    mr, nr, size = nest.block.mr, nest.block.nr, nest.depth * nest.parts
     return PackedSchedule(
-        mr, nr, nest.depth, nest.row_panels * mr, max(nr, nest.column_elements // nest.depth)
+        mr=mr,
+        nr=nr,
+        kc=nest.depth,
+        mc=max(1, nest.row_elements // size // mr) * mr,
+        nc=max(nr, nest.column_elements // size),
     )
+
+
+def nest_of(problem: Problem, schedule: PackedSchedule) -> PackedNest:
+    """Return the problem's nest with the blocks of ``schedule``.
+
+    Raises:
+        ScheduleError: the family does not take the problem.
+    """
+    return _nest(problem, schedule)[1]
 
 
 def _nest(problem: Problem, schedule: PackedSchedule) -> tuple[Groups, PackedNest]:
@@ -150,18 +163,21 @@ def _nest(problem: Problem, schedule: PackedSchedule) -> tuple[Groups, PackedNes
             f"{schedule} is for matrix products: two operands, rows and columns and contracted "
             "indices, no index that only one operand has, no empty extent; give Direct or None"
         )
-    nest = policy.choose(groups, problem.arithmetics, problem.machine, must_pay=False)
-    if nest is None:
+    nests = policy.propose(groups, problem.arithmetics, problem.machine, must_pay=False)
+    if not nests:
         raise ScheduleError(
             f"{schedule}: there is no microkernel for {problem.arithmetics.compute} with these "
-            "casts, conjugates and maps; give Direct or None"
+            "casts and maps; give Direct or None"
         )
-    width = nest.block.width
+    nest = nests[0]
+    width, kc = nest.block.width, schedule.kc
+    keeps_sums = arithmetic(nest.output).is_half and groups.k_points > kc
     choices: dict[str, Any] = {
         "block": RegisterBlock(schedule.mr, max(1, schedule.nr // width), width),
-        "depth": schedule.kc,
-        "row_panels": max(1, schedule.mc // max(1, schedule.mr)),
-        "column_elements": schedule.nc * schedule.kc,
+        "depth": kc,
+        "row_elements": schedule.mc * kc * nest.parts,
+        "column_elements": schedule.nc * kc * nest.parts,
+        "sum_elements": policy.SUM_BYTES // nest.itemsize if keeps_sums else 0,
     }
     return groups, replace(nest, **choices)
 
