@@ -46,6 +46,10 @@ class ModelFileError(EinloomError, ValueError):
     """A saved model is broken, hostile, of a format that is not read, or holds code."""
 
 
+class ScheduleError(EinloomError, ValueError):
+    """A schedule given by hand is malformed, or not legal for the contraction it is given for."""
+
+
 class InternalCompilerError(EinloomError, RuntimeError):
     """An invariant of the compiler is broken: a bug in einloom, never the user's mistake."""
 

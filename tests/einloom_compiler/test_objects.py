@@ -21,7 +21,7 @@ from einloom_compiler.codegen.text import KernelText
 from einloom_compiler.errors import InternalCompilerError, UnsupportedError
 from einloom_compiler.ir.graph import Map
 from einloom_compiler.ir.loops import Access, Level, LoopNest
-from einloom_compiler.ir.packed import PackedNest, RegisterBlock
+from einloom_compiler.ir.packed import PackedNest, RegisterBlock, Side
 
 DTYPES = ("float32", "float64", "complex64", "int64", "uint8", "float16", "bfloat16", "bool")
 
@@ -43,16 +43,16 @@ def direct_nest(dtype: str, epilogue: tuple[Map, ...] = ()) -> LoopNest:
 
 def packed_nest(dtype: str, block: RegisterBlock = BLOCK) -> PackedNest:
     return PackedNest(
-        rows=dtype,
-        columns=dtype,
+        rows=Side(dtype, "k"),
+        columns=Side(dtype, "panel"),
         output=dtype,
         compute=dtype,
         element=dtype,
         block=block,
         depth=128,
-        row_panels=8,
+        row_elements=1 << 14,
         column_elements=1 << 14,
-        are_rows_contiguous=False,
+        is_output_contiguous=True,
     )
 
 

@@ -13,15 +13,19 @@ from hypothesis import strategies as st
 
 from einloom_compiler.codegen import jit
 from einloom_compiler.codegen.jit import Kernel
+from einloom_compiler.families.base import Problem
+from einloom_compiler.families.packed import FAMILY, nest_of
+from einloom_compiler.ir.graph import Map
 from einloom_compiler.ir.packed import PackedNest
 from einloom_compiler.ir.printer import letters_of
 from einloom_compiler.language import expand, parse_string
-from einloom_compiler.lowering.groups import Groups, group, k_table
+from einloom_compiler.lowering.contracted import Run, contracted
+from einloom_compiler.lowering.groups import Groups, group
 from einloom_compiler.lowering.iteration import iteration_space
 from einloom_compiler.lowering.nest import Arithmetics
 from einloom_compiler.lowering.packed import bind_packed
-from einloom_compiler.schedule import packed as policy
 from einloom_compiler.schedule.machine import Machine, host
+from einloom_compiler.schedule.tasks import split
 
 Array = npt.NDArray[Any]
 Close = Callable[..., None]
@@ -30,27 +34,50 @@ Golden = Callable[[str, str], None]
 AVX512 = Machine(cores=2, simd_bits=512, n_registers=32, l1_bytes=48 << 10, l2_bytes=1 << 20)
 AVX2 = Machine(cores=2, simd_bits=256, n_registers=16, l1_bytes=32 << 10, l2_bytes=512 << 10)
 NEON = Machine(cores=2, simd_bits=128, n_registers=32, l1_bytes=64 << 10, l2_bytes=512 << 10)
+TARGETS = {"avx512": AVX512, "avx2": AVX2, "neon": NEON}
 
 
 def _strides(array: Array) -> tuple[int, ...]:
     return tuple(stride // array.itemsize for stride in array.strides)
 
 
-def _groups(subscripts: str, operands: list[Array], out: Array) -> Groups | None:
+def _problem(
+    subscripts: str,
+    operands: list[Array],
+    out: Array,
+    machine: Machine = AVX512,
+    **change: Any,
+) -> Problem:
     expr = expand(parse_string(subscripts), [operand.ndim for operand in operands])
     shapes = [operand.shape for operand in operands]
     strides = [_strides(operand) for operand in operands]
-    return group(iteration_space(expr, shapes, strides, _strides(out), letters_of(expr)))
+    space = iteration_space(expr, shapes, strides, _strides(out), letters_of(expr))
+    names = tuple(operand.dtype.name for operand in operands)
+    arithmetics = Arithmetics(names, out.dtype.name, out.dtype.name, (False, False))
+    return Problem(space, replace(arithmetics, **change), machine)
 
 
-def _choose(groups: Groups, dtype: str, machine: Machine, **change: Any) -> PackedNest:
-    arithmetics = Arithmetics((dtype, dtype), dtype, dtype, (False, False))
-    nest = policy.choose(groups, arithmetics, machine)
-    assert nest is not None
-    return replace(nest, **change)
+def _groups(subscripts: str, operands: list[Array], out: Array) -> Groups | None:
+    return group(_problem(subscripts, operands, out).space)
 
 
-def _run(nest: PackedNest, groups: Groups, operands: list[Array], out: Array, rung: str) -> None:
+def _proposed(problem: Problem) -> list[PackedNest]:
+    return [nest_of(problem, schedule) for schedule in FAMILY.propose(problem)]
+
+
+def _best(problem: Problem) -> PackedNest:
+    best = min(FAMILY.propose(problem), key=lambda found: FAMILY.seconds(problem, found))
+    return nest_of(problem, best)
+
+
+def _square(dtype: str, machine: Machine, extent: int = 480, **change: Any) -> PackedNest:
+    x = np.empty((extent, extent), dtype)
+    return _best(_problem("ij,jk->ik", [x, x], x, machine, **change))
+
+
+def _run(nest: PackedNest, problem: Problem, operands: list[Array], out: Array, rung: str) -> None:
+    groups = group(problem.space)
+    assert groups is not None
     call = bind_packed(groups, nest, AVX512)
     kernel = jit.build(nest)
     given = [operands[n] for n in groups.operands]
@@ -59,16 +86,20 @@ def _run(nest: PackedNest, groups: Groups, operands: list[Array], out: Array, ru
         kernel.run_python([*given, out, *tables], call.numbers, total=call.total)
         return
     arrays = (*given, out, *tables)
-    scratch = np.empty(nest.scratch_elements, nest.element)
+    guard = 64
+    scratch = np.full(nest.scratch_elements + guard, 7, nest.element)
     addresses = [array.__array_interface__["data"][0] for array in (*arrays, scratch)]
     block = np.array([*addresses[:-1], *call.numbers, addresses[-1]], np.int64)
     jit.serial(kernel.entry)(block.ctypes.data, 0, 0, call.total)
+    assert (scratch[-guard:] == 7).all(), "the kernel wrote beyond its scratch"
 
 
 def _values(shape: tuple[int, ...], dtype: str, seed: int) -> Array:
     rng = np.random.default_rng(seed)
     if dtype.startswith("float"):
         return rng.uniform(-1, 1, shape).astype(dtype)
+    if dtype.startswith("complex"):
+        return (rng.uniform(-1, 1, shape) + 1j * rng.uniform(-1, 1, shape)).astype(dtype)
     return rng.integers(0, 100, shape).astype(dtype)
 
 
@@ -104,38 +135,80 @@ def test_offsets_of_contracted_points_follow_both_operands() -> None:
     groups = _groups("ijk,klj->il", [x, y], np.empty((7, 9)))
     assert groups is not None
     expected = {(3 * j + k, 18 * k + j) for j in range(2) for k in range(3)}
-    assert {tuple(row) for row in k_table(groups).array().tolist()} == expected
+    for along_k in ((True, True), (True, False), (False, True), (False, False)):
+        order = contracted(groups, along_k, 384)
+        table = order.table((1, 1)).array().tolist()
+        assert {tuple(row) for row in table} == expected
+        for side, run in enumerate(order.runs):
+            at = [row[side] for row in table]
+            for start in range(0, len(at), run.extent * run.hop):
+                for first in range(start, start + run.hop):
+                    positions = range(first, first + run.extent * run.hop, run.hop)
+                    assert [at[p] - at[first] for p in positions] == list(range(run.extent))
+
+
+def test_points_are_tiled_where_the_operands_are_contiguous_along_different_indices() -> None:
+    x, y = np.empty((8, 96, 100)), np.empty((9, 100, 96))
+    groups = _groups("ijk,lkj->il", [x, y], np.empty((8, 9)))
+    assert groups is not None
+    order = contracted(groups, (True, True), 384)
+    assert order.unit == order.runs[0].extent * order.runs[1].extent
+    assert order.unit <= 384
+    assert min(run.extent for run in order.runs) >= 16
+    assert {run.hop for run in order.runs} == {1, order.runs[1].extent}
+    assert order.block(384) % order.unit == 0
+
+
+def test_points_along_one_chain_are_one_run() -> None:
+    x, y = np.empty((8, 3, 50)), np.empty((3, 50, 9))
+    groups = _groups("ijk,jkl->il", [x, y], np.empty((8, 9)))
+    assert groups is not None
+    assert contracted(groups, (True, False), 384).runs == (Run(150, 1), Run(1, 1))
 
 
 @pytest.mark.parametrize(
-    ("machine", "block"), [(AVX512, (8, 3, 16)), (AVX2, (4, 3, 8)), (NEON, (8, 3, 4))]
+    ("machine", "block"), [(AVX512, (8, 3, 16)), (AVX2, (4, 3, 8)), (NEON, (6, 4, 4))]
 )
 def test_the_register_block_follows_the_target(
     machine: Machine, block: tuple[int, int, int]
 ) -> None:
-    x = np.empty((480, 480), np.float32)
-    groups = _groups("ij,jk->ik", [x, x], x)
-    assert groups is not None
-    chosen = _choose(groups, "float32", machine).block
+    chosen = _square("float32", machine).block
     assert (chosen.mr, chosen.vectors, chosen.width) == block
     assert chosen.mr * chosen.vectors + chosen.vectors < machine.n_registers
 
 
+@pytest.mark.parametrize("machine", TARGETS.values(), ids=TARGETS)
+def test_complex_blocks_leave_registers_for_both_parts(machine: Machine) -> None:
+    x = np.empty((480, 480), np.complex64)
+    for nest in _proposed(_problem("ij,jk->ik", [x, x], x, machine)):
+        block = nest.block
+        assert 2 * block.mr * block.vectors + 2 * block.vectors + 2 <= machine.n_registers
+
+
 def test_a_short_run_of_columns_takes_fewer_vectors() -> None:
     x, y, out = (np.empty(s, np.float32) for s in ((480, 480), (480, 32), (480, 32)))
-    groups = _groups("ij,jk->ik", [x, y], out)
-    assert groups is not None
-    assert _choose(groups, "float32", AVX512).block.vectors == 2
+    nest = _best(_problem("ij,jk->ik", [x, y], out))
+    assert nest.block.vectors == 2
 
 
-@pytest.mark.parametrize("change", [{"epilogue": (object(),)}, {"conjugated": (True, False)}])
-def test_what_the_packed_family_lacks_is_left_to_the_direct_one(change: dict[str, Any]) -> None:
-    x = np.empty((480, 480))
-    groups = _groups("ij,jk->ik", [x, x], x)
-    assert groups is not None
-    arithmetics = Arithmetics(("float64",) * 2, "float64", "float64", (False, False))
-    assert policy.choose(groups, arithmetics, AVX512) is not None
-    assert policy.choose(groups, replace(arithmetics, **change), AVX512) is None
+def test_packed_blocks_fit_the_caches() -> None:
+    for machine in TARGETS.values():
+        nest = _square("float32", machine)
+        panel = nest.block.mr * nest.depth * 4
+        assert panel <= machine.l1_bytes / 2
+        assert nest.column_elements * 4 <= machine.l2_bytes / 2
+
+
+def test_tasks_keep_the_cores_busy_and_pack_little() -> None:
+    nest = _square("float32", AVX512)
+    tall = split(nest, AVX512, 1000, 10, 384, 1)
+    assert (tall.rows > 1, tall.columns) == (True, 1)
+    wide = split(nest, AVX512, 10, 1000, 384, 1)
+    assert (wide.rows, wide.columns > 1) == (1, True)
+    batch = split(nest, AVX512, 100, 100, 384, 64)
+    assert batch.rows * batch.columns == 1
+    many = split(nest, replace(AVX512, cores=64), 128, 22, 384, 1)
+    assert many.rows * many.columns >= 64
 
 
 #: Equations, with operand shapes whose extents are no multiples of the blocks.
@@ -145,8 +218,10 @@ PRODUCTS: list[tuple[str, tuple[int, ...], tuple[int, ...]]] = [
     ("ji,jk->ik", (50, 37), (50, 53)),
     ("ij,jk->ki", (37, 50), (50, 53)),
     ("bij,bjk->bik", (2, 33, 40), (2, 40, 49)),
+    ("ijb,jkb->ikb", (33, 20, 3), (20, 29, 3)),
     ("aibj,kjab->kib", (3, 19, 2, 17), (35, 17, 3, 2)),
     ("dabfe,fc->edcba", (3, 17, 2, 12, 5), (12, 14)),
+    ("dac,bcd->ba", (6, 21, 20), (23, 20, 6)),
 ]
 
 
@@ -162,74 +237,193 @@ def test_products_agree_with_numpy_on_both_rungs(
     operands = [_values(left, "float64", 1), _values(right, "float64", 2)]
     expected = np.einsum(subscripts, *operands)
     out = np.full(expected.shape, np.nan)
-    groups = _groups(subscripts, operands, out)
-    assert groups is not None
+    problem = _problem(subscripts, operands, out)
     # A depth below the contracted extent: later blocks add to what the first one stored.
-    nest = _choose(groups, "float64", AVX512, depth=16, row_panels=2, column_elements=48 * 32)
-    _run(nest, groups, operands, out, rung)
-    assert_close(out, expected, 50)
+    for number, nest in enumerate(_proposed(problem)):
+        if rung == "python" and number:
+            break
+        small = replace(nest, depth=16, row_elements=3 * 16 * 8, column_elements=48 * 32)
+        out[...] = np.nan
+        _run(small, problem, operands, out, rung)
+        assert_close(out, expected, 50)
 
 
-@pytest.mark.parametrize(
-    ("machine", "dtype"),
-    [(AVX512, "float32"), (AVX512, "int64"), (AVX2, "float64"), (NEON, "float32")],
-)
-def test_every_target_gives_the_same(machine: Machine, dtype: str, assert_close: Close) -> None:
+def test_all_ways_of_packing_are_among_the_products() -> None:
+    found: set[tuple[str, str]] = set()
+    for subscripts, left, right in PRODUCTS:
+        operands = [np.empty(left), np.empty(right)]
+        out = np.empty(np.einsum(subscripts, *operands).shape)
+        nest = _best(_problem(subscripts, operands, out))
+        found |= {("rows", nest.rows.order), ("columns", nest.columns.order)}
+        found.add(("out", str(nest.is_output_contiguous)))
+    assert found == {
+        *(("rows", order) for order in ("panel", "k", "gather")),
+        *(("columns", order) for order in ("panel", "k", "digit", "gather")),
+        *(("out", "True"), ("out", "False")),
+    }
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int64", "int16", "complex64"])
+def test_every_target_gives_the_same(target: str, dtype: str, assert_close: Close) -> None:
     operands = [_values((37, 50), dtype, 1), _values((50, 53), dtype, 2)]
     expected = operands[0] @ operands[1]
     for rung in ("python", "native"):
         out = np.zeros_like(expected)
-        groups = _groups("ij,jk->ik", operands, out)
-        assert groups is not None
-        _run(_choose(groups, dtype, machine), groups, operands, out, rung)
+        problem = _problem("ij,jk->ik", operands, out, TARGETS[target])
+        _run(_best(problem), problem, operands, out, rung)
         assert_close(out, expected, 50)
 
 
-DTYPES = ["float16", "int8", "uint16", "int32", "uint64"]
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("dtype", ["float16", "int8", "uint16", "int32", "uint64"])
+@pytest.mark.parametrize("subscripts", ["ij,jk->ik", "ji,kj->ki"])
 def test_narrow_and_unsigned_dtypes_round_and_wrap_as_numpys(
-    dtype: str, assert_close: Close
+    subscripts: str, dtype: str, target: str, assert_close: Close
 ) -> None:
-    operands = [_values((40, 50), dtype, 1), _values((50, 60), dtype, 2)]
-    expected = np.einsum("ij,jk->ik", *operands)
+    sizes = {"i": 40, "j": 50, "k": 61}
+    terms = subscripts.split("->")[0].split(",")
+    operands = [
+        _values(tuple(sizes[letter] for letter in term), dtype, number)
+        for number, term in enumerate(terms)
+    ]
+    expected = np.einsum(subscripts, *operands)
     out = np.zeros_like(expected)
-    groups = _groups("ij,jk->ik", operands, out)
-    assert groups is not None
-    _run(_choose(groups, dtype, host()), groups, operands, out, "native")
+    problem = _problem(subscripts, operands, out, TARGETS[target])
+    nest = _best(problem)
+    if dtype != "float16":
+        nest = replace(nest, depth=16)
+    _run(nest, problem, operands, out, "native")
     assert_close(out, expected, 50)
 
 
-@settings(max_examples=40)
+def test_halves_round_once_whatever_the_depth() -> None:
+    operands = [_values((40, 1000), "float16", 1), _values((1000, 60), "float16", 2)]
+    exact = operands[0].astype(np.float64) @ operands[1].astype(np.float64)
+    for rung in ("python", "native"):
+        out = np.zeros(exact.shape, np.float16)
+        problem = _problem("ij,jk->ik", operands, out)
+        nest = _best(problem)
+        assert nest.sum_elements
+        # Sums of a few blocks only: several tasks.
+        nest = replace(nest, sum_elements=4 * nest.tile_elements)
+        _run(nest, problem, operands, out, rung)
+        # At powers of two, numbers are further apart on the far side.
+        units = np.spacing(np.nextafter(np.abs(out), np.float16(np.inf))).astype(np.float64)
+        assert (np.abs(out - exact) <= 0.51 * units + 1e-4).all()
+
+
+@pytest.mark.parametrize("rung", ["python", "native"])
+@pytest.mark.parametrize("conjugated", [(False, True), (True, False), (True, True)])
+@pytest.mark.parametrize("subscripts", ["ij,jk->ik", "ji,kj->ik", "ijb,jkb->ikb"])
+def test_conjugated_operands(
+    subscripts: str, conjugated: tuple[bool, bool], rung: str, assert_close: Close
+) -> None:
+    sizes = {"i": 19, "j": 26, "k": 37, "b": 2}
+    terms = subscripts.split("->")[0].split(",")
+    operands = [
+        _values(tuple(sizes[letter] for letter in term), "complex128", number)
+        for number, term in enumerate(terms)
+    ]
+    given = [x.conj() if flag else x for x, flag in zip(operands, conjugated, strict=True)]
+    expected = np.einsum(subscripts, *given)
+    out = np.full_like(expected, np.nan)
+    problem = _problem(subscripts, operands, out, conjugated=conjugated)
+    _run(replace(_best(problem), depth=8), problem, operands, out, rung)
+    assert_close(out, expected, 50)
+
+
+@pytest.mark.parametrize("rung", ["python", "native"])
+@pytest.mark.parametrize("subscripts", ["ij,jk->ik", "ijb,jkb->ikb"])
+def test_maps_apply_to_finished_sums(subscripts: str, rung: str, assert_close: Close) -> None:
+    sizes = {"i": 19, "j": 41, "k": 37, "b": 2}
+    terms = subscripts.split("->")[0].split(",")
+    operands = [
+        _values(tuple(sizes[letter] for letter in term), "float32", number)
+        for number, term in enumerate(terms)
+    ]
+    maps = (Map("maximum", (0.25,)), Map("sqrt"), Map("reciprocal"))
+    expected = 1 / np.sqrt(np.maximum(np.einsum(subscripts, *operands), 0.25))
+    out = np.full_like(expected, np.nan)
+    problem = _problem(subscripts, operands, out, epilogue=maps)
+    _run(replace(_best(problem), depth=16), problem, operands, out, rung)
+    assert_close(out, expected, 50)
+
+
+def test_maps_of_narrow_integers_and_complex_numbers_are_left_to_others() -> None:
+    for dtype in ("int8", "complex64"):
+        x = np.empty((480, 480), dtype)
+        assert FAMILY.propose(_problem("ij,jk->ik", [x, x], x))
+        assert not FAMILY.propose(_problem("ij,jk->ik", [x, x], x, epilogue=(Map("negative"),)))
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "compute"),
+    [("int8", "int32", "float64"), ("float16", "float32", "float32"), ("uint8", "int8", "int8")],
+)
+def test_operands_are_cast_to_the_compute_dtype(
+    left: str, right: str, compute: str, assert_close: Close
+) -> None:
+    operands = [_values((40, 50), left, 1), _values((50, 61), right, 2)]
+    expected = operands[0].astype(compute) @ operands[1].astype(compute)
+    for rung in ("python", "native"):
+        out = np.zeros_like(expected)
+        problem = _problem("ij,jk->ik", operands, out)
+        _run(_best(problem), problem, operands, out, rung)
+        assert_close(out, expected, 50)
+
+
+@settings(max_examples=60)
 @given(
     m=st.sampled_from([12, 15, 16, 17, 23, 24, 25, 97]),
     n=st.sampled_from([12, 31, 33, 47, 48, 49, 101]),
     k=st.sampled_from([4, 5, 31, 383, 384, 385, 769]),
-    layout=st.sampled_from(["ij,jk->ik", "ij,kj->ik", "ji,jk->ik"]),
+    layout=st.sampled_from(["ij,jk->ik", "ij,kj->ik", "ji,jk->ik", "ij,jk->ki"]),
     sign=st.sampled_from([1, -1, 2, -3]),
+    dtype=st.sampled_from(["float32", "complex64"]),
 )
 def test_any_extents_and_strides_at_block_edges(
-    m: int, n: int, k: int, layout: str, sign: int, assert_close: Close
+    m: int, n: int, k: int, layout: str, sign: int, dtype: str, assert_close: Close
 ) -> None:
     sizes = {"i": m, "j": k, "k": n}
     left, right = layout.split("->")[0].split(",")
     step = abs(sign)
     made = [
-        _values(tuple(sizes[letter] * step for letter in term), "float32", number)
+        _values(tuple(sizes[letter] * step for letter in term), dtype, number)
         for number, term in enumerate((left, right))
     ]
-    operands = [x[:: sign or 1, :: sign or 1] for x in made]
-    expected = np.einsum(layout, *(x.astype(np.float64) for x in operands))
-    out = np.full(expected.shape, np.nan, np.float32)
-    groups = _groups(layout, operands, out)
-    assert groups is not None
-    arithmetics = Arithmetics(("float32",) * 2, "float32", "float32", (False, False))
-    nest = policy.choose(groups, arithmetics, host())
-    assume(nest is not None)
-    assert nest is not None
-    _run(nest, groups, operands, out, "native")
+    operands = [x[::sign, ::sign] for x in made]
+    wide = np.complex128 if dtype == "complex64" else np.float64
+    expected = np.einsum(layout, *(x.astype(wide) for x in operands))
+    out = np.full(expected.shape, np.nan, dtype)
+    problem = _problem(layout, operands, out, host())
+    assume(FAMILY.propose(problem))
+    _run(_best(problem), problem, operands, out, "native")
     assert_close(out, expected, k)
+
+
+def test_operands_are_read_within_their_memory() -> None:
+    # The last row ends at the last byte of a page; reading on would end the process.
+    import ctypes
+    import mmap
+
+    page = mmap.PAGESIZE
+    memory = mmap.mmap(-1, 9 * page)
+    address = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.mprotect(ctypes.c_void_p(address + 8 * page), ctypes.c_size_t(page), 0) != 0:
+        pytest.skip("this system lets no page be protected")
+    for layout in ("ij,jk->ik", "ij,kj->ik", "ji,jk->ik"):
+        terms = layout.split("->")[0].split(",")
+        for protected in (0, 1):
+            operands = [_values((37, 37), "float32", n) for n in range(len(terms))]
+            flat = np.frombuffer(memory, np.float32, 37 * 37, 8 * page - 4 * 37 * 37)
+            flat[:] = operands[protected].reshape(-1)
+            operands[protected] = flat.reshape(37, 37)
+            out = np.zeros((37, 37), np.float32)
+            problem = _problem(layout, operands, out, host())
+            _run(_best(problem), problem, operands, out, "native")
+            assert np.isfinite(out).all()
 
 
 def _microkernel_loop(kernel: Kernel) -> str:
@@ -239,23 +433,28 @@ def _microkernel_loop(kernel: Kernel) -> str:
 
 
 @pytest.mark.skipif(host().simd_bits < 256, reason="needs AVX2 or AVX-512")
-def test_the_microkernel_keeps_all_sums_in_registers() -> None:
-    x = np.empty((480, 480), np.float32)
-    groups = _groups("ij,jk->ik", [x, x], x)
-    assert groups is not None
-    nest = _choose(groups, "float32", host())
-    loop = _microkernel_loop(jit.build(nest))
-    register = "zmm" if host().simd_bits == 512 else "ymm"
-    multiply_adds = [line for line in loop.splitlines() if "vfmadd" in line]
-    assert len(multiply_adds) >= nest.block.mr * nest.block.vectors
-    assert all(register in line for line in multiply_adds)
-    spills = [line for line in loop.splitlines() if "rsp" in line and register in line]
-    assert spills == []
+@pytest.mark.parametrize("dtype", ["float32", "float64", "complex64"])
+@pytest.mark.parametrize("target", ["host", "avx2"])
+def test_the_microkernel_keeps_all_sums_in_registers(dtype: str, target: str) -> None:
+    machine = host() if target == "host" else AVX2
+    x = np.empty((480, 480), dtype)
+    register = "zmm" if machine.simd_bits == 512 else "ymm"
+    for nest in _proposed(_problem("ij,jk->ik", [x, x], x, machine)):
+        loop = _microkernel_loop(jit.build(nest))
+        multiply_adds = [line for line in loop.splitlines() if re.search("vfn?m(add|sub)", line)]
+        products = 4 if nest.is_complex else 1
+        assert len(multiply_adds) >= products * nest.block.mr * nest.block.vectors
+        assert all(register in line for line in multiply_adds)
+        spills = [line for line in loop.splitlines() if "rsp" in line and register in line]
+        assert spills == []
 
 
 def test_printed_packed_kernel_is_the_golden_one(golden: Golden) -> None:
-    x = np.empty((480, 480), np.float32)
-    groups = _groups("ij,jk->ik", [x, x], x)
-    assert groups is not None
-    nest = _choose(groups, "float32", AVX2)
-    golden("source/packed.py.txt", jit.build(nest).source)
+    golden("source/packed.py.txt", jit.build(_square("float32", AVX2)).source)
+
+
+def test_the_schedule_prints_in_one_line() -> None:
+    nest = _square("complex64", AVX2, epilogue=())
+    assert str(nest) == (
+        "Packed(mr=2, nr=16, kc=192, mc=1365, nc=170, float32 pairs, rows by k, columns by panel)"
+    )

@@ -31,7 +31,7 @@ ALLOWED = frozenset((*_MEMORY, *_LIBM, *(f"{name}f" for name in _LIBM)))
 #: symbols finds kernels that LLVM cannot prove never to raise.
 _RAISED = "einloom_kernel_raised"
 #: Primitives that mark a kernel whose loops the printer has vectorised and unrolled itself.
-_EXPLICIT = "vfma("
+_EXPLICIT = ("vfma(", "bouter")
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +110,7 @@ def _optimised(text: KernelText, symbol: str, target: Target) -> tuple[Any, Any]
     tuning = binding.create_pipeline_tuning_options(speed_level=3)
     # The printer has unrolled what it vectorised; LLVM would unroll the loops at the edges, to
     # twice the code and compile time.
-    tuning.loop_unrolling = _EXPLICIT not in text.source
+    tuning.loop_unrolling = not any(name in text.source for name in _EXPLICIT)
     builder = binding.create_pass_builder(machine, tuning)
     builder.getModulePassManager().run(module, builder)
     return module, machine

@@ -2,20 +2,29 @@
 
 Grammar::
 
-    PackedNest = (rows, columns, output: dtype name, compute: dtype name, block: RegisterBlock,
-                  depth, row_panels, column_elements, are_rows_contiguous)
+    PackedNest = (rows: Side, columns: Side, output: dtype name, compute: dtype name,
+                  element: dtype name, block: RegisterBlock, depth, row_elements, column_elements,
+                  is_output_contiguous, sum_elements, epilogue: Map*)
+    Side       = (dtype name, order: "panel" | "k" | "digit" | "gather", is_conjugated)
 
 An operand with the row indices, one with the column indices and the output are each reached through
-digit tables at run time (extents and strides of the indices of a group), so one kernel serves all
-contractions of these dtypes. The algorithm is GETT: blocks are packed straight from the strided
-operands, nothing is transposed before. Sources: Springer and Bientinesi, "Design of a
-high-performance GEMM-like tensor-tensor multiplication", TOMS 44(3), 2018; Matthews, "High-
-performance tensor contraction without transposition", SISC 40(1), 2018; loop order as in BLIS.
+tables of offsets and digits at run time, so one kernel serves all contractions of these dtypes and
+orders. The algorithm is GETT: blocks are packed straight from the strided operands, nothing is
+transposed before. Sources: Springer and Bientinesi, "Design of a high-performance GEMM-like
+tensor-tensor multiplication", TOMS 44(3), 2018; Matthews, "High-performance tensor contraction
+without transposition", SISC 40(1), 2018; blocking as in BLIS, with rows in the part of its columns.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
+
+from einloom_compiler.ir.graph import Map
+
+#: How an operand is contiguous in memory: along the run that panels are cut from, along contracted
+#: points, along a digit of neighbouring panels, or along nothing that helps.
+Order = Literal["panel", "k", "digit", "gather"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,51 +48,100 @@ class RegisterBlock:
 
 
 @dataclass(frozen=True, slots=True)
+class Side:
+    """How one operand is packed.
+
+    Attributes:
+        dtype: dtype name in memory.
+        order: what it is contiguous along.
+        is_conjugated: whether its conjugate is packed.
+    """
+
+    dtype: str
+    order: Order
+    is_conjugated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class PackedNest:
     """A blocked matrix product; see the module's grammar.
 
     Attributes:
-        rows: dtype name in memory of the operand with the row indices.
-        columns: dtype name in memory of the operand with the column indices.
+        rows: the operand with the row indices.
+        columns: the operand with the column indices.
         output: dtype name in memory of the output.
         compute: dtype name that operands are cast to.
-        element: dtype of packed blocks and accumulators.
+        element: dtype of packed blocks and accumulators; complex numbers are packed as two parts.
         block: the microkernel's register block.
-        depth: contracted points of one packed block (``kc``).
-        row_panels: panels of ``mr`` rows in one packed block (``mc / mr``).
-        column_elements: elements of one packed block of columns at most (``nc * kc``).
-        are_rows_contiguous: whether neighbouring rows are neighbours in memory, so that a panel is
-            packed row index fastest; otherwise contracted index fastest.
+        depth: contracted points of one packed block at most (``kc``).
+        row_elements: elements of the packed rows, which pass by the packed columns.
+        column_elements: elements of the packed columns, which stay in L2.
+        is_output_contiguous: whether a run of columns is contiguous in the output.
+        sum_elements: elements that keep unfinished sums of a task where the output cannot; else 0.
+        epilogue: maps applied to each finished sum.
     """
 
-    rows: str
-    columns: str
+    rows: Side
+    columns: Side
     output: str
     compute: str
     element: str
     block: RegisterBlock
     depth: int
-    row_panels: int
+    row_elements: int
     column_elements: int
-    are_rows_contiguous: bool
+    is_output_contiguous: bool
+    sum_elements: int = 0
+    epilogue: tuple[Map, ...] = ()
 
     def __str__(self) -> str:
         """Print the blocking in one line, in BLIS's names."""
-        mr, nr = self.block.mr, self.block.nr
-        order = "rows" if self.are_rows_contiguous else "k"
+        block = self.block
+        size = self.depth * self.parts
+        maps = "".join(f" | {step}" for step in self.epilogue)
         return (
-            f"Packed(mr={mr}, nr={nr}, kc={self.depth}, mc={self.row_panels * mr}, "
-            f"nc={self.column_elements // self.depth}, {self.element}, "
-            f"{order} fastest in row panels)"
+            f"Packed(mr={block.mr}, nr={block.nr}, kc={self.depth}, "
+            f"mc={self.row_elements // size}, nc={self.column_elements // size}, {self.element}"
+            f"{' pairs' if self.is_complex else ''}, rows by {self.rows.order}, "
+            f"columns by {self.columns.order}{maps})"
         )
 
     @property
-    def scratch_elements(self) -> int:
-        """Elements of scratch that each range needs: both packed blocks and one output block."""
-        block = self.block
-        a = self.row_panels * block.mr * self.depth
-        return a + self.column_elements + block.mr * block.nr
+    def is_complex(self) -> bool:
+        """Whether elements are packed as real and imaginary parts."""
+        return self.compute.startswith("complex")
 
-    def column_panels(self, n_k: int) -> int:
-        """Return how many column panels of this contracted extent fit in a packed block."""
-        return self.column_elements // (self.block.nr * min(self.depth, n_k))
+    @property
+    def parts(self) -> int:
+        """Packed elements of one operand element."""
+        return 2 if self.is_complex else 1
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of a packed element."""
+        return 8 if self.element.endswith("64") else 4
+
+    @property
+    def line(self) -> int:
+        """Elements of a cache line."""
+        return 64 // self.itemsize
+
+    @property
+    def tile_elements(self) -> int:
+        """Elements of one output block."""
+        return self.block.mr * self.block.nr * self.parts
+
+    @property
+    def column_start(self) -> int:
+        """Where packed columns begin in the scratch: after the rows, whose last store overlaps."""
+        return -(-(self.row_elements + 2 * self.block.width) // 64) * 64
+
+    @property
+    def tile_start(self) -> int:
+        """Where an output block, or all unfinished sums, begin in the scratch."""
+        return self.column_start + -(-(self.column_elements + self.block.width) // 64) * 64
+
+    @property
+    def scratch_elements(self) -> int:
+        """Elements of scratch that each range needs: both packed blocks and output blocks."""
+        return self.tile_start + max(self.sum_elements, self.tile_elements)

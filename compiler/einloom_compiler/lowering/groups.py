@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from math import prod
 
 from einloom_compiler.lowering.iteration import IterationSpace
-from einloom_compiler.lowering.tables import DigitTable, OffsetTable
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +55,7 @@ class Groups:
         operands: which operand has the rows and which the columns.
         rows: the row group.
         columns: the column group; the output is contiguous along its run where it can be.
-        k: contracted indices, slowest first.
+        k: contracted indices, in no order.
         batch: batch indices, slowest first.
     """
 
@@ -118,7 +117,7 @@ def group(space: IterationSpace) -> Groups | None:
         operands=(first, second),
         rows=Group(axis(row_run), _digits([axis(n) for n in left if n != row_run], 0)),
         columns=Group(axis(column_run), _digits([axis(n) for n in right if n != column_run], 1)),
-        k=_ordered_k([axis(n) for n in summed]),
+        k=tuple(axis(n) for n in summed),
         batch=_digits([axis(n) for n in batch], 2),
     )
 
@@ -133,17 +132,3 @@ def _digits(axes: list[Axis], operand: int) -> tuple[Axis, ...]:
     Neighbouring panels then share the operand's cache lines.
     """
     return tuple(sorted(axes, key=lambda a: (a.strides[operand] == 1, -abs(a.strides[2]))))
-
-
-def _ordered_k(axes: list[Axis]) -> tuple[Axis, ...]:
-    return tuple(sorted(axes, key=lambda axis: -(abs(axis.strides[0]) + abs(axis.strides[1]))))
-
-
-def k_table(groups: Groups) -> OffsetTable:
-    """Return the element offsets of every contracted point in both operands."""
-    return OffsetTable(tuple((axis.extent, *axis.strides[:2]) for axis in groups.k))
-
-
-def digit_table(axes: tuple[Axis, ...]) -> DigitTable:
-    """Return one row a digit: extent, and strides in rows' operand, columns' operand, output."""
-    return DigitTable(tuple((axis.extent, *axis.strides) for axis in axes))

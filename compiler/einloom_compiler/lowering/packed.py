@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from einloom_compiler.ir.packed import PackedNest
+from einloom_compiler.lowering.contracted import Contracted, contracted
 from einloom_compiler.lowering.formula import named
-from einloom_compiler.lowering.groups import Axis, Groups, digit_table, k_table
-from einloom_compiler.lowering.tables import Table
+from einloom_compiler.lowering.groups import Axis, Group, Groups
+from einloom_compiler.lowering.tables import DigitTable, OffsetTable, Table
 from einloom_compiler.schedule.machine import Machine
-
-#: Points from which rows are split among tasks where there are too few tasks for all cores.
-_SPLIT_POINTS = 1 << 20
+from einloom_compiler.schedule.tasks import split
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,47 +28,69 @@ class PackedCall:
     total: int
 
 
+def order(groups: Groups, nest: PackedNest) -> Contracted:
+    """Return the order of contracted points that suits how ``nest`` packs."""
+    along_k = (nest.rows.order == "k", nest.columns.order == "k")
+    return contracted(groups, along_k, nest.depth)
+
+
 def bind_packed(groups: Groups, nest: PackedNest, machine: Machine) -> PackedCall:
     """Return tables and numbers of ``nest`` for these groups."""
     block = nest.block
     rows, columns = groups.rows, groups.columns
+    # Complex memory is addressed by its real and imaginary parts.
+    factors = tuple(
+        2 if dtype.startswith("complex") else 1
+        for dtype in (nest.rows.dtype, nest.columns.dtype, nest.output)
+    )
+    k = order(groups, nest)
+    k_step = k.block(nest.depth)
     m_panels = named(rows.n_runs * -(-rows.run.extent // block.mr), "m_panels")
     n_panels = named(columns.n_runs * -(-columns.run.extent // block.nr), "n_panels")
-    n_tasks = -(-n_panels // nest.column_panels(groups.k_points))
-    m_tasks = 1
-    points = rows.points * columns.points * groups.k_points * groups.n_batches
-    if points >= _SPLIT_POINTS:
-        wanted = -(-2 * machine.cores // (n_tasks * groups.n_batches))
-        n_tasks = max(n_tasks, min(wanted, n_panels // 4))
-        wanted = -(-2 * machine.cores // (n_tasks * groups.n_batches))
-        m_tasks = max(1, min(wanted, m_panels // 4))
-    task_n = named(-(-n_panels // n_tasks), "task_n_panels")
-    task_m = named(-(-m_panels // m_tasks), "task_m_panels")
-    n_tasks = named(-(-n_panels // task_n), "n_tasks")
+    tasks = split(nest, machine, int(m_panels), int(n_panels), int(k.points), groups.n_batches)
+    task_m = named(-(-m_panels // tasks.rows), "task_m_panels")
+    task_n = named(-(-n_panels // tasks.columns), "task_n_panels")
     m_tasks = named(-(-m_panels // task_m), "m_tasks")
-    a_run, b_run = (_is_run(groups.k, side) for side in (0, 1))
+    n_tasks = named(-(-n_panels // task_n), "n_tasks")
+    a, b, c = factors
+    first, second = k.runs
     numbers = (
-        *(groups.k_points, rows.run.extent, columns.run.extent),
-        *(len(rows.digits), len(columns.digits), len(groups.batch)),
+        *(named(k.points, "points"), k_step, rows.run.extent, columns.run.extent),
+        *(len(rows.digits), len(groups.batch)),
         *(m_panels, n_panels, task_m, task_n, m_tasks, n_tasks),
-        *(rows.run.strides[0], int(a_run), columns.run.strides[1], int(b_run)),
-        groups.column_digit_run,
-        *(rows.run.strides[2], columns.run.strides[2]),
+        *(rows.run.strides[0] * a, first.extent, first.hop),
+        *(columns.run.strides[1] * b, second.extent, second.hop, groups.column_digit_run),
+        *(rows.run.strides[2] * c, columns.run.strides[2] * c),
     )
     tables = (
-        k_table(groups),
-        digit_table(rows.digits),
-        digit_table(columns.digits),
-        digit_table(groups.batch),
+        k.table((a, b)),
+        digit_table(rows.digits, factors),
+        panel_table(columns, block.nr, (b, c)),
+        digit_table(groups.batch, factors),
     )
     return PackedCall(tables, numbers, m_tasks * n_tasks * groups.n_batches)
 
 
-def _is_run(axes: tuple[Axis, ...], side: int) -> bool:
-    """Say whether contracted points, in their order, are neighbours in an operand's memory."""
-    step = 1
-    for axis in reversed(axes):
-        if axis.strides[side] != step:
-            return False
-        step *= axis.extent
-    return True
+def digit_table(axes: tuple[Axis, ...], factors: tuple[int, ...]) -> DigitTable:
+    """Return one row a digit: extent, and strides in rows' operand, columns' operand, output."""
+    return DigitTable(
+        tuple(
+            (axis.extent, *(step * f for step, f in zip(axis.strides, factors, strict=True)))
+            for axis in axes
+        )
+    )
+
+
+def panel_table(columns: Group, nr: int, factors: tuple[int, int]) -> OffsetTable:
+    """Return one row a column panel: offsets in the operand and the output, column in its run."""
+    run, (b, c) = columns.run, factors
+    blocks = (-(-run.extent // nr), run.strides[1] * (b * nr), run.strides[2] * (c * nr), nr)
+    return OffsetTable(
+        (
+            blocks,
+            *(
+                (axis.extent, axis.strides[1] * b, axis.strides[2] * c, 0)
+                for axis in columns.digits
+            ),
+        )
+    )

@@ -1,25 +1,29 @@
-"""Choose register block and cache blocks of the packed family.
+"""Propose register and cache blocks of the packed family, and predict what they cost.
 
-The register block fills the vector registers with accumulators and leaves some for operands: 8 x 3
-vectors where there are 32 registers, 4 x 3 where there are 16; fewer vectors a row where the run of
-columns would leave lanes empty. A packed row panel and the register block's columns stay in L1, the
-block of rows in half of L2.
+Register blocks fill the vector registers with accumulators and leave some for operands: 8 x 3
+vectors where there are 32 registers, 4 x 3 where there are 16, or others where those would leave
+lanes empty. A packed row panel stays in L1 and the packed columns in half of L2 while they meet.
 """
 
 from __future__ import annotations
 
+from einloom_compiler.codegen.casts import has_block
 from einloom_compiler.dtypes import arithmetic
-from einloom_compiler.ir.packed import PackedNest, RegisterBlock
+from einloom_compiler.ir.packed import Order, PackedNest, RegisterBlock, Side
 from einloom_compiler.lowering.groups import Groups
 from einloom_compiler.lowering.nest import Arithmetics
 from einloom_compiler.schedule.machine import Machine
 
 #: Register blocks by number of registers: (rows, vectors a row), the best first.
-_BLOCKS = {32: ((8, 3), (12, 2), (24, 1)), 16: ((4, 3), (6, 2), (12, 1))}
+_BLOCKS = {32: ((8, 3), (12, 2), (6, 4), (24, 1)), 16: ((4, 3), (6, 2), (12, 1))}
+#: The same where each element has a real and an imaginary accumulator.
+_COMPLEX_BLOCKS = {32: ((6, 2), (12, 1)), 16: ((2, 2), (4, 1))}
 #: Packed element of each compute dtype that has a microkernel.
 _ELEMENTS = {
     "float32": "float32",
     "float64": "float64",
+    "complex64": "float32",
+    "complex128": "float64",
     "float16": "float32",
     "bfloat16": "float32",
     "int8": "int32",
@@ -31,56 +35,89 @@ _ELEMENTS = {
     "uint32": "uint32",
     "uint64": "uint64",
 }
-#: Contracted points of one packed block, by bytes of an element. Measured 2026-11 on a 2-core
-#: AVX-512 machine: float32 210 of 254 GFLOP/s on one core, float64 95 of 125.
+#: Bytes of a packed row of the depth: 384 points of float32, 256 of float64, halved for pairs.
 DEPTH = {4: 384, 8: 256}
-#: Bytes of one packed block of columns: it stays in L2 and L3 while all rows pass by.
-COLUMN_BYTES = 2 << 20
-#: Fewer points than this are not worth packing.
-LEAST_POINTS = 1 << 15
-#: Packing reads each operand element once more; with fewer products for each it does not pay.
-LEAST_REUSE = 12
-#: Less of the register block filled than this is slower than the direct family.
-LEAST_FILL = 0.5
+#: Bytes of packed rows at least; they pass by the packed columns, so more of them pack less often.
+ROW_BYTES = 2 << 20
+#: Bytes of unfinished sums of a task, where they cannot wait in the output.
+SUM_BYTES = 1 << 20
+#: Products of fewer points than this are not worth packing.
+LEAST_POINTS = 1 << 12
 
 
-def choose(groups: Groups, arithmetics: Arithmetics, machine: Machine) -> PackedNest | None:
-    """Return the packed nest for these groups, or None where the direct family is better."""
-    element = _ELEMENTS.get(arithmetics.compute)
-    if element is None or arithmetics.epilogue or any(arithmetics.conjugated):
-        return None
+def propose(
+    groups: Groups, arithmetics: Arithmetics, machine: Machine, *, must_pay: bool = True
+) -> tuple[PackedNest, ...]:
+    """Return a nest for each register block, the best guess first.
+
+    None where the family does not apply, or packing cannot pay and ``must_pay``.
+    """
+    compute, output = arithmetics.compute, arithmetics.output
+    element = _ELEMENTS.get(compute)
+    if element is None or (arithmetics.epilogue and element != arithmetic(compute).compute):
+        # Maps apply to packed elements; those of pairs and of narrow integers are not the dtype's.
+        return ()
     n_m, n_n, n_k = groups.rows.points, groups.columns.points, groups.k_points
-    if n_m * n_n * n_k < LEAST_POINTS or min(n_m, n_n) < LEAST_REUSE or n_k < 4:
-        return None
-    if arithmetic(arithmetics.output).is_half and n_k > DEPTH[4]:
-        return None
-    width = machine.simd_bits // (64 if element.endswith("64") else 32)
-    candidates = [RegisterBlock(mr, vectors, width) for mr, vectors in _BLOCKS[machine.n_registers]]
-    block = max(candidates, key=lambda block: _fill(groups, block))
-    if _fill(groups, block) < LEAST_FILL:
-        return None
+    if must_pay and (n_m * n_n * n_k < LEAST_POINTS or min(n_m, n_n) < 4 or n_k < 4):
+        return ()
+    is_complex = compute.startswith("complex")
+    parts = 2 if is_complex else 1
     itemsize = 8 if element.endswith("64") else 4
-    depth = DEPTH[itemsize]
-    row_panels = max(1, machine.l2_bytes // 3 // (block.mr * depth * itemsize))
-    column_elements = max(COLUMN_BYTES // itemsize, block.nr * depth)
-    return PackedNest(
-        rows=arithmetics.inputs[groups.operands[0]],
-        columns=arithmetics.inputs[groups.operands[1]],
-        output=arithmetics.output,
-        compute=arithmetics.compute,
-        element=element,
-        block=block,
-        depth=depth,
-        row_panels=row_panels,
-        column_elements=column_elements,
-        are_rows_contiguous=groups.rows.run.strides[0] == 1,
+    width = machine.simd_bits // (8 * itemsize)
+    blocks = (_COMPLEX_BLOCKS if is_complex else _BLOCKS)[machine.n_registers]
+    depth = DEPTH[itemsize] // parts
+    sides = [
+        Side(
+            arithmetics.inputs[groups.operands[number]],
+            _order(groups, number, arithmetics, machine),
+            is_complex and arithmetics.conjugated[groups.operands[number]],
+        )
+        for number in (0, 1)
+    ]
+    is_half = arithmetic(output).is_half
+    is_contiguous = groups.columns.run.strides[2] == 1 and _stores_vectors(compute, output, machine)
+    return tuple(
+        PackedNest(
+            rows=sides[0],
+            columns=sides[1],
+            output=output,
+            compute=compute,
+            element=element,
+            block=block,
+            depth=depth,
+            row_elements=max(ROW_BYTES // itemsize, block.mr * depth * parts),
+            column_elements=max(machine.l2_bytes // 2 // itemsize, block.nr * depth * parts),
+            is_output_contiguous=is_contiguous,
+            sum_elements=SUM_BYTES // itemsize if is_half and n_k > depth else 0,
+            epilogue=arithmetics.epilogue,
+        )
+        for block in (RegisterBlock(mr, vectors, width) for mr, vectors in blocks)
     )
 
 
-def _fill(groups: Groups, block: RegisterBlock) -> float:
-    """Return how much of the register blocks' work is not padding."""
-    return _share(groups.rows.run.extent, block.mr) * _share(groups.columns.run.extent, block.nr)
+def _converts_halves(machine: Machine) -> bool:
+    """Say whether the target has instructions that convert vectors of float16."""
+    return machine.simd_bits >= 256 or machine.n_registers == 32
 
 
-def _share(extent: int, size: int) -> float:
-    return extent / (-(-extent // size) * size)
+def _stores_vectors(compute: str, output: str, machine: Machine) -> bool:
+    if arithmetic(output).is_half or arithmetic(compute).is_half:
+        return output in (compute, "float32") and _converts_halves(machine)
+    return output == compute
+
+
+def _order(groups: Groups, number: int, arithmetics: Arithmetics, machine: Machine) -> Order:
+    """Return what the operand ``number`` is contiguous along."""
+    dtype = arithmetics.inputs[groups.operands[number]]
+    if not has_block(dtype, arithmetics.compute):
+        return "gather"
+    if arithmetic(dtype).is_half and not _converts_halves(machine):
+        return "gather"
+    group = (groups.rows, groups.columns)[number]
+    if group.run.strides[number] == 1:
+        return "panel"
+    if any(axis.strides[number] == 1 for axis in groups.k):
+        return "k"
+    if number == 1 and groups.column_digit_run > 1:
+        return "digit"
+    return "gather"

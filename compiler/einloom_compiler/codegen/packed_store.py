@@ -1,0 +1,172 @@
+"""Print the microkernel of the packed family and how its sums reach the output."""
+
+from __future__ import annotations
+
+from einloom_compiler.codegen import casts, maps
+from einloom_compiler.codegen.numba_source import OPTIONS
+from einloom_compiler.dtypes import arithmetic
+from einloom_compiler.ir.packed import PackedNest
+
+
+def print_multiply(nest: PackedNest) -> str:
+    """Return ``multiply``: one register block of sums over a packed block of points."""
+    return _Multiply(nest).text()
+
+
+class _Multiply:
+    def __init__(self, nest: PackedNest) -> None:
+        self.nest = nest
+        block = nest.block
+        self.width = block.width
+        self.shape = f"{block.mr}, {block.vectors}"
+        self.memory_shape = f"{block.mr}, {block.vectors * nest.parts}"
+        self.parts = ("re", "im") if nest.is_complex else ("c",)
+
+    def text(self) -> str:
+        nest, width = self.nest, self.width
+        block = nest.block
+        zero = f"bzero{width}({self.shape}, np.{nest.element}(0))"
+        outer = f"bouter{width}"
+        lines = [
+            f"@njit({OPTIONS})",
+            "def multiply(",
+            "    out, acc, a, b, tile, n_k, at, out_row, out_column, n_rows, n_columns, is_first,",
+            "    is_last",
+            "):",
+            '    """Add the product of a packed row panel and column panel to a block of out."""',
+        ]
+        if nest.is_output_contiguous:
+            lines.append(f"    bprefetch{width}({self.memory_shape}, out, at, out_row)")
+        lines.append(f"    c = {f'({zero}, {zero})' if nest.is_complex else zero}")
+        lines += [
+            "    for _ in range(n_k):",
+            f"        c = {outer}{'_complex' if nest.is_complex else ''}(c, acc, a, b)",
+            f"        a += {block.mr * nest.parts}",
+            f"        b += {block.nr * nest.parts}",
+        ]
+        if nest.is_complex:
+            lines.append("    re, im = c")
+        if nest.sum_elements:
+            lines.append("    if not is_first:")
+            lines += self._add_tile("        ")
+            lines.append("    if not is_last:")
+            lines += self._store_tile("        ")
+            lines.append("        return")
+        if nest.is_output_contiguous:
+            lines += [
+                f"    if n_rows == {block.mr} and n_columns == {block.nr}:",
+                *self._to_memory("        ", is_masked=False),
+                "    else:",
+                *self._to_memory("        ", is_masked=True),
+            ]
+        else:
+            lines += self._one_by_one("    ")
+        return "\n".join(lines) + "\n"
+
+    # --- blocks of scratch ------------------------------------------------------------------------
+
+    def _tile(self, part: int) -> str:
+        size = self.nest.block.mr * self.nest.block.nr
+        return f"tile + {part * size}" if part else "tile"
+
+    def _add_tile(self, pad: str) -> list[str]:
+        nr = self.nest.block.nr
+        return [
+            f"{pad}{c} = badd({c}, bload{self.width}({self.shape}, acc, {self._tile(part)}, {nr}))"
+            for part, c in enumerate(self.parts)
+        ]
+
+    def _store_tile(self, pad: str) -> list[str]:
+        nr = self.nest.block.nr
+        return [
+            f"{pad}bstore{self.width}(acc, {self._tile(part)}, {nr}, {c})"
+            for part, c in enumerate(self.parts)
+        ]
+
+    # --- whole vectors of the output --------------------------------------------------------------
+
+    def _to_memory(self, pad: str, *, is_masked: bool) -> list[str]:
+        nest, width = self.nest, self.width
+        n_lanes = "2 * n_columns" if nest.is_complex else "n_columns"
+        suffix = "_masked" if is_masked else ""
+        edges = f", n_rows, {n_lanes}" if is_masked else ""
+        load = f"bload{width}{suffix}({self.memory_shape}, out, at, out_row{edges})"
+        lines: list[str] = []
+        if not nest.sum_elements and not arithmetic(nest.output).is_half:
+            lines.append(f"{pad}if not is_first:")
+            if nest.is_complex:
+                lines += [
+                    f"{pad}    d = {load}",
+                    f"{pad}    re = badd(re, breal(d))",
+                    f"{pad}    im = badd(im, bimag(d))",
+                ]
+            else:
+                load = casts.block_load(load, nest.output, nest.compute, nest.element)
+                lines.append(f"{pad}    c = badd(c, {load})")
+        lines += self._maps(pad)
+        value = "bjoin(re, im)" if nest.is_complex else "c"
+        value = casts.block_store(value, nest.output, nest.element)
+        lines.append(f"{pad}bstore{width}{suffix}(out, at, out_row, {value}{edges})")
+        return lines
+
+    def _maps(self, pad: str) -> list[str]:
+        """Return the lines that apply the epilogue to finished sums, vector by vector of a tile."""
+        nest, width = self.nest, self.width
+        if not nest.epilogue:
+            return []
+        inner = pad if nest.sum_elements else pad + "    "
+        return [
+            *([] if nest.sum_elements else [f"{pad}if is_last:"]),
+            *self._store_tile(inner),
+            f"{inner}for p in range(tile, tile + {nest.tile_elements}, {width}):",
+            f"{inner}    x = vload{width}(acc, p)",
+            *(
+                f"{inner}    x = {maps.apply_map(step, 'x', nest.element)}"
+                for step in nest.epilogue
+            ),
+            f"{inner}    vstore{width}(acc, p, x)",
+            f"{inner}c = bload{width}({self.shape}, acc, tile, {nest.block.nr})",
+        ]
+
+    # --- elements of the output -------------------------------------------------------------------
+
+    def _one_by_one(self, pad: str) -> list[str]:
+        """Return the lines that go through a block of scratch to any strides and dtype."""
+        nest = self.nest
+        nr = nest.block.nr
+        compute = arithmetic(casts.part_storage(nest.compute)).compute
+        lines: list[str] = []
+        if not nest.sum_elements and not arithmetic(nest.output).is_half:
+            values = casts.parts("out", "to", nest.output, nest.compute, False)
+            if compute != nest.element:
+                values = [f"np.{nest.element}({value})" for value in values]
+            lines += [
+                f"{pad}if not is_first:",
+                f"{pad}    for r in range(n_rows):",
+                f"{pad}        for q in range(n_columns):",
+                f"{pad}            to = at + r * out_row + q * out_column",
+                *(
+                    f"{pad}            acc[{self._tile(part)} + r * {nr} + q] = {value}"
+                    for part, value in enumerate(values)
+                ),
+                *self._add_tile(pad + "    "),
+            ]
+        lines += self._maps(pad)
+        lines += self._store_tile(pad)
+        lines += [
+            f"{pad}for r in range(n_rows):",
+            f"{pad}    for q in range(n_columns):",
+            f"{pad}        to = at + r * out_row + q * out_column",
+        ]
+        stored = [f"acc[{self._tile(part)} + r * {nr} + q]" for part in range(len(self.parts))]
+        if compute != nest.element:
+            stored = [f"np.{compute}({value})" for value in stored]
+        if nest.is_complex:
+            lines += [
+                f"{pad}        out[to] = {stored[0]}",
+                f"{pad}        out[to + 1] = {stored[1]}",
+            ]
+        else:
+            value = casts.store(stored[0], nest.compute, nest.output)
+            lines.append(f"{pad}        out[to] = {value}")
+        return lines

@@ -1,0 +1,68 @@
+"""Split a packed product into tasks for threads: along rows, columns and batch.
+
+Each task packs what it needs. Tasks along rows pack the same columns again and the other way round,
+so the split that packs least is taken among those that keep all cores busy.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from einloom_compiler.ir.packed import PackedNest
+from einloom_compiler.schedule.machine import Machine
+
+#: Multiply-adds from which a product is split among tasks.
+_SPLIT_POINTS = 1 << 18
+#: Multiply-adds that take as long as packing one element; only ratios matter.
+_PACKING = 24
+
+
+@dataclass(frozen=True, slots=True)
+class Tasks:
+    """How many tasks each batch's product is split into.
+
+    Attributes:
+        rows: along row panels.
+        columns: along column panels.
+    """
+
+    rows: int
+    columns: int
+
+
+def split(
+    nest: PackedNest, machine: Machine, m_panels: int, n_panels: int, n_k: int, n_batches: int
+) -> Tasks:
+    """Return the split that is predicted to end first on all cores of the machine."""
+    block = nest.block
+    m_least = n_least = 1
+    if nest.sum_elements:
+        # A task's sums must fit: square blocks of them.
+        tiles = nest.sum_elements // nest.tile_elements
+        side = max(1, int((tiles * block.nr / block.mr) ** 0.5))
+        m_task = min(m_panels, side)
+        n_task = min(n_panels, max(1, tiles // m_task))
+        m_least, n_least = -(-m_panels // m_task), -(-n_panels // n_task)
+    points = m_panels * block.mr * n_panels * block.nr * n_k * n_batches
+    if points < _SPLIT_POINTS or machine.cores == 1:
+        return Tasks(m_least, n_least)
+
+    def seconds(tasks: Tasks) -> tuple[float, int]:
+        m, n = -(-m_panels // tasks.rows), -(-n_panels // tasks.columns)
+        n_tasks = -(-m_panels // m) * -(-n_panels // n) * n_batches
+        each = m * n * block.mr * block.nr + _PACKING * (m * block.mr + n * block.nr)
+        return -(-n_tasks // machine.cores) * each, n_tasks
+
+    counts = _counts(machine.cores)
+    candidates = [
+        Tasks(rows, columns)
+        for rows in sorted({m_least, *(n for n in counts if m_least < n <= m_panels)})
+        for columns in sorted({n_least, *(n for n in counts if n_least < n <= n_panels)})
+        if rows * columns <= max(2 * machine.cores, m_least * n_least)
+    ]
+    return min(candidates, key=seconds)
+
+
+def _counts(cores: int) -> list[int]:
+    """Return the numbers of parts worth trying: those that share out evenly among the cores."""
+    return [n for n in range(2, 2 * cores + 1) if (2 * cores) % n == 0 or n <= 4]
