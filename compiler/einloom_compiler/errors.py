@@ -42,6 +42,10 @@ class SpecError(EinloomError, ValueError):
     """A call as text, a JSON document or a specs file is malformed."""
 
 
+class ModelFileError(EinloomError, ValueError):
+    """A saved model is broken, hostile, of a format that is not read, or holds code."""
+
+
 class ScheduleError(EinloomError, ValueError):
     """A schedule given by hand is malformed, or not legal for the contraction it is given for."""
 

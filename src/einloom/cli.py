@@ -1,4 +1,4 @@
-"""The command line: explain, compile, doctor and cache; also ``python -m einloom``.
+"""The command line: explain, compile, model, doctor and cache; also ``python -m einloom``.
 
 Bad input ends with one message on stderr and exit code 2.
 """
@@ -96,6 +96,19 @@ def compile_command(specs: Path) -> None:
     from einloom.commands.build import compile_specs, summary
 
     click.echo(summary(compile_specs(specs)))
+
+
+@cli.command("model")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON document.")
+def model_command(file: Path, as_json: bool) -> None:
+    """Say what the saved Keras model FILE (.keras, .h5) holds: layers, shapes, weights.
+
+    Keras is not needed, and nothing in the file is executed.
+    """
+    from einloom.commands.model import described
+
+    click.echo(described(file, as_json=as_json))
 
 
 @cli.command()

@@ -131,9 +131,43 @@ def test_compile_prints_a_row_for_each_spec(einloom: Invoke, tmp_path: Path) -> 
     assert lines[3].split()[:2] == ["guarded", "ij,jk->ik"]
 
 
+@pytest.fixture
+def saved_model(tmp_path: Path) -> Path:
+    pytest.importorskip("h5py")
+    from tests.einloom.keras.models.writing import archive_bytes
+
+    path = tmp_path / "model.keras"
+    path.write_bytes(archive_bytes())
+    return path
+
+
+def test_model_prints_the_layers(einloom: Invoke, saved_model: Path) -> None:
+    run = einloom("model", str(saved_model))
+    assert (run.code, run.err) == (0, "")
+    first, *lines = run.out.splitlines()
+    assert first == ("model (Sequential), Keras 3.15.1, 16 parameters; 2 of 2 layers are known")
+    assert lines[:2] == ["  input x (batch, 3) float32", "  output d (batch, 4)"]
+    assert lines[-1].split() == [
+        *("d", "Dense", "(batch,", "4)", "16"),
+        *("kernel", "(3,", "4),", "bias", "(4,)", "x"),
+    ]
+
+
+def test_model_prints_json(einloom: Invoke, saved_model: Path) -> None:
+    document = json.loads(einloom("model", str(saved_model), "--json").out)
+    assert document["keras_version"] == "3.15.1"
+    assert document["inputs"] == [{"layer": "x", "call": 0, "output": 0, "shape": ["batch", 3]}]
+    (_, dense) = document["layers"]
+    assert (dense["name"], dense["known"], dense["output_shape"]) == ("d", True, ["batch", 4])
+    assert dense["weights"][0] == {"name": "kernel", "shape": [3, 4], "dtype": "float32"}
+    assert dense["config"]["units"] == 4
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
+        (["model", "nowhere.keras"], ["cannot read nowhere.keras: No such file"]),
+        (["model", str(EXAMPLE)], ["ModelFileError", "neither a .keras archive nor an HDF5 file"]),
         (["explain", "K.dot(x[3,4], y[4,5]"], ["SpecError", "never closed", "^"]),
         (["explain", "K.dot", "3,4,5,2", "2,5,3,7"], ["ShapeError", "are 2 and 3"]),
         (["explain", "K.dott", "3,4", "4,5"], ["did you mean K.dot"]),

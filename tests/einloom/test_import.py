@@ -9,7 +9,7 @@ import pytest
 
 HEAVY = (
     *("sympy", "opt_einsum", "numba", "llvmlite", "tensorflow", "keras", "torch", "jax"),
-    *("click", "rich", "ml_dtypes"),
+    *("click", "rich", "ml_dtypes", "h5py"),
 )
 
 
@@ -31,6 +31,7 @@ def loaded_after(code: str) -> set[str]:
         ("from einloom.keras import backend as K; import einloom.tensorflow as tf", set()),
         ("import einloom as el; el.spec('B', 4)", {"sympy"}),
         ("import einloom.cli", {"click"}),
+        ("import einloom.keras.models as m; m.read_model, m.record_from_keras, m.kind_of", set()),
     ],
 )
 def test_nothing_is_imported_before_it_is_needed(code: str, expected: set[str]) -> None:
