@@ -99,14 +99,13 @@ def wrapped(head: str, items: str, tail: str) -> str:
 
 
 def print_module(functions: str) -> str:
-    """Return ``functions`` with the imports and helpers that they need."""
+    """Return ``functions`` with the imports that they need."""
     used = sorted(name for name in simd.PRIMITIVES if f"{name}(" in functions)
     imports = ""
     if used:
         head = "from einloom_compiler.codegen.simd import ("
         imports = "\n" + wrapped(head, ", ".join(used), ")") + "\n"
-    helpers = "".join(f"\n\n{text}" for text in casts.helpers_in(functions))
-    return f"import numpy as np\n{NUMBA_IMPORT}{imports}{helpers}\n\n{functions}"
+    return f"import numpy as np\n{NUMBA_IMPORT}{imports}\n\n{functions}"
 
 
 class _Emitter:
