@@ -38,7 +38,9 @@ def _convert(name: str, values: Any, dtype: Any) -> list[Any]:
     found = []
     for wide in (False, True):
         out = np.empty(len(padded), dtype)
-        _jitted(name, wide)(padded.ctypes.data, out.ctypes.data, len(padded))
+        run = _jitted(name, wide)
+        pointers = [a.ctypes.data_as(t) for a, t in zip((padded, out), run.argtypes, strict=False)]
+        run(*pointers, len(padded))
         found.append(out[: len(values)])
     with np.errstate(all="ignore"):
         return [*found, simd.PRIMITIVES[name](values)]

@@ -2,7 +2,7 @@
 
 Values live in three forms: *memory* (what a pointer reads: uint16 bits for the 16-bit floats, bytes
 for bool), *compute* (float32 for the 16-bit floats, 0 or 1 for bool), and casts between the compute
-forms of two dtypes, which round and wrap as NumPy's ``astype``. Conversions of the 16-bit floats are
+forms of two dtypes, which round and wrap as NumPy's ``astype``. Conversions of 16-bit floats are
 primitives of :mod:`.simd`.
 """
 

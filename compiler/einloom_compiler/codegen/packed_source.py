@@ -12,8 +12,8 @@ from __future__ import annotations
 import re
 
 from einloom_compiler.codegen import casts
-from einloom_compiler.codegen.numba_source import OPTIONS, print_module, print_split, wrapped
-from einloom_compiler.codegen.text import KernelText
+from einloom_compiler.codegen.numba_source import OPTIONS, print_module, print_split
+from einloom_compiler.codegen.text import KernelText, wrapped
 from einloom_compiler.dtypes import arithmetic
 from einloom_compiler.ir.packed import PackedNest
 

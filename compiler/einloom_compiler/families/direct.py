@@ -45,8 +45,8 @@ class Direct:
     def propose(self, problem: Problem) -> tuple[DirectSchedule, ...]:
         """Return the policy's schedule."""
         order = policy.loop_order(problem.space)
-        nest = lower(problem.space, order, problem.arithmetics).nest
-        return (DirectSchedule(order, policy.choose(nest, problem.machine)),)
+        named = lower(problem.space, order, problem.arithmetics)
+        return (DirectSchedule(order, policy.choose(named, problem.space, problem.machine)),)
 
     def seconds(self, problem: Problem, schedule: DirectSchedule) -> float:
         """Return the roofline of loops whose vectors are loaded anew for most products."""

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from einloom_compiler.codegen.numba_source import wrapped
-from einloom_compiler.dtypes import AnyDType, arithmetic, dtype_name
+from einloom_compiler.codegen.text import wrapped
+from einloom_compiler.dtypes import AnyDType, dtype_name
 from einloom_compiler.families import Bound
 from einloom_compiler.lowering.formula import definitions, formula_text
 
@@ -34,7 +34,10 @@ def call_lines(
     text = bound.kernel.text
     named = [*(operands[position] for position in bound.operands), result]
     tables = [name for name, _ in text.pointers[len(named) :]]
-    pointers = [_pointer_text(array, dtype_name(of)) for array, of in named]
+    pointers = [
+        _pointer_text(array, dtype_name(of), storage)
+        for (array, of), (_, storage) in zip(named, text.pointers, strict=False)
+    ]
     numbers = map(formula_text, bound.numbers)
     arguments = ", ".join([*pointers, *tables, *numbers, "acc, 0, 0, total"])
     names = dict.fromkeys(
@@ -66,7 +69,6 @@ def dtype_text(dtype: AnyDType) -> str:
     return '"bfloat16"' if name == "bfloat16" else f"np.{name}"
 
 
-def _pointer_text(array: str, dtype: str) -> str:
-    storage = arithmetic(dtype).storage
+def _pointer_text(array: str, dtype: str, storage: str) -> str:
     view = "" if storage == dtype else f".view(np.{storage})"
     return f"{array}.reshape(-1){view}"
