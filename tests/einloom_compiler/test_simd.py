@@ -112,7 +112,8 @@ def test_streamed_copies_to_elements_that_straddle_lines() -> None:
     text = KernelText(
         title="test",
         source=print_module(
-            f"@njit({OPTIONS})\ndef kernel(x, y, acc, acc_0, lo, hi):\n    vstream(y, 0, x, 0, 150)\n"
+            f"@njit({OPTIONS})\n"
+            "def kernel(x, y, acc, acc_0, lo, hi):\n    vstream(y, 0, x, 0, 150)\n"
         ),
         pointers=(("x", "complex128"), ("y", "complex128")),
         numbers=(),

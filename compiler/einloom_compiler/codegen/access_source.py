@@ -130,7 +130,7 @@ class AccessWriter:
     def offset(self, access: Access, lane: int) -> str:
         """Return the element offset of an access, in one copy of the unrolled index."""
         unrolled, jammed = self.nest.unrolled, self.nest.jammed
-        parts = []
+        parts = [f"{access.name}_start"] if access.has_start else []
         for index in access.indices:
             variable = self._names.get(index, index)
             if not variable:

@@ -21,6 +21,7 @@ def parameters(nest: LoopNest) -> tuple[str, ...]:
         *(access.name for access in accesses),
         *(f"n_{index}" for index in nest.indices),
         *(f"{access.name}_{index}" for access in accesses for index in access.strided),
+        *(f"{access.name}_start" for access in accesses if access.has_start),
         *("acc", "acc_0", "lo", "hi"),
     )
 

@@ -5,6 +5,7 @@ The kernel's parameters follow one order, the kernel ABI::
     x0, x1, ..., out      pointers: anything indexable by element offset
     n_<index> ...         extents, in the nest's index order
     <access>_<index> ...  strides in elements, for inputs then output, stride 1 left out
+    <access>_start ...    elements before the first one meant, for accesses that have some
     acc, acc_0            scratch accumulators and the offset of this range's own
     lo, hi                the part of the parallel range to compute
 

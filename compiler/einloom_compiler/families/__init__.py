@@ -14,8 +14,12 @@ FAMILIES: tuple[Family, ...] = (packed.FAMILY, direct.FAMILY)
 
 
 def choose(problem: Problem) -> tuple[Family, Schedule]:
-    """Return the family and schedule that are predicted to take the least time."""
-    proposed = [(f, schedule) for f in FAMILIES for schedule in f.propose(problem)]
+    """Return the family and schedule that are predicted to take the least time.
+
+    Only the direct family's kernels start behind their pointers.
+    """
+    families = (direct.FAMILY,) if problem.space.starts else FAMILIES
+    proposed = [(f, schedule) for f in families for schedule in f.propose(problem)]
     return min(proposed, key=lambda pair: pair[0].seconds(problem, pair[1]))
 
 

@@ -7,16 +7,13 @@ from dataclasses import dataclass
 
 from einloom_compiler.codegen import jit
 from einloom_compiler.families.base import Bound, Dump, Problem
+from einloom_compiler.families.direct_seconds import predict
 from einloom_compiler.ir.loops import LoopNest
 from einloom_compiler.ir.printer import print_nest
 from einloom_compiler.ir.verify import verify_nest
 from einloom_compiler.lowering.iteration import IterationSpace
 from einloom_compiler.lowering.nest import NamedNest, lower
 from einloom_compiler.schedule import policy, steps
-
-#: Share of the FMA peak of a row of accumulators in L1: 52 of 254 GFLOP/s, measured 2026-11 on a
-#: 2-core AVX-512 machine with a float32 product of 1024 cubed.
-EFFICIENCY = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,17 +46,16 @@ class Direct:
         return (DirectSchedule(order, policy.choose(named, problem.space, problem.machine)),)
 
     def seconds(self, problem: Problem, schedule: DirectSchedule) -> float:
-        """Return the roofline of loops whose vectors are loaded anew for most products."""
-        del schedule
-        return problem.roofline(EFFICIENCY)
+        """Return what the scheduled nest is predicted to take."""
+        named, nest = _scheduled(problem, schedule)
+        return predict(problem, named, nest)
 
     def bind(self, problem: Problem, schedule: DirectSchedule, dump: Dump) -> Bound:
         """Return the scheduled nest's kernel with extents and strides in its order."""
         # IterationSpace -> LoopNest
-        named = lower(problem.space, schedule.order, problem.arithmetics)
+        named, nest = _scheduled(problem, schedule)
         dump("loop nest", print_nest(named.nest))
         # LoopNest -> LoopNest
-        nest = steps.generalize(steps.apply(named.nest, schedule.steps))
         verify_nest(nest, "schedule")
         dump("schedule", str(schedule))
         dump("scheduled loop nest", print_nest(nest))
@@ -74,20 +70,28 @@ class Direct:
             numbers=(*extents, *_strides(problem.space, named, nest, position)),
             total=nest.parallel_extent(extents),
             points=problem.points,
-            seconds=self.seconds(problem, schedule),
+            seconds=predict(problem, named, nest),
         )
+
+
+def _scheduled(problem: Problem, schedule: DirectSchedule) -> tuple[NamedNest, LoopNest]:
+    """Return the plain nest in the schedule's order, and what its steps make of it."""
+    named = lower(problem.space, schedule.order, problem.arithmetics)
+    return named, steps.generalize(steps.apply(named.nest, schedule.steps))
 
 
 def _strides(
     space: IterationSpace, named: NamedNest, nest: LoopNest, position: Mapping[str, int]
 ) -> list[int]:
-    """Return the strides that the kernel takes, in the order of its ABI."""
-    columns = [space.strides[operand] for operand in named.operands] + [space.strides[-1]]
-    return [
+    """Return the strides and starts that the kernel takes, in the order of its ABI."""
+    numbers = (*named.operands, len(space.strides) - 1)
+    columns = [space.strides[number] for number in numbers]
+    strides = [
         column[position[index]] or 0
         for access, column in zip((*nest.inputs, nest.output), columns, strict=True)
         for index in access.strided
     ]
+    return strides + [space.starts[number] for number in numbers if space.starts]
 
 
 FAMILY = Direct()

@@ -5,7 +5,7 @@ Grammar::
     LoopNest = (inputs: Access+, output: Access, contracted: name*, compute: dtype name,
                 levels: Level+, n_parallel: int, epilogue: Map*, vectors: Vectors | None,
                 transposition: Transposition | None)
-    Access   = (name, dtype name, indices: name*, unit: name | None, is_conjugated)
+    Access   = (name, dtype name, indices: name*, unit: name | None, is_conjugated, has_start)
     Level    = (index, kind: "range" | "tile" | "within", size: int, unroll: int, slack: int,
                 fused: name*)
 
@@ -39,6 +39,8 @@ class Access:
         indices: the loop indices it depends on; each has a run-time stride in elements.
         unit: the index whose stride is known to be 1, if any.
         is_conjugated: whether values are conjugated on load.
+        has_start: whether the first element meant lies a run-time number of elements behind the
+            pointer.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Access:
     indices: tuple[str, ...]
     unit: str | None = None
     is_conjugated: bool = False
+    has_start: bool = False
 
     @property
     def strided(self) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -129,12 +129,15 @@ def lower(space: IterationSpace, order: Sequence[int], arithmetics: Arithmetics)
         ),
     )
     inputs = tuple(
-        Access(f"x{position}", f.dtype, f.indices, f.unit, f.is_conjugated)
-        for position, f in enumerate(found[n] for n in operands)
+        replace(found[n], name=f"x{position}", has_start=bool(space.starts))
+        for position, n in enumerate(operands)
     )
     nest = LoopNest(
         inputs=inputs,
-        output=access("out", arithmetics.output, space.strides[-1], False),
+        output=replace(
+            access("out", arithmetics.output, space.strides[-1], False),
+            has_start=bool(space.starts),
+        ),
         contracted=tuple(names[n] for n in order if n >= space.n_output),
         compute=arithmetics.compute,
         levels=tuple(Level(names[number]) for number in order),

@@ -111,7 +111,7 @@ def report(
         flops += int(tree_cost(tree, extents, itemsize).flops)
         peak = max(peak, peak_elements(tree, extents) * itemsize)
     text = print_program(expression, trees, [_extents_at(part, sizes) for part in nodes])
-    return PlanReport(tuple(trees), flops, peak, text)
+    return PlanReport(tuple(trees), flops, peak + text.partial_bytes, text)
 
 
 def stripped(node: Contraction) -> EinsumExpr:

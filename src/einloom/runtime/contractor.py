@@ -18,7 +18,7 @@ from einloom_compiler.ir.shapes import bind_extents
 from einloom_compiler.lowering.iteration import c_strides
 from einloom_compiler.lowering.nest import Arithmetics, step_arithmetics
 from einloom_compiler.order.search import Optimize
-from einloom_compiler.pipeline import Bound, bind, plan
+from einloom_compiler.pipeline import Bound, Stages, bind_stages, plan
 from einloom_compiler.schedule.machine import host
 
 Array = npt.NDArray[Any]
@@ -31,12 +31,21 @@ _KEPT_LAYOUTS = 256
 
 @dataclass(frozen=True, slots=True)
 class PlannedStep:
-    """One step of a plan: operands by number, its bound kernel, its result's shape and dtype."""
+    """One step of a plan: operands by number, its kernels, its result's shape and dtype."""
 
     positions: tuple[int, ...]
-    bound: Bound
+    stages: Stages
     shape: tuple[int, ...]
     dtype: AnyDType
+
+    def run(self, operands: Sequence[Array], target: Array, threads: int | None) -> None:
+        """Write the step's result to ``target``."""
+        partial = target
+        if self.stages.shape:
+            partial = np.empty(self.stages.shape, as_dtype(self.stages.dtype))
+        for stage in self.stages.stages:
+            given = [partial] if stage.reads_partial else operands
+            launch(stage.bound, given, partial if stage.writes_partial else target, threads)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +108,7 @@ class Contractor:
         last = len(plan.steps) - 1
         for number, step in enumerate(plan.steps):
             target = out if number == last else np.empty(step.shape, step.dtype)
-            launch(step.bound, [results[p] for p in step.positions], target, threads)
+            step.run([results[p] for p in step.positions], target, threads)
             results.append(target)
 
     def single_bound(self, arrays: Sequence[Array], result: Array) -> Bound | None:
@@ -107,7 +116,9 @@ class Contractor:
         if not result.size or any(kernel_ready(array) is not array for array in arrays):
             return None
         steps = self.plan_for([layout(array) for array in (*arrays, result)]).steps
-        return steps[0].bound if len(steps) == 1 else None
+        if len(steps) > 1 or len(steps[0].stages.stages) > 1:
+            return None
+        return steps[0].stages.stages[0].bound
 
     def plan_for(self, layouts: Sequence[Layout]) -> Plan:
         """Return the plan for operands and, last, the result of these layouts."""
@@ -145,7 +156,7 @@ class Contractor:
             is_last = len(steps) == len(tree.steps) - 1
             result = output if is_last else _c_layout(shape, as_dtype(arithmetics.output))
             operands = [known[position] for position in step.positions]
-            bound = bind(
+            stages = bind_stages(
                 step.expr,
                 [shape for shape, _, _ in operands],
                 [_in_elements(operand) for operand in operands],
@@ -153,7 +164,7 @@ class Contractor:
                 arithmetics,
                 host(),
             )
-            steps.append(PlannedStep(step.positions, bound, shape, result[2]))
+            steps.append(PlannedStep(step.positions, stages, shape, result[2]))
             known.append(result)
         return Plan(tree, extents, tuple(steps))
 
