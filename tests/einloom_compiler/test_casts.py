@@ -27,9 +27,9 @@ def _jitted(name: str, wide: bool) -> Any:
     exec(source, scope)
     kinds = (types.float32, types.uint16)
     given, made = kinds if name.endswith("from_float32") else kinds[::-1]
-    return numba.cfunc(types.void(types.CPointer(given), types.CPointer(made), types.int64))(
-        scope["run"]
-    ).ctypes
+    pointer: Any = types.CPointer
+    signature = types.void(pointer(given), pointer(made), types.int64)
+    return numba.cfunc(signature)(scope["run"]).ctypes
 
 
 def _convert(name: str, values: Any, dtype: Any) -> list[Any]:

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from einloom_compiler.codegen.jit import build
-from einloom_compiler.codegen.numba_source import parameters, print_kernel
+from einloom_compiler.codegen.nest_source import parameters
+from einloom_compiler.codegen.numba_source import print_kernel
 from einloom_compiler.ir.graph import Map
 from einloom_compiler.ir.loops import LoopNest
 from einloom_compiler.language import expand, parse_string
@@ -53,7 +54,7 @@ GOLDENS = {
     "sum_of_all": lambda: _kernel("ij,ij->"),
     "transpose": lambda: _kernel("ijk->kji"),
     "transpose_streamed": lambda: _kernel("ijk->kji", step=20),
-    "transpose_fused": lambda: _kernel("ijk->kij", "complex64", step=20),
+    "transpose_fused": lambda: _kernel("aijk->kjai", "complex64", step=4),
     "sum_of_columns": lambda: _kernel("ij->j"),
     "outer": lambda: _kernel("i,j->ij", "complex64", conjugated=(True, False)),
     "any": lambda: _kernel("ij,j->i", "bool"),

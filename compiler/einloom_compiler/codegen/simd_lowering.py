@@ -120,7 +120,7 @@ def _register_arithmetic(types: Any, vector: Any) -> None:
     def lower_mul(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         del context
         if isinstance(signature.return_type.dtype, types.Complex):
-            return _complex_fma(builder, *values, None)
+            return _complex_fma(builder, values[0], values[1], None)
         is_integer = isinstance(signature.return_type.dtype, types.Integer)
         return (builder.mul if is_integer else builder.fmul)(*values)
 
