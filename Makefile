@@ -3,6 +3,7 @@
 #   make test      fast tests        make test-all  slow ones too
 #   make lint      formatting, lint, types, import contracts
 #   make bench     einloom and its peers, about an hour      make bench-quick  some cases, 5 minutes
+#   make bench-overhead  what a call costs, without the arithmetic
 #   make replay    what the working tree generates for the cases, against the last commit
 #   make dev       all of these tools, and the pre-commit hooks
 #   make clean     remove .venv and what tools leave behind
@@ -59,6 +60,9 @@ lint: $(TEST) $(LINT)
 
 bench: $(BENCH)
 	$(PY) -m benchmarks.run $(BENCH_ARGS)
+
+bench-overhead: $(CORE)
+	$(PY) -m benchmarks.overhead
 
 bench-quick: $(BENCH)
 	$(PY) -m benchmarks.run --quick $(BENCH_ARGS)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 import os
 import re
+import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +39,22 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="write tests/golden/ anew from this run's output (read the diff before committing)",
     )
     group.addoption("--run-slow", action="store_true", help="run the tests marked `slow` too")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep kernels in a folder of this run, which workers and subprocesses share, not the user's.
+
+    A cache that is named in the environment is used: runs that follow it need not compile.
+    """
+    if "EINLOOM_CACHE_DIR" not in os.environ:
+        folder = tempfile.mkdtemp(prefix="einloom-tests-")
+        os.environ["EINLOOM_CACHE_DIR"] = folder
+
+        def remove() -> None:
+            os.environ.pop("EINLOOM_CACHE_DIR", None)
+            shutil.rmtree(folder, ignore_errors=True)
+
+        config.add_cleanup(remove)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

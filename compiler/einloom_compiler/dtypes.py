@@ -8,6 +8,7 @@ by ``and`` and adds by ``or``. A front end that wants a wider sum casts the oper
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, cast
 
 import numpy as np
@@ -47,6 +48,7 @@ _ARITHMETIC["float16"] = Arithmetic("float16", "uint16", "float32")
 _ARITHMETIC["bfloat16"] = Arithmetic("bfloat16", "uint16", "float32")
 
 
+@lru_cache(maxsize=256)
 def dtype_name(dtype: AnyDType) -> str:
     """Return the canonical name of ``dtype``; platform aliases such as longlong map to int64."""
     if dtype.kind in "iu":

@@ -1,10 +1,11 @@
-"""The command line: ``einloom explain`` and ``einloom compile``, also ``python -m einloom``.
+"""The command line: explain, compile, doctor and cache; also ``python -m einloom``.
 
 Bad input ends with one message on stderr and exit code 2.
 """
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import NoReturn
@@ -17,6 +18,8 @@ from einloom_compiler.errors import EinloomError, InternalCompilerError, SpecErr
 
 #: Exit code for bad input, the one that click gives for usage errors.
 BAD_INPUT = 2
+#: Exit code of ``doctor`` where it found a problem.
+PROBLEM = 3
 #: Exit code for a broken invariant of the compiler.
 BUG = 1
 
@@ -95,6 +98,50 @@ def compile_command(specs: Path) -> None:
     click.echo(summary(compile_specs(specs)))
 
 
+@cli.command()
+@click.option("--json", "as_json", is_flag=True, help="Print the findings as a JSON object.")
+@click.pass_context
+def doctor(context: click.Context, as_json: bool) -> None:
+    """Say what there is on this machine, and what it means for speed.
+
+    Exits with 3 where something costs speed or breaks calls, 0 where all is well.
+    """
+    from einloom.commands.doctor import as_data, as_text, findings
+
+    found = findings()
+    click.echo(json.dumps(as_data(found), indent=2) if as_json else as_text(found))
+    context.exit(PROBLEM if any(finding.problem for finding in found) else 0)
+
+
+@cli.group()
+def cache() -> None:
+    """Look at the folder of compiled kernels, or empty it."""
+
+
+@cache.command("info")
+def cache_info() -> None:
+    """Say what the cache folder holds."""
+    from einloom.commands.cache import information
+
+    click.echo(information())
+
+
+@cache.command("path")
+def cache_path() -> None:
+    """Print the cache folder's path."""
+    from einloom_compiler.store import folder
+
+    click.echo(folder.cache_path())
+
+
+@cache.command("clear")
+def cache_clear() -> None:
+    """Delete what einloom keeps in the cache folder; it is made again when it is needed."""
+    from einloom.commands.cache import clear
+
+    click.echo(f"{clear()} files deleted")
+
+
 def _settings(settings: tuple[str, ...]) -> dict[str, str]:
     found: dict[str, str] = {}
     for setting in settings:
@@ -113,7 +160,7 @@ def _write(path: Path, text: str) -> None:
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
-    """Run the command line and exit: 0 done, 1 a bug in einloom, 2 bad input."""
+    """Run the command line and exit: 0 done, 1 a bug in einloom, 2 bad input, 3 doctor."""
     allow_every_character()
     try:
         cli.main(args=arguments, prog_name="einloom")  # exits itself where nothing is raised

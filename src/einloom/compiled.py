@@ -12,9 +12,9 @@ import numpy.typing as npt
 from einloom.expression import Expression, constant
 from einloom.frontends.arrays import as_numpy, wrapper_for
 from einloom.frontends.dispatch import settle
-from einloom.runtime.prepared import PreparedCalls
+from einloom.runtime.prepared import Evaluation, PreparedCalls, adopted
 from einloom.runtime.program import Program
-from einloom.runtime.threads import checked_threads
+from einloom.runtime.threads import Backend, checked_backend, checked_threads, default_backend
 from einloom_compiler.dtypes import AnyDType
 from einloom_compiler.errors import (
     AmbiguousMeaningError,
@@ -38,6 +38,7 @@ def compile(
     *operands: Any,
     optimize: Optimize = None,
     threads: int | None = None,
+    threads_backend: Backend | None = None,
 ) -> CompiledFunction:
     """Return a function of arrays that evaluates ``target`` with generated code.
 
@@ -48,11 +49,15 @@ def compile(
         optimize: how the order of three and more operands is chosen, as in :func:`einloom.einsum`;
             where None, as the call that made the expression says, and True if it says nothing.
         threads: threads of each call; all available ones for large work where None.
+        threads_backend: whose threads: ``pool``, einloom's own, or ``numba``, which spreads the
+            parallel loop by ``prange`` as the generated source shows; where None, as the variable
+            EINLOOM_THREADS_BACKEND says, and the pool if it says nothing.
 
     Raises:
         SubscriptError, ShapeError, DTypeError, SpecError: the target is malformed or does not fit.
         AmbiguousMeaningError: framework releases differ on the call and none was named; a compiled
             function cannot warn at each use.
+        ThreadsError: ``threads`` is not a positive integer, or the backend is unknown.
 
     Example:
         >>> import numpy as np, einloom as el
@@ -60,7 +65,12 @@ def compile(
         >>> f(np.ones((2, 3)), np.ones((3, 4))).shape
         (2, 4)
     """
-    return compile_expression(_expression(target, operands), optimize=optimize, threads=threads)
+    return compile_expression(
+        _expression(target, operands),
+        optimize=optimize,
+        threads=threads,
+        threads_backend=threads_backend,
+    )
 
 
 def _expression(target: str | Expression, operands: Sequence[Any]) -> Expression:
@@ -91,7 +101,11 @@ def _expression(target: str | Expression, operands: Sequence[Any]) -> Expression
 
 
 def compile_expression(
-    expression: Expression, *, optimize: Optimize = None, threads: int | None = None
+    expression: Expression,
+    *,
+    optimize: Optimize = None,
+    threads: int | None = None,
+    threads_backend: Backend | None = None,
 ) -> CompiledFunction:
     """Return the compiled function of ``expression``; see :func:`compile`."""
     if expression.ambiguity is not None:
@@ -101,10 +115,13 @@ def compile_expression(
     if optimize is not None:
         for node in contractions_of(expression.node):
             check_optimize(node.einsum, optimize)
-    return CompiledFunction(expression, optimize=optimize, threads=threads)
+    return CompiledFunction(
+        expression, optimize=optimize, threads=threads, threads_backend=threads_backend
+    )
 
 
-class CompiledFunction:
+@adopted
+class CompiledFunction(PreparedCalls):
     """A function of arrays, generated for an expression's structure and dtypes, not its sizes.
 
     Attributes:
@@ -112,14 +129,23 @@ class CompiledFunction:
     """
 
     def __init__(
-        self, expression: Expression, *, optimize: Optimize = None, threads: int | None = None
+        self,
+        expression: Expression,
+        *,
+        optimize: Optimize = None,
+        threads: int | None = None,
+        threads_backend: Backend | None = None,
     ) -> None:
         """Take the expression; kernels are compiled when first needed."""
         self.expression = expression
         self._optimize = expression.optimize if optimize is None else optimize
         self._threads = None if threads is None else checked_threads(threads)
+        self._backend = (
+            default_backend() if threads_backend is None else checked_backend(threads_backend)
+        )
         self._programs: dict[tuple[str, ...], Program] = {}
-        self._prepared = PreparedCalls()
+        self._default_threads = self._threads or 0
+        self._takes_threads = True
         self._inputs = expression.inputs
         self._names = expression.operand_names
         self._unsettled = any(operand.dtype is None for operand in self._inputs)
@@ -137,9 +163,10 @@ class CompiledFunction:
             ShapeError: a rank, an extent or a guard does not fit.
             DTypeError: an array's dtype is not the declared one.
         """
-        prepared = self._prepared.run(arrays, out, self._threads) if threads is None else None
-        if prepared is not None:
-            return prepared
+        if threads is None:
+            keywords = {} if out is None else {"out": out}
+            if (seen := self.replayed(arrays, keywords)) is not None:
+                return seen
         if len(arrays) != len(self._inputs):
             names = ", ".join(self._names.values())
             raise SpecError(f"takes {len(self._inputs)} arrays ({names}), but {len(arrays)} given")
@@ -149,15 +176,24 @@ class CompiledFunction:
         if out is not None:
             self._check_out(out, program, given)
         is_apart = out is None or not any(np.may_share_memory(out, array) for array in given)
-        result = program.run(given, out if is_apart else None, threads)
-        bound = program.single_bound(given, result) if is_apart else None
-        if bound is not None:
-            self._prepared.keep(arrays, out, bound, result)
+        result = program.run(given, out if is_apart else None, threads, self._backend)
+        if is_apart:
+            keywords = {} if out is None else {"out": out}
+            evaluation = program.evaluation(given, result)
+            self.keep(arrays, keywords, evaluation, result, self._backend)
         if out is None:
             return wrapper_for(arrays)(result)
         if not is_apart:
             out[...] = result
         return out
+
+    def evaluation(self, arrays: Sequence[Array], result: Array) -> Evaluation:
+        """Return how ``result`` was computed."""
+        return self._program(arrays).evaluation(arrays, result)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle as what it was compiled from."""
+        return _compiled, (self.expression, self._optimize, self._threads, self._backend)
 
     def _program(self, arrays: Sequence[Array]) -> Program:
         key = tuple(array.dtype.str for array in arrays) if self._unsettled else ()
@@ -192,17 +228,11 @@ class CompiledFunction:
     def _check_out(self, out: Any, program: Program, arrays: Sequence[Array]) -> None:
         if not isinstance(out, np.ndarray):
             raise DTypeError(f"out must be a NumPy array, not {type(out).__name__}")
-        from einloom_compiler.extents import evaluate
-        from einloom_compiler.ir.graph import dtype_of
-        from einloom_compiler.ir.shapes import shape_of
-
-        sizes = program.signature.check([array.shape for array in arrays])
-        shape = tuple(evaluate(extent, sizes) for extent in shape_of(program.node))
+        shape = program.output_shape(arrays)
         if out.shape != shape:
             raise ShapeError(f"out has shape {out.shape}, but the result has shape {shape}")
-        dtype = dtype_of(program.node)
-        if out.dtype != dtype:
-            raise DTypeError(f"out has dtype {out.dtype}, but the result has dtype {dtype}")
+        if out.dtype != program.dtype:
+            raise DTypeError(f"out has dtype {out.dtype}, but the result has dtype {program.dtype}")
         if not out.flags.writeable:
             raise ShapeError("out is read-only; pass a writeable array")
 
@@ -283,3 +313,10 @@ class CompiledFunction:
     def __repr__(self) -> str:
         """Print as ``<einloom ij,jk->ik of (x, y)>``."""
         return f"<einloom {self.equation} of ({', '.join(self._names.values())})>"
+
+
+def _compiled(
+    expression: Expression, optimize: Optimize, threads: int | None, backend: Backend
+) -> CompiledFunction:
+    """Return a compiled function from what it pickles as."""
+    return CompiledFunction(expression, optimize=optimize, threads=threads, threads_backend=backend)

@@ -15,6 +15,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import einloom as el
+from einloom.runtime.prepared import unprepared
 
 Array = npt.NDArray[Any]
 Close = Callable[..., None]
@@ -99,7 +100,8 @@ def _no_jit() -> Iterator[None]:
     before = settings["DISABLE_JIT"]
     settings["DISABLE_JIT"] = 1
     try:
-        yield
+        with unprepared():
+            yield
     finally:
         settings["DISABLE_JIT"] = before
 

@@ -47,12 +47,11 @@ def _convert(name: str, values: Any, dtype: Any) -> list[Any]:
 
 
 @pytest.fixture(params=[True, False], ids=["f16c", "integers"])
-def halves(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def halves(request: pytest.FixtureRequest) -> Iterator[None]:
     """Convert by the CPU's instructions where it has them, and by integers on any."""
-    if not request.param:
-        monkeypatch.setattr(simd_halves, "_has_halves", lambda context, builder: False)
     _jitted.cache_clear()
-    yield
+    with simd_halves.instructions(request.param):
+        yield
     _jitted.cache_clear()
 
 

@@ -61,7 +61,7 @@ GOLDENS = {
     "half": lambda: _kernel("i,ij->j", "float16"),
     "norm": lambda: _kernel(
         "bi,bi->b",
-        epilogue=(Map("sqrt"), Map("maximum", 1e-7), Map("reciprocal")),
+        epilogue=(Map("sqrt"), Map("maximum", (1e-7,)), Map("reciprocal")),
     ),
 }
 

@@ -1,5 +1,7 @@
 """Contraction order: trees from paths, costs, and the search."""
 
+from pathlib import Path
+
 import numpy as np
 import opt_einsum
 import pytest
@@ -13,8 +15,10 @@ from einloom_compiler.ir.printer import print_tree
 from einloom_compiler.ir.verify import verify_tree
 from einloom_compiler.language import expand, parse_string
 from einloom_compiler.order.cost import peak_elements, step_cost, tree_cost
+from einloom_compiler.order.exact import exact_path
 from einloom_compiler.order.path import PathError, PathIndexError, tree_from_path
 from einloom_compiler.order.search import OptimizerNameError, OptimizeTypeError, search
+from einloom_compiler.store import paths
 
 
 def _expr(subscripts: str) -> EinsumExpr:
@@ -133,3 +137,71 @@ def test_the_search_never_costs_more_than_opt_einsums_greedy(n_operands: int, se
     best, greedy = search(expr, extents, True), search(expr, extents, "greedy")
     verify_tree(best, "test")
     assert tree_cost(best, extents, 8).flops <= tree_cost(greedy, extents, 8).flops
+
+
+@given(st.integers(2, 5), st.integers(0, 2**16))
+def test_the_exact_order_never_costs_more_than_opt_einsums_optimum(
+    n_operands: int, seed: int
+) -> None:
+    """Terms may repeat an index, have private ones, and share none."""
+    rng = np.random.default_rng(seed)
+    letters = list("abcdef")
+    terms = ["".join(rng.choice(letters, rng.integers(0, 4))) for _ in range(n_operands)]
+    used = sorted(set("".join(terms)))
+    expr = _expr(f"{','.join(terms)}->{''.join(used[: rng.integers(0, 3)])}")
+    extents = {index: int(rng.integers(1, 9)) for index in expr.indices}
+    tree = tree_from_path(expr, exact_path(expr, extents))
+    verify_tree(tree, "test")
+    inputs = [frozenset(term) for term in expr.terms]
+    optimal = opt_einsum.paths.optimal(inputs, frozenset(expr.output), extents)
+    cost = tree_cost(tree, extents, 8)
+    best = tree_cost(tree_from_path(expr, optimal), extents, 8)
+    assert (cost.flops, cost.bytes) <= (best.flops, best.bytes)
+
+
+def test_a_matrix_chain_costs_what_the_textbook_says() -> None:
+    """Source: Cormen et al., "Introduction to Algorithms", matrix-chain multiplication."""
+    expr = _expr("ab,bc,cd,de,ef,fg->ag")
+    extents = _extents(expr, dict(zip("abcdefg", (30, 35, 15, 5, 10, 20, 25), strict=True)))
+    assert tree_cost(search(expr, extents, True), extents, 8).flops == 2 * 15125
+
+
+def _many() -> tuple[EinsumExpr, dict[Index, int]]:
+    letters = "abcdefghijk"
+    expr = _expr(",".join(letters[n : n + 2] for n in range(10)) + "->ak")
+    return expr, {index: 2 + number for number, index in enumerate(expr.indices)}
+
+
+def test_a_proposed_path_is_kept_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EINLOOM_CACHE_DIR", str(tmp_path))
+    expr, extents = _many()
+    found = search(expr, extents, True)
+    named = search(expr, extents, "greedy")
+    monkeypatch.setattr(opt_einsum.paths, "get_path_fn", None)
+    assert search(expr, extents, True) == found
+    assert search(expr, extents, "greedy") == named
+    with pytest.raises(TypeError):
+        search(expr, {**extents, expr.indices[0]: 99}, True)
+
+
+@pytest.mark.parametrize("damage", ["", "{", "[]", '{"path": [[0, 1]]}', '{"asked": 1, "path": 2}'])
+def test_a_damaged_path_is_searched_for_again(
+    damage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EINLOOM_CACHE_DIR", str(tmp_path))
+    expr, extents = _many()
+    found = search(expr, extents, True)
+    entries = list((tmp_path / paths.FOLDER).glob("*.json"))
+    assert len(entries) == 2
+    kept = [entry.read_bytes() for entry in entries]
+    for entry in entries:
+        entry.write_text(damage)
+    assert search(expr, extents, True) == found
+    assert [entry.read_bytes() for entry in entries] == kept
+
+
+def test_optimizers_that_vary_are_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EINLOOM_CACHE_DIR", str(tmp_path))
+    expr, extents = _many()
+    assert len(search(expr, extents, "random-greedy").steps) == 9
+    assert not (tmp_path / paths.FOLDER).exists()

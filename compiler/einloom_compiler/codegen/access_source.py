@@ -10,11 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import reduce
 
-from einloom_compiler.codegen import casts
+from einloom_compiler.codegen import casts, maps
 from einloom_compiler.codegen.text import wrapped
 from einloom_compiler.dtypes import arithmetic
-from einloom_compiler.errors import InternalCompilerError
-from einloom_compiler.ir.graph import Map
 from einloom_compiler.ir.loops import Access, LoopNest
 
 _VALUES = "abcdefgh"
@@ -119,7 +117,7 @@ class AccessWriter:
     def store(self, value: str, lane: int) -> str:
         """Return the statement that stores a finished value, after the epilogue's maps."""
         for step in self.nest.epilogue:
-            value = _apply_map(step, value, arithmetic(self.nest.compute).compute)
+            value = maps.apply_map(step, value, arithmetic(self.nest.compute).compute)
         output = self.nest.output
         value = casts.store(value, self.nest.compute, output.dtype)
         offset = self.offset(output, lane)
@@ -237,14 +235,3 @@ class AccessWriter:
     def total(self, lane: int) -> str:
         """Return the value of a finished sum."""
         return f"vsum({self.sum(lane)})" if self.has_vector_sums else self.sum(lane)
-
-
-def _apply_map(step: Map, value: str, compute: str) -> str:
-    match step:
-        case Map("sqrt"):
-            return f"np.sqrt({value})"
-        case Map("reciprocal"):
-            return f"np.{compute}(1) / {value}"
-        case Map("maximum", constant):
-            return f"max({value}, np.{compute}({constant!r}))"
-    raise InternalCompilerError("codegen", f"no source is known for the map {step}")

@@ -1,15 +1,13 @@
-"""Compile printed kernels with Numba: with :mod:`.simd_lowering`, all that touches its internals.
+"""Kernels that run in this process: printed source, native code, and how it is called.
 
-``njit`` gets an explicit signature of pointers and int64, so no Python object is converted; the
-native function is then called by address. What is relied on, for numba 0.61 to 0.68: the option
-``no_cpython_wrapper``, the cfunc wrapper in ``library`` of a compile result, ``types.CPointer``
-indexing without wrap-around.
+Native code comes from the disk (:mod:`einloom_compiler.store.kernels`) or, where it holds none yet,
+from :mod:`.objects`; only then is Numba imported. The launcher that spreads a kernel over Numba's
+own threads is here too, and calls kernels by address.
 """
 
 from __future__ import annotations
 
 import ctypes
-import linecache
 import os
 import sys
 import threading
@@ -17,19 +15,31 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from hashlib import sha256
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from einloom_compiler.codegen import simd_lowering
 from einloom_compiler.codegen.numba_source import NUMBA_IMPORT
 from einloom_compiler.codegen.pointers import Pointer
 from einloom_compiler.codegen.printing import Nest, print_text
 from einloom_compiler.codegen.text import KernelText
+from einloom_compiler.store import kernels
 
+if TYPE_CHECKING:
+    from einloom_compiler.codegen.objects import ObjectCode
+
+#: One kernel at a time is compiled or loaded: Numba and LLVM serve one thread.
 _COMPILING = threading.RLock()
-_NO_WRAPPERS = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+
+
+def _after_fork() -> None:
+    """Free the lock in a child: the thread that may have held it stayed in the parent."""
+    global _COMPILING
+    _COMPILING = threading.RLock()
+
+
+os.register_at_fork(after_in_child=_after_fork)
 
 
 @dataclass(eq=False)
@@ -50,14 +60,9 @@ class Kernel:
         return self.text.source
 
     @cached_property
-    def _namespace(self) -> dict[str, Any]:
-        """What the source defines, its functions decorated by Numba."""
-        name = f"<einloom {sha256(self.source.encode()).hexdigest()[:16]}>"
-        lines = self.source.splitlines(keepends=True)
-        linecache.cache[name] = (len(self.source), None, lines, name)
-        namespace: dict[str, Any] = {"__name__": "einloom_kernel"}
-        exec(compile(self.source, name, "exec"), namespace)
-        return namespace
+    def symbol(self) -> str:
+        """The name of the kernel's native code, the same in every process."""
+        return f"einloom_{sha256(self.source.encode()).hexdigest()[:16]}"
 
     @cached_property
     def _python(self) -> Callable[..., None]:
@@ -74,53 +79,52 @@ class Kernel:
         return self.text.scratch_elements * np.dtype(self.text.scratch_dtype).itemsize
 
     @cached_property
-    def _jitted(self) -> Any:
-        """The kernel as a dispatcher with one signature, compiled."""
-        from numba import njit, types
-
-        simd_lowering.register()
-        text = self.text
-        signature = types.void(
-            *(_pointer_type(storage) for _, storage in text.pointers),
-            *[types.int64] * len(text.numbers),
-            _pointer_type(text.scratch_dtype),
-            *[types.int64] * 3,
-        )
-        with _COMPILING:
-            for function in self._namespace.values():
-                if hasattr(function, "targetoptions"):
-                    function.targetoptions |= _NO_WRAPPERS
-            function = self._namespace["kernel"]
-            options = {**function.targetoptions, "no_cfunc_wrapper": False}
-            options.pop("nopython", None)
-            compiled = njit([signature], **options)(function.py_func)
-            self._namespace["kernel"] = compiled
-            return compiled
-
-    @cached_property
     def entry(self) -> int:
         """The address of native code ``entry(block, acc_0, lo, hi)`` that runs the kernel.
 
         ``block`` points to int64: the kernel's pointers, numbers, and scratch address. One shape of
         call for all kernels lets one launcher serve them.
         """
-        compiled = self._jitted
-        (result,) = compiled.overloads.values()
-        address = result.library.get_pointer_to_function(result.fndesc.llvm_cfunc_wrapper_name)
-        n_arguments = len(self.text.pointers) + len(self.text.numbers) + 1
-        return _trampoline(result.library.codegen, address, n_arguments)
+        with _COMPILING:
+            found: int | None = self.__dict__.get("entry")
+            return found or kernels.entry_of(self.text, self.symbol, self._compile)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the native code is in this process, so that a call need not wait."""
+        return "entry" in self.__dict__
+
+    def load(self) -> bool:
+        """Take the native code from disk if it is there, without waiting for any compile."""
+        if not self.is_ready:
+            address = kernels.stored(self.text, self.symbol)
+            if address is not None:
+                self.__dict__["entry"] = address
+        return self.is_ready
+
+    def _compile(self) -> ObjectCode:
+        from einloom_compiler.codegen.objects import compile_object
+        from einloom_compiler.codegen.target import host_target
+
+        return compile_object(self.text, self.symbol, host_target())
 
     @property
     def llvm(self) -> str:
         """The kernel's optimised LLVM IR."""
-        (text,) = self._jitted.inspect_llvm().values()
-        return str(text)
+        from einloom_compiler.codegen.objects import print_llvm
+        from einloom_compiler.codegen.target import host_target
+
+        with _COMPILING:
+            return print_llvm(self.text, self.symbol, host_target())
 
     @property
     def asm(self) -> str:
         """The kernel's assembly for this CPU."""
-        (text,) = self._jitted.inspect_asm().values()
-        return str(text)
+        from einloom_compiler.codegen.objects import print_assembly
+        from einloom_compiler.codegen.target import host_target
+
+        with _COMPILING:
+            return print_assembly(self.text, self.symbol, host_target())
 
     def run_python(
         self, arrays: Sequence[npt.NDArray[Any]], numbers: Sequence[int], *, total: int
@@ -159,47 +163,6 @@ def _undecorated(function: Any = None, **_: object) -> Any:
     """Stand in for ``njit``, with and without options: leave the function as it is."""
     return function if function is not None else _undecorated
 
-
-def _pointer_type(storage: str) -> Any:
-    from numba import from_dtype, types
-
-    pointer: Any = types.CPointer
-    return pointer(from_dtype(np.dtype(storage)))
-
-
-def _trampoline(codegen: Any, address: int, n_arguments: int) -> int:
-    """Return the address of code that loads ``n_arguments`` words from a block and calls a kernel.
-
-    Pointers and int64 are passed alike in the C calling conventions of x86-64 and aarch64.
-    """
-    from llvmlite import ir
-    from numba.core.compiler_lock import global_compiler_lock
-
-    word = ir.IntType(64)
-    library = codegen.create_library(f"einloom_trampoline_{address:x}")
-    module = library.create_ir_module(library.name)
-    ours = ir.FunctionType(ir.VoidType(), [word.as_pointer(), word, word, word])
-    theirs = ir.FunctionType(ir.VoidType(), [word] * (n_arguments + 3))
-    function = ir.Function(module, ours, f"einloom_entry_{address:x}")
-    builder = ir.IRBuilder(function.append_basic_block())
-    block, *rest = function.args
-    words = [
-        builder.load(builder.gep(block, [ir.Constant(word, position)]))
-        for position in range(n_arguments)
-    ]
-    kernel = builder.inttoptr(ir.Constant(word, address), theirs.as_pointer())
-    builder.call(kernel, [*words, *rest])
-    builder.ret_void()
-    with global_compiler_lock:
-        library.add_ir_module(module)
-        library.finalize()
-    _LIBRARIES.append(library)
-    entry: int = library.get_pointer_to_function(function.name)
-    return entry
-
-
-#: Trampolines stay loaded as long as the kernels they call: for the process.
-_LIBRARIES: list[Any] = []
 
 #: One part of a kernel: ``run(entry, block, acc_0, lo, hi)``; releases the GIL.
 _ENTRY = ctypes.CFUNCTYPE(None, ctypes.c_void_p, *[ctypes.c_int64] * 3)

@@ -14,9 +14,10 @@ It allocates nothing, raises nothing and reads no global state.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
-from einloom_compiler.codegen import simd
+from einloom_compiler.codegen import maps, simd
 from einloom_compiler.codegen.nest_source import NestWriter, parameters
 from einloom_compiler.codegen.text import KernelText, wrapped
 from einloom_compiler.dtypes import arithmetic
@@ -74,10 +75,13 @@ def print_direct(nest: LoopNest) -> KernelText:
 
 
 def print_module(functions: str) -> str:
-    """Return ``functions`` with the imports that they need."""
-    used = sorted(name for name in simd.PRIMITIVES if f"{name}(" in functions)
+    """Return ``functions`` with the imports and helpers that they need."""
+    helpers = "".join(f"\n\n{text}" for text in maps.helpers_in(functions))
+    used = sorted(
+        name for name in simd.PRIMITIVES if re.search(rf"\b{name}\(", helpers + functions)
+    )
     imports = ""
     if used:
         head = "from einloom_compiler.codegen.simd import ("
         imports = "\n" + wrapped(head, ", ".join(used), ")") + "\n"
-    return f"import numpy as np\n{NUMBA_IMPORT}{imports}\n\n{functions}"
+    return f"import numpy as np\n{NUMBA_IMPORT}{imports}{helpers}\n\n{functions}"

@@ -22,7 +22,8 @@ in its number of lanes, since generated source is written for one target::
     vfence()                        what was streamed is seen by whoever sees later stores
     n = vphase(y)                   how many elements y lies behind the start of a cache line
 
-A lane may be complex; it then is two words of the machine's vector. Compiled, they are LLVM vector
+and those of :mod:`.simd_elementwise`, which work lane by lane on scalars and vectors alike. A lane
+may be complex; it then is two words of the machine's vector. Compiled, they are LLVM vector
 instructions (:mod:`.simd_lowering` and its neighbours); this module imports NumPy only.
 """
 
@@ -31,6 +32,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+
+from einloom_compiler.codegen.simd_elementwise import ELEMENTWISE
 
 #: Numbers of lanes that have primitives: 128 to 512 bits of 32- and 64-bit elements.
 WIDTHS = (2, 4, 8, 16)
@@ -174,7 +177,7 @@ PRIMITIVES: dict[str, Any] = {
         *(float32_from_float16, float16_from_float32),
         *(float32_from_bfloat16, bfloat16_from_float32),
     )
-}
+} | ELEMENTWISE
 for _width in WIDTHS:
     PRIMITIVES |= {
         f"vload{_width}": _make_load(_width),

@@ -47,7 +47,7 @@ def register_transpose(types: Any, width: int) -> None:
         def mask(row: int, n_rows: Any, n_lanes: Any) -> Any:
             is_row = builder.icmp_signed("<", ir.Constant(n_rows.type, row), n_rows)
             lanes = builder.select(is_row, n_lanes, ir.Constant(n_lanes.type, 0))
-            return lane_mask(context, builder, lanes, width, words)
+            return lane_mask(builder, lanes, width, words)
 
         rows = []
         for row in range(width):
@@ -120,7 +120,6 @@ def register_streams(types: Any) -> None:
         to, at, n = _integers(context, builder, signature, values)
         words = LINE * 8 // dtype.bitwidth
         _stream(
-            context,
             builder,
             builder.gep(values[0], [to]),
             builder.gep(values[2], [at]),
@@ -149,9 +148,7 @@ def register_streams(types: Any) -> None:
         return builder.udiv(past, ir.Constant(word, signature.args[0].dtype.bitwidth // 8))
 
 
-def _stream(
-    context: Any, builder: Any, target: Any, source: Any, n: Any, word: Any, per_line: int
-) -> None:
+def _stream(builder: Any, target: Any, source: Any, n: Any, word: Any, per_line: int) -> None:
     """Copy ``n`` elements: up to a line's start, whole lines streamed, the rest."""
     from llvmlite import ir
     from numba.core import cgutils
@@ -170,7 +167,7 @@ def _stream(
         """Copy fewer elements than a line has."""
         with builder.if_then(builder.icmp_signed(">", count, constant(0))):
             if size >= _WORD // 2:
-                mask = lane_mask(context, builder, count, per_line, words)
+                mask = lane_mask(builder, count, per_line, words)
                 zero = ir.Constant(line, None)
                 value = masked_load(builder, vectors(source, at), size, mask, zero)
                 masked_store(builder, value, vectors(target, at), size, mask)

@@ -7,13 +7,16 @@ is to nearest, ties to even (IEEE 754, section 4.3.1).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 from einloom_compiler.codegen.simd import PRIMITIVES
 from einloom_compiler.codegen.simd_lowering import declare, overload
 
 _Conversion = Callable[[Any, Any, bool], Any]
+_USABLE: ContextVar[bool] = ContextVar("are halves' instructions usable", default=False)
 
 
 def register(types: Any, vector: Any) -> None:
@@ -37,17 +40,22 @@ def _register_one(types: Any, vector: Any, name: str, result: Any, convert: _Con
     @declare(PRIMITIVES[name], returned, types.Number)
     def lower_scalar(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         value = context.cast(builder, values[0], signature.args[0], source)
-        return convert(builder, value, _has_halves(context, builder))
+        return convert(builder, value, _USABLE.get())
 
     @overload(PRIMITIVES[name], vector)
     def lower_vector(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         del signature
-        return convert(builder, values[0], _has_halves(context, builder))
+        return convert(builder, values[0], _USABLE.get())
 
 
-def _has_halves(context: Any, builder: Any) -> bool:
-    features = getattr(context.codegen(), "_tm_features", "")
-    return "+f16c" in features or "aarch64" in builder.module.triple
+@contextmanager
+def instructions(are_usable: bool) -> Iterator[None]:
+    """Say whether the target of what is lowered inside has instructions for halves."""
+    token = _USABLE.set(are_usable)
+    try:
+        yield
+    finally:
+        _USABLE.reset(token)
 
 
 def _like(value: Any, element: Any) -> Any:

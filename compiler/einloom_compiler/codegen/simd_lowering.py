@@ -1,10 +1,11 @@
 """Teach Numba the SIMD primitives: a vector type, and LLVM instructions for each primitive.
 
-Together with its neighbours :mod:`.simd_blocks` and :mod:`.simd_halves`, and with :mod:`.jit`, this
-is all that touches Numba's internals. Loads and stores assume the alignment of one element only, as
-operands have any offset. A vector of complex lanes is an LLVM vector of twice as many words: real
-and imaginary parts in turn, as in memory. Source of the intrinsics: the LLVM language reference
-(``llvm.fma``, ``llvm.masked.load``, ``llvm.masked.store``).
+Together with its neighbours :mod:`.simd_blocks`, :mod:`.simd_halves` and
+:mod:`.simd_elementwise_lowering`, and with :mod:`.raw_ir`, this is all that touches Numba's
+internals. Loads and stores assume the alignment of one element only, as operands have any offset. A
+vector of complex lanes is an LLVM vector of twice as many words: real and imaginary parts in turn,
+as in memory. Source of the intrinsics: the LLVM language reference (``llvm.fma``,
+``llvm.masked.load``, ``llvm.masked.store``).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, TypeVar
 
+from einloom_compiler.codegen import simd_elementwise_lowering
 from einloom_compiler.codegen.simd import PRIMITIVES, WIDTHS
 
 _Lowering = TypeVar("_Lowering", bound=Callable[..., Any])
@@ -42,6 +44,7 @@ def register() -> None:
     register(VectorModel)
     _register_arithmetic(types, kind)
     _register_complex(types, kind)
+    simd_elementwise_lowering.register(kind)
     for width in WIDTHS:
         _register_memory(types, kind, width)
         _register_set(types, kind, width)
@@ -213,7 +216,7 @@ def _register_memory(types: Any, vector: Any, width: int) -> None:
         kind = signature.return_type
         address = _address(context, builder, signature, values, kind)
         number = context.cast(builder, values[2], signature.args[2], types.int64)
-        mask = lane_mask(context, builder, number, width, n_words(kind.dtype))
+        mask = lane_mask(builder, number, width, n_words(kind.dtype))
         shape = context.get_value_type(kind)
         zero = ir.Constant(shape, None)
         return masked_load(builder, address, word_bytes(kind.dtype), mask, zero)
@@ -234,7 +237,7 @@ def _register_memory(types: Any, vector: Any, width: int) -> None:
         kind = signature.args[2]
         address = _address(context, builder, signature, values, kind)
         number = context.cast(builder, values[3], signature.args[3], types.int64)
-        mask = lane_mask(context, builder, number, width, n_words(kind.dtype))
+        mask = lane_mask(builder, number, width, n_words(kind.dtype))
         masked_store(builder, values[2], address, word_bytes(kind.dtype), mask)
         return context.get_dummy_value()
 
@@ -254,29 +257,21 @@ def word_bytes(dtype: Any) -> int:
     return bits // 8 // n_words(dtype)
 
 
-def lane_mask(context: Any, builder: Any, number: Any, width: int, words: int = 1) -> Any:
+def lane_mask(builder: Any, number: Any, width: int, words: int = 1) -> Any:
     """Return a vector of bits, set in the words of the lanes below ``number``.
 
-    AVX-512 has registers for masks, which one integer instruction fills; elsewhere a mask is the
-    result of a comparison of vectors.
+    It is made as an integer, which AVX-512 moves to a register for masks by one instruction.
     """
     from llvmlite import ir
 
-    n_bits = width * words
-    if "+avx512f" in getattr(context.codegen(), "_tm_features", ""):
-        word = ir.IntType(64)
-        zero, most = ir.Constant(word, 0), ir.Constant(word, n_bits)
-        bits = builder.mul(number, ir.Constant(word, words)) if words > 1 else number
-        bits = builder.select(builder.icmp_signed(">", bits, zero), bits, zero)
-        bits = builder.select(builder.icmp_signed("<", bits, most), bits, most)
-        one = ir.Constant(word, 1)
-        set_bits = builder.sub(builder.shl(one, bits), one)
-        mask = ir.VectorType(ir.IntType(1), n_bits)
-        return builder.bitcast(builder.trunc(set_bits, ir.IntType(n_bits)), mask)
-    lane = ir.IntType(64)
-    lanes = ir.VectorType(lane, n_bits)
-    numbers = [word // words for word in range(n_bits)]
-    return builder.icmp_signed("<", ir.Constant(lanes, numbers), splat(builder, number, lanes))
+    n_bits, word = width * words, ir.IntType(64)
+    zero, one, most = (ir.Constant(word, value) for value in (0, 1, n_bits))
+    bits = builder.mul(number, ir.Constant(word, words)) if words > 1 else number
+    bits = builder.select(builder.icmp_signed(">", bits, zero), bits, zero)
+    bits = builder.select(builder.icmp_signed("<", bits, most), bits, most)
+    set_bits = builder.sub(builder.shl(one, bits), one)
+    mask = ir.VectorType(ir.IntType(1), n_bits)
+    return builder.bitcast(builder.trunc(set_bits, ir.IntType(n_bits)), mask)
 
 
 def splat(builder: Any, value: Any, llvm_type: Any) -> Any:
@@ -365,5 +360,5 @@ def _register_set(types: Any, vector: Any, width: int) -> None:
         kind = signature.return_type
         value = filled(context, builder, kind, values[0])
         number = context.cast(builder, values[1], signature.args[1], types.int64)
-        mask = lane_mask(context, builder, number, width, n_words(kind.dtype))
+        mask = lane_mask(builder, number, width, n_words(kind.dtype))
         return builder.select(mask, value, ir.Constant(value.type, None))

@@ -75,10 +75,20 @@ class Constant:
 
 @dataclass(frozen=True, slots=True)
 class Map:
-    """One elementwise step: ``sqrt``, ``reciprocal``, or ``maximum`` with its constant."""
+    """One elementwise step, such as ``sqrt`` or ``leaky_relu`` with its slope.
+
+    Attributes:
+        function: a name in :data:`einloom_compiler.ir.maps.MAPS`.
+        parameters: its numbers, all of them, known when code is generated.
+    """
 
     function: str
-    constant: float | None = None
+    parameters: tuple[float, ...] = ()
+
+    def __str__(self) -> str:
+        """Return the step as a call, its value left out: ``leaky_relu(0.2)``."""
+        numbers = ", ".join(f"{number:g}" for number in self.parameters)
+        return f"{self.function}({numbers})" if numbers else self.function
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,10 +84,7 @@ def print_graph(node: Node) -> str:
                     f"{'conj ' if conjugated else ''}%{visit(operand)}"
                     for operand, conjugated in zip(part.operands, part.conjugated, strict=True)
                 )
-                maps = "".join(
-                    f" | {m.function}{'' if m.constant is None else f'({m.constant})'}"
-                    for m in part.epilogue
-                )
+                maps = "".join(f" | {step}" for step in part.epilogue)
                 body = f"einsum {print_einsum(part.einsum)} ({names}){maps}"
         numbers[part] = len(numbers)
         shape = ", ".join(text(extent) for extent in shape_of(part))
@@ -113,7 +110,7 @@ def print_nest(nest: LoopNest) -> str:
         for access in nest.inputs
     )
     assign = "+=" if nest.contracted else "="
-    maps = "".join(f" | {m.function}" for m in nest.epilogue)
+    maps = "".join(f" | {step}" for step in nest.epilogue)
     if nest.vectors is not None:
         maps += f"  in vectors of {nest.vectors.lanes}"
     if nest.transposition is not None:

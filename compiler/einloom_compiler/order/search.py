@@ -1,8 +1,9 @@
-"""Find a contraction order: opt_einsum proposes, our cost model chooses.
+"""Find a contraction order: the cheapest by our cost model, or what opt_einsum proposes.
 
-No search happens for one or two operands. For more, ``optimize=True`` lets several of opt_einsum's
-optimizers propose (exhaustive up to 5 operands, dynamic programming up to 12, greedy always) and
-takes the tree with the fewest FLOPs, then the fewest bytes.
+No search happens for one or two operands. For up to 8, ``optimize=True`` is exact (:mod:`.exact`).
+For more, several of opt_einsum's optimizers propose (dynamic programming up to 12, greedy always)
+and the tree with the fewest FLOPs, then the fewest bytes, is taken. What opt_einsum proposed is
+kept on disk, so that a later process need not import it.
 """
 
 from __future__ import annotations
@@ -13,15 +14,26 @@ from typing import Any
 from einloom_compiler.errors import DTypeError
 from einloom_compiler.ir.contraction import ContractionTree
 from einloom_compiler.ir.einsum import EinsumExpr, Index
+from einloom_compiler.ir.printer import print_einsum
 from einloom_compiler.order.cost import tree_cost
+from einloom_compiler.order.exact import MOST_OPERANDS, exact_path
 from einloom_compiler.order.path import single_step, tree_from_path
+from einloom_compiler.store import paths
 
 #: What ``optimize=`` may be: a bool, None, an optimizer's name, (name, memory limit in elements), a
 #: path, or an opt_einsum path optimizer.
 Optimize = Any
 
-_EXHAUSTIVE = 5
 _DYNAMIC = 12
+#: Names of opt_einsum's optimizers, so that a correct one is known without importing it; those that
+#: give the same path each time, and those that do not.
+_REPEATABLE = frozenset(
+    (
+        *("auto", "branch-1", "branch-2", "branch-all", "dp", "dynamic-programming", "eager"),
+        *("greedy", "opportunistic", "optimal"),
+    )
+)
+_KNOWN = _REPEATABLE | {"auto-hq", "random-greedy", "random-greedy-128"}
 
 
 class OptimizerNameError(DTypeError, KeyError):
@@ -58,15 +70,12 @@ def search(
         if isinstance(name, str):
             _check_name(name)
         return tree_from_path(expr, single_step(n_operands))
-    problem = [frozenset(term) for term in expr.terms], frozenset(expr.output), dict(extents)
+    if name is True and n_operands <= MOST_OPERANDS:
+        return tree_from_path(expr, exact_path(expr, extents))
     if name is not True:
-        return tree_from_path(expr, _propose(name, problem, memory_limit))
-    names = ["greedy"]
-    if n_operands <= _EXHAUSTIVE:
-        names.append("optimal")
-    elif n_operands <= _DYNAMIC:
-        names.append("dp")
-    trees = [tree_from_path(expr, _propose(n, problem, memory_limit)) for n in names]
+        return tree_from_path(expr, _propose(name, expr, extents, memory_limit))
+    names = ["greedy", "dp"] if n_operands <= _DYNAMIC else ["greedy"]
+    trees = [tree_from_path(expr, _propose(n, expr, extents, memory_limit)) for n in names]
     return min(trees, key=lambda tree: _rank(tree, extents, itemsize))
 
 
@@ -121,6 +130,8 @@ def _optimizer(optimize: Optimize) -> tuple[Any, int | None]:
 
 
 def _check_name(name: str) -> None:
+    if name in _KNOWN:
+        return
     from opt_einsum import paths
 
     try:
@@ -130,14 +141,26 @@ def _check_name(name: str) -> None:
         raise OptimizerNameError(f"optimize={name!r} names no optimizer; known: {known}") from None
 
 
-def _propose(name: Any, problem: Any, memory_limit: int | None) -> Sequence[Sequence[int]]:
-    from opt_einsum import paths
+def _propose(
+    name: Any, expr: EinsumExpr, extents: Mapping[Index, int], memory_limit: int | None
+) -> Sequence[Sequence[int]]:
+    """Return the path that an optimizer proposes, from disk where it is known to repeat itself."""
+    if not isinstance(name, str):
+        return _ask(name, expr, extents, memory_limit)
+    _check_name(name)
+    if name not in _REPEATABLE:
+        return _ask(name, expr, extents, memory_limit)
+    sizes = [extents[index] for index in expr.indices]
+    asked = [print_einsum(expr), sizes, name, memory_limit]
+    return paths.remembered(asked, lambda: _ask(name, expr, extents, memory_limit))
 
-    inputs, output, extents = problem
-    if isinstance(name, str):
-        _check_name(name)
-        optimizer = paths.get_path_fn(name)
-    else:
-        optimizer = name
-    path: Sequence[Sequence[int]] = optimizer(inputs, output, extents, memory_limit)
+
+def _ask(
+    name: Any, expr: EinsumExpr, extents: Mapping[Index, int], memory_limit: int | None
+) -> Sequence[Sequence[int]]:
+    from opt_einsum.paths import get_path_fn
+
+    optimizer = get_path_fn(name) if isinstance(name, str) else name
+    inputs, output = [frozenset(term) for term in expr.terms], frozenset(expr.output)
+    path: Sequence[Sequence[int]] = optimizer(inputs, output, dict(extents), memory_limit)
     return path

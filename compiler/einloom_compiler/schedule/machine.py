@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from einloom_compiler.schedule.processor import features
+
 _CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
 
 
@@ -58,14 +60,12 @@ def host() -> Machine:
 
 
 def _simd() -> tuple[int, int]:
+    """Return the width of vectors in bits, and how many registers hold them."""
     if platform.machine() in ("aarch64", "arm64"):
         return 128, 32
-    from llvmlite import binding
-
-    features = binding.get_host_cpu_features()
-    if features.get("avx512f") and features.get("avx512dq") and features.get("avx512vl"):
+    if features() >= {"avx512f", "avx512dq", "avx512vl"}:
         return 512, 32
-    return (256, 16) if features.get("avx2") and features.get("fma") else (128, 16)
+    return (256, 16) if features() >= {"avx2", "fma"} else (128, 16)
 
 
 def _cache_bytes(level: int, default: int) -> int:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,28 +22,64 @@ VARIABLE = "EINLOOM_CACHE_DIR"
 PATIENCE = 60.0
 
 
-def cache_folder() -> Path | None:
-    """Return the folder of entries, made if needed; None where none is to be trusted or written.
+def cache_path() -> Path:
+    """Return where the folder of entries is, or would be.
 
     It is ``EINLOOM_CACHE_DIR``, or ``einloom`` in the user's cache folder.
     """
     named = os.environ.get(VARIABLE)
-    if named:
-        folder = Path(named).expanduser()
-    else:
-        from platformdirs import user_cache_path
+    return Path(named).expanduser().absolute() if named else _user_cache() / "einloom"
 
-        folder = user_cache_path("einloom", appauthor=False)
-    return folder if _prepared(folder) else None
+
+def cache_folder() -> Path | None:
+    """Return the folder of entries, made if needed; None where none is to be trusted or written."""
+    folder = cache_path()
+    return folder if folder.is_absolute() and _prepared(folder) else None
+
+
+def _user_cache() -> Path:
+    """Return the user's cache folder; relative where there is no home."""
+    if sys.platform.startswith("linux"):
+        # As the XDG base directory specification says; platformdirs takes 10 ms to be imported.
+        named = Path(os.environ.get("XDG_CACHE_HOME", ""))
+        return named if named.is_absolute() else Path(os.path.expanduser("~/.cache"))  # noqa: PTH111
+    from platformdirs import user_cache_path
+
+    return user_cache_path()
 
 
 def subfolder(name: str) -> Path | None:
-    """Return the folder ``name`` inside the cache folder, made if needed; None if there is none."""
+    """Return the folder ``name`` inside the cache folder, made if needed; None if there is none.
+
+    One that is made here is noted beside it, so that it may be emptied.
+    """
     root = cache_folder()
     if root is None:
         return None
     folder = root / name
-    return folder if _prepared(folder) else None
+    is_new = not folder.exists()
+    if not _prepared(folder):
+        return None
+    if is_new:
+        publish(_note(folder), b"einloom made the folder of this name, and may empty it.\n")
+    return folder
+
+
+def subfolders() -> list[Path]:
+    """Return the folders in the cache folder that einloom has made; none where there is no cache.
+
+    Others may lie beside them, since ``EINLOOM_CACHE_DIR`` may name any folder.
+    """
+    try:
+        found = [path for path in cache_path().iterdir() if path.is_dir()]
+    except OSError:
+        return []
+    return sorted(path for path in found if is_trusted(path) and is_trusted(_note(path)))
+
+
+def _note(folder: Path) -> Path:
+    """Return the file that says that einloom made ``folder``."""
+    return folder.with_name(f".{folder.name}.einloom")
 
 
 def _prepared(folder: Path) -> bool:

@@ -8,11 +8,12 @@ import numpy as np
 
 from einloom.expression import Expression
 from einloom.frontends.letters import letters
-from einloom_compiler.dtypes import AnyDType
+from einloom_compiler.dtypes import AnyDType, dtype_name
 from einloom_compiler.errors import ShapeError, SpecError, UnsupportedError
 from einloom_compiler.extents import is_equal, product, text
 from einloom_compiler.ir.einsum import EinsumExpr, Index
 from einloom_compiler.ir.graph import Contraction, Map, Reshape, Shape, inputs_of
+from einloom_compiler.ir.maps import check_map
 from einloom_compiler.ir.shapes import index_extents
 from einloom_compiler.language import expand, parse_string
 from einloom_compiler.order.search import Optimize, check_optimize, explicit_path
@@ -37,8 +38,10 @@ def contract(
         epilogue: maps applied to each finished sum.
 
     Raises:
+        DTypeError: a map of the epilogue has no meaning in ``dtype``.
         ShapeError: two axes of one index cannot have equal extents.
-        SpecError: two different operands have one name.
+        SpecError: two different operands have one name, or a map has wrong parameters.
+        UnsupportedError: the epilogue names no known map.
     """
     ranks = [operand.ndim for operand in operands]
     expr = expand(parse_string(equation), ranks) if isinstance(equation, str) else equation
@@ -50,6 +53,8 @@ def contract(
         broadcast=_broadcast_axes(expr, [operand.shape for operand in operands], broadcast),
         epilogue=tuple(epilogue),
     )
+    for step in node.epilogue:
+        check_map(step, None if dtype is None else dtype_name(dtype))
     index_extents(node)
     names: dict[str, object] = {}
     for found in (i for operand in operands for i in inputs_of(operand.node)):

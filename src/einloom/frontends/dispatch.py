@@ -7,7 +7,6 @@ and runs it.
 
 from __future__ import annotations
 
-import functools
 import inspect
 import itertools
 import os
@@ -21,6 +20,7 @@ import numpy as np
 
 from einloom.expression import Ambiguity, Call, Expression, constant, spec
 from einloom.frontends.arrays import Wrap, as_numpy, wrapper_for
+from einloom.runtime.prepared import Evaluation, PreparedFunction
 from einloom_compiler.errors import (
     CastingError,
     DTypeError,
@@ -66,10 +66,12 @@ def frontend(
 
     def decorate(build: Function) -> Function:
         signature = inspect.signature(build)
+        # A kept call tells operands by their positions.
+        in_order = [name for name in signature.parameters if name in (*single, *variadic)]
+        assert in_order == [*single, *variadic], f"{name}: operands in the order of parameters"
         programs: dict[Hashable, Any] = {}
 
-        @functools.wraps(build)
-        def function(*args: Any, **kwargs: Any) -> Any:
+        def evaluate(*args: Any, **kwargs: Any) -> tuple[Any, Evaluation | None]:
             try:
                 bound = signature.bind(*args, **kwargs)
             except TypeError as error:
@@ -87,7 +89,7 @@ def frontend(
                     raise SpecError("out= needs arrays; pass it to the compiled function instead")
                 names = [*single, *["constant"] * (len(given) - len(single))]
                 _assign(arguments, map(_as_expression, given, names), single, variadic)
-                return _recorded(build(*bound.args, **bound.kwargs), name, arguments)
+                return _recorded(build(*bound.args, **bound.kwargs), name, arguments), None
             arrays = [as_numpy(value) for value in given]
             others = {k: v for k, v in arguments.items() if k not in single and k not in variadic}
             key = (
@@ -104,12 +106,19 @@ def frontend(
                 if len(programs) >= _KEPT_PROGRAMS:
                     programs.pop(next(iter(programs)), None)
                 programs[key] = program
-            if program.expression.ambiguity is not None:
-                warn(program.expression.ambiguity)
-            if out is not None:
-                return _run_into(out, program, arrays)
-            return wrapper_for(values, finish)(program(*arrays))
+            ambiguity: Ambiguity | None = program.expression.ambiguity
+            is_repeatable = ambiguity is None  # the warning is issued each time
+            if ambiguity is not None:
+                warn(ambiguity)
+            if out is None:
+                raw = program(*arrays)
+                result = wrapper_for(values, finish)(raw)
+            else:
+                result = raw = _run_into(out, program, arrays)
+                is_repeatable &= out.dtype == program.dtype
+            return result, program.evaluation(arrays, raw) if is_repeatable else None
 
+        function = PreparedFunction(build, evaluate)
         REGISTRY[name] = function
         function.einloom_name = name  # type: ignore[attr-defined]
         return cast("Function", function)

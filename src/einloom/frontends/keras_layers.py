@@ -170,7 +170,7 @@ def _normalized(operand: Expression, axis: int, dtype: AnyDType | None) -> Expre
         operand,
         operand,
         dtype=dtype,
-        epilogue=(Map("sqrt"), Map("maximum", EPSILON), Map("reciprocal")),
+        epilogue=(Map("sqrt"), Map("maximum", (EPSILON,)), Map("reciprocal")),
     )
     return contract(f"{term},{kept}->{term}", operand, inverse, dtype=dtype)
 

@@ -21,8 +21,10 @@ from einloom.frontends.build import check_order, contract, promoted
 from einloom.frontends.dispatch import REGISTRY, frontend
 from einloom.frontends.layout import result_axes
 from einloom.frontends.values import numpy_scalar
-from einloom.runtime.contractor import Contractor, kernel_ready
-from einloom.runtime.prepared import PreparedCalls
+from einloom.runtime.contractor import Contractor
+from einloom.runtime.prepared import Evaluation, is_same_memory, prepared
+from einloom.runtime.recipe import kernel_ready, layout
+from einloom.runtime.threads import default_backend
 from einloom_compiler.dtypes import AnyDType, as_dtype, has_kernel
 from einloom_compiler.errors import (
     CastingError,
@@ -51,6 +53,7 @@ class ArgumentError(EinloomError, ValueError):
     """A keyword argument has a value that NumPy does not know."""
 
 
+@prepared
 def einsum(
     subscripts: Any = None,
     *operands: Any,
@@ -90,38 +93,30 @@ def einsum(
         >>> el.einsum("bi,bi->b", np.ones((2, 3)), np.ones((2, 3)))
         array([3., 3.])
     """
-    is_plain = out is None and dtype is None and order in ("K", "C") and casting == "safe"
-    is_plain = is_plain and optimize is True and type(subscripts) is str
-    if is_plain and (seen := _prepared.run(operands, None, None, (subscripts, order))) is not None:
-        return numpy_scalar(seen)
     equation, given = _parse(subscripts, operands, optimize)
     if any(isinstance(operand, Expression) for operand in given):
         if out is not None or dtype is not None:
             raise DTypeError("out= and dtype= need arrays; declare the operands' dtypes instead")
         _check_symbolic_options(given, order, casting)
-        return REGISTRY["numpy.einsum"](
-            _text(subscripts, equation, given), *given, optimize=optimize
-        )
+        text = _text(subscripts, equation, given)
+        return REGISTRY["numpy.einsum"](text, *given, optimize=optimize), None
     _check_options(out, order, casting)
     dtype = None if dtype is None else as_dtype(dtype)
     arrays = [as_numpy(operand) for operand in given]
     expr = _expanded(equation, tuple(array.ndim for array in arrays))
     if len(arrays) == 1 and out is None and is_view(expr):
         check_optimize(expr, optimize)
-        return wrapper_for(given)(_view(expr, arrays[0]))
+        return wrapper_for(given)(_view(expr, arrays[0])), None
     is_assigned = optimize not in (True, False, None) and len(arrays) > 1
     compute = _compute_dtype(arrays, None if is_assigned else out, dtype, casting)
     if not has_kernel(compute) or not all(has_kernel(array.dtype) for array in arrays):
         result = _by_numpy(expr, arrays, compute, out, order, casting)
-        return result if out is not None else wrapper_for(given)(result)
-    result = _evaluate(expr, arrays, compute, out, order, optimize)
-    if out is not None:
-        return out
-    if is_plain and result.flags.c_contiguous:
-        bound = _contractor(expr, compute, optimize).single_bound(arrays, result)
-        if bound is not None:
-            _prepared.keep(operands, None, bound, result, (subscripts, order))
-    return wrapper_for(given, numpy_scalar)(result)
+        return result if out is not None else wrapper_for(given)(result), None
+    contractor = _contractor(expr, compute, optimize)
+    evaluation = _evaluate(contractor, arrays, out, order)
+    if out is None:
+        return wrapper_for(given, numpy_scalar)(evaluation.result), evaluation
+    return out, evaluation
 
 
 @frontend("numpy.einsum", operands=("*operands",))
@@ -295,30 +290,25 @@ def _by_numpy(
 
 
 def _evaluate(
-    expr: EinsumExpr,
-    arrays: Sequence[Array],
-    compute: AnyDType,
-    out: Array | None,
-    order: str,
-    optimize: Optimize,
-) -> Array:
+    contractor: Contractor, arrays: Sequence[Array], out: Array | None, order: str
+) -> Evaluation:
+    """Contract the arrays into ``out`` or a new array; return how that was done."""
     operands = [kernel_ready(array) for array in arrays]
-    contractor = _contractor(expr, compute, optimize)
     shape = contractor.output_shape([array.shape for array in operands])
     if out is None:
-        result = _allocated(shape, compute, _result_axes(expr, operands, order))
-        contractor(operands, result)
-        return result
-    _check_out(out, shape)
-    target = out.view(np.ndarray)
-    is_direct = kernel_ready(target) is target and has_kernel(out.dtype)
-    if is_direct and not any(np.may_share_memory(target, array) for array in operands):
-        contractor(operands, target)
+        axes = _result_axes(contractor.expr, operands, order)
+        target = _allocated(shape, contractor.dtype, axes)
     else:
-        result = np.empty(shape, compute)
-        contractor(operands, result)
-        np.copyto(target, result, casting="unsafe")
-    return out
+        _check_out(out, shape)
+        target = out.view(np.ndarray)
+        is_direct = kernel_ready(target) is target and has_kernel(out.dtype)
+        if not is_direct or any(np.may_share_memory(target, array) for array in operands):
+            target = np.empty(shape, contractor.dtype)
+    recipe = contractor.recipe_for([layout(array) for array in (*operands, target)])
+    recipe.run(operands, target, None, default_backend())
+    if out is not None and not is_same_memory(target, out):
+        np.copyto(out.view(np.ndarray), target, casting="unsafe")
+    return Evaluation(recipe, operands, target)
 
 
 def _result_axes(expr: EinsumExpr, arrays: Sequence[Array], order: str) -> tuple[int, ...]:
@@ -359,8 +349,6 @@ def _check_out(out: Array, shape: tuple[int, ...]) -> None:
         raise ShapeError("out is read-only; pass a writeable array")
 
 
-#: Calls with default keywords whose subscripts and layouts were seen before.
-_prepared = PreparedCalls()
 _contractors: dict[Any, Contractor] = {}
 _KEPT_CONTRACTORS = 4096
 

@@ -6,6 +6,8 @@ are set apart by their place alone. An index ``0`` marks an axis of extent 1 tha
 
 from __future__ import annotations
 
+import math
+
 from einloom.expression import Expression
 from einloom.report.statements import Statement, statements
 from einloom_compiler.extents import latex as extent_latex
@@ -68,13 +70,16 @@ def _latex_map(step: Map, value: str) -> str:
             return f"\\sqrt{{{value}}}"
         case Map(function="reciprocal"):
             return f"\\frac{{1}}{{{value}}}"
-        case Map(function="maximum", constant=constant):
-            return f"\\max\\left({value},\\ {_latex_number(constant)}\\right)"
-    arguments = value if step.constant is None else f"{value},\\ {_latex_number(step.constant)}"
-    return f"\\operatorname{{{step.function}}}\\left({arguments}\\right)"
+    arguments = ",\\ ".join([value, *map(_latex_number, step.parameters)])
+    if step.function in ("maximum", "minimum"):
+        return f"\\{step.function[:3]}\\left({arguments}\\right)"
+    name = step.function.replace("_", "\\_")
+    return f"\\operatorname{{{name}}}\\left({arguments}\\right)"
 
 
-def _latex_number(number: float | None) -> str:
+def _latex_number(number: float) -> str:
+    if math.isinf(number):
+        return "\\infty" if number > 0 else "-\\infty"
     mantissa, exponential, exponent = f"{number:g}".partition("e")
     if not exponential:
         return mantissa
@@ -122,9 +127,9 @@ def _text_map(step: Map, value: str) -> str:
             return f"√({bare})"
         case Map(function="reciprocal"):
             return f"1 / {value}"
-        case Map(function="maximum", constant=constant):
-            return f"max({bare}, {constant:g})"
-    return f"{step.function}({bare}{'' if step.constant is None else f', {step.constant:g}'})"
+    arguments = ", ".join([bare, *(f"{number:g}" for number in step.parameters)])
+    name = step.function[:3] if step.function in ("maximum", "minimum") else step.function
+    return f"{name}({arguments})"
 
 
 def _text_indexed(name: str, letters: tuple[str, ...]) -> str:

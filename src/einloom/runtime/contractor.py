@@ -1,4 +1,4 @@
-"""Evaluate one contraction on arrays, keeping what was planned for layouts it has seen."""
+"""Plan one contraction for arrays of any layout, keeping recipes for those it has seen."""
 
 from __future__ import annotations
 
@@ -6,55 +6,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
-from einloom.runtime.launch import launch
+from einloom.runtime.recipe import Builder, Contracted, Launch, Layout, Recipe
 from einloom_compiler.dtypes import AnyDType, as_dtype, dtype_name
-from einloom_compiler.ir.contraction import ContractionTree
-from einloom_compiler.ir.einsum import EinsumExpr, Index, without_axes
+from einloom_compiler.ir.einsum import EinsumExpr, without_axes
 from einloom_compiler.ir.graph import Map
 from einloom_compiler.ir.shapes import bind_extents
 from einloom_compiler.lowering.iteration import c_strides
 from einloom_compiler.lowering.nest import Arithmetics, step_arithmetics
 from einloom_compiler.order.search import Optimize
-from einloom_compiler.pipeline import Bound, Stages, bind_stages, plan
+from einloom_compiler.pipeline import bind_stages, plan
 from einloom_compiler.schedule.machine import host
 
 Array = npt.NDArray[Any]
-#: Shape, strides in bytes, dtype.
-Layout = tuple[tuple[int, ...], tuple[int, ...], AnyDType]
 
 #: Layouts kept for one contraction; the oldest is dropped first.
 _KEPT_LAYOUTS = 256
-
-
-@dataclass(frozen=True, slots=True)
-class PlannedStep:
-    """One step of a plan: operands by number, its kernels, its result's shape and dtype."""
-
-    positions: tuple[int, ...]
-    stages: Stages
-    shape: tuple[int, ...]
-    dtype: AnyDType
-
-    def run(self, operands: Sequence[Array], target: Array, threads: int | None) -> None:
-        """Write the step's result to ``target``."""
-        partial = target
-        if self.stages.shape:
-            partial = np.empty(self.stages.shape, as_dtype(self.stages.dtype))
-        for stage in self.stages.stages:
-            given = [partial] if stage.reads_partial else operands
-            launch(stage.bound, given, partial if stage.writes_partial else target, threads)
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """All steps of a contraction for operands of one layout."""
-
-    tree: ContractionTree
-    extents: dict[Index, int]
-    steps: tuple[PlannedStep, ...]
+#: A value's slot, and its layout.
+Value = tuple[int, Layout]
 
 
 @dataclass(eq=False)
@@ -76,7 +46,7 @@ class Contractor:
     epilogue: tuple[Map, ...] = ()
     optimize: Optimize = True
     broadcasts: bool = False
-    _plans: dict[tuple[Layout, ...], Plan] = field(default_factory=dict, repr=False)
+    _recipes: dict[tuple[Layout, ...], Recipe] = field(default_factory=dict, repr=False)
     _shapes: dict[tuple[tuple[int, ...], ...], tuple[int, ...]] = field(
         default_factory=dict, repr=False
     )
@@ -95,53 +65,39 @@ class Contractor:
             _keep(self._shapes, key, found)
         return found
 
-    def __call__(self, arrays: Sequence[Array], out: Array, threads: int | None = None) -> None:
-        """Write the contraction of ``arrays`` to ``out``, which overlaps none of them.
+    def recipe_for(self, layouts: Sequence[Layout]) -> Recipe:
+        """Return the recipe for operands and, last, the result of these layouts.
 
-        Arrays may have any strides that are multiples of the itemsize, are aligned, and are in
+        Operands may have any strides that are multiples of the itemsize, are aligned, and are in
         native byte order.
         """
-        plan = self.plan_for([layout(array) for array in (*arrays, out)])
-        if out.size == 0:
-            return
-        results = list(arrays)
-        last = len(plan.steps) - 1
-        for number, step in enumerate(plan.steps):
-            target = out if number == last else np.empty(step.shape, step.dtype)
-            step.run([results[p] for p in step.positions], target, threads)
-            results.append(target)
-
-    def single_bound(self, arrays: Sequence[Array], result: Array) -> Bound | None:
-        """Return the one kernel that computes ``result`` from ``arrays``, None if it takes more."""
-        if not result.size or any(kernel_ready(array) is not array for array in arrays):
-            return None
-        steps = self.plan_for([layout(array) for array in (*arrays, result)]).steps
-        if len(steps) > 1 or len(steps[0].stages.stages) > 1:
-            return None
-        return steps[0].stages.stages[0].bound
-
-    def plan_for(self, layouts: Sequence[Layout]) -> Plan:
-        """Return the plan for operands and, last, the result of these layouts."""
         key = tuple(layouts)
-        found = self._plans.get(key)
+        found = self._recipes.get(key)
         if found is None:
-            found = self._plan(key)
-            _keep(self._plans, key, found)
+            builder = Builder(len(key) - 1)
+            operands = list(enumerate(key[:-1]))
+            self.append_to(builder, operands, (builder.result, key[-1]))
+            found = builder.recipe()
+            _keep(self._recipes, key, found)
         return found
 
-    def _plan(self, layouts: tuple[Layout, ...]) -> Plan:
-        *given, output = layouts
+    def append_to(self, builder: Builder, operands: Sequence[Value], target: Value) -> None:
+        """Append the launches that contract ``operands`` to ``target``."""
+        slot, output = target
+        given = [layout for _, layout in operands]
         shapes = [shape for shape, _, _ in given]
         extents, broadcast = bind_extents(self.expr, shapes, broadcasts=self.broadcasts)
+        if 0 in output[0]:
+            return
         kept = [
             [axis for axis in range(len(shape)) if axis not in axes]
             for shape, axes in zip(shapes, broadcast, strict=True)
         ]
         expr = without_axes(self.expr, broadcast)
         tree = plan(expr, extents, self.optimize, self.dtype.itemsize)
-        known: list[Layout] = [
-            (tuple(shape[a] for a in axes), tuple(strides[a] for a in axes), dtype)
-            for (shape, strides, dtype), axes in zip(given, kept, strict=True)
+        known: list[Value] = [
+            (slot, (tuple(shape[a] for a in axes), tuple(strides[a] for a in axes), dtype))
+            for (slot, (shape, strides, dtype)), axes in zip(operands, kept, strict=True)
         ]
         whole = Arithmetics(
             inputs=tuple(dtype_name(dtype) for _, _, dtype in given),
@@ -150,28 +106,44 @@ class Contractor:
             conjugated=self.conjugated,
             epilogue=self.epilogue,
         )
-        steps: list[PlannedStep] = []
-        for step, arithmetics in zip(tree.steps, step_arithmetics(tree, whole), strict=True):
-            shape = tuple(extents[index] for index in step.expr.output)
-            is_last = len(steps) == len(tree.steps) - 1
-            result = output if is_last else _c_layout(shape, as_dtype(arithmetics.output))
-            operands = [known[position] for position in step.positions]
-            stages = bind_stages(
+        start = builder.n_steps
+        arithmetics = step_arithmetics(tree, whole)
+        for number, (step, of_step) in enumerate(zip(tree.steps, arithmetics, strict=True)):
+            if number == len(tree.steps) - 1:
+                result = (slot, output)
+            else:
+                shape = tuple(extents[index] for index in step.expr.output)
+                dtype = as_dtype(of_step.output)
+                result = builder.buffer(shape, dtype), c_layout(shape, dtype)
+            known.append(result)
+            if 0 in result[1][0]:
+                continue
+            inputs = [known[position] for position in step.positions]
+            bound = bind_stages(
                 step.expr,
-                [shape for shape, _, _ in operands],
-                [_in_elements(operand) for operand in operands],
-                _in_elements(result),
-                arithmetics,
+                [shape for _, (shape, _, _) in inputs],
+                [_in_elements(layout) for _, layout in inputs],
+                _in_elements(result[1]),
+                of_step,
                 host(),
             )
-            steps.append(PlannedStep(step.positions, stages, shape, result[2]))
-            known.append(result)
-        return Plan(tree, extents, tuple(steps))
-
-
-def layout(array: Array) -> Layout:
-    """Return what a plan depends on: shape, strides in bytes, and dtype of an array."""
-    return array.shape, array.strides, array.dtype
+            given = tuple(slot for slot, _ in inputs)
+            partial = builder.buffer(bound.shape, as_dtype(bound.dtype)) if bound.shape else -1
+            for stage in bound.stages:
+                written = partial if stage.writes_partial else result[0]
+                read = (partial,) if stage.reads_partial else given
+                builder.add(Launch(stage.bound, read, written))
+        builder.contracted(
+            Contracted(
+                steps=range(start, builder.n_steps),
+                expr=self.expr,
+                dtype=self.dtype,
+                conjugated=self.conjugated,
+                epilogue=self.epilogue,
+                operands=tuple((slot, shape) for slot, (shape, _, _) in operands),
+                target=(slot, output[0]),
+            )
+        )
 
 
 def _in_elements(layout: Layout) -> tuple[int, ...]:
@@ -179,7 +151,8 @@ def _in_elements(layout: Layout) -> tuple[int, ...]:
     return tuple(stride // dtype.itemsize for stride in strides)
 
 
-def _c_layout(shape: tuple[int, ...], dtype: AnyDType) -> Layout:
+def c_layout(shape: tuple[int, ...], dtype: AnyDType) -> Layout:
+    """Return the layout of an array in C order."""
     return shape, tuple(stride * dtype.itemsize for stride in c_strides(shape)), dtype
 
 
@@ -188,16 +161,3 @@ def _keep(kept: dict[Any, Any], key: object, value: object) -> None:
     if len(kept) >= _KEPT_LAYOUTS:
         kept.pop(next(iter(kept)), None)
     kept[key] = value
-
-
-def kernel_ready(array: Array) -> Array:
-    """Return ``array``, or a copy where its bytes cannot be addressed element by element.
-
-    Copies are made of arrays in foreign byte order, unaligned ones, and ones whose strides are no
-    multiples of the itemsize.
-    """
-    if not array.dtype.isnative:
-        return array.astype(array.dtype.newbyteorder("="))
-    if not array.flags.aligned or any(stride % array.itemsize for stride in array.strides):
-        return array.copy()
-    return array

@@ -1,4 +1,7 @@
-"""Launch one bound kernel on arrays: addresses, scratch, threads."""
+"""Launch one bound kernel on arrays: addresses, scratch, threads.
+
+This is what a call without record does, and all calls where there is no native runtime.
+"""
 
 from __future__ import annotations
 
@@ -12,15 +15,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from einloom.native import load
 from einloom.runtime.progress import compiling
-from einloom.runtime.threads import available_threads
+from einloom.runtime.threads import Backend, available_threads
 from einloom_compiler.codegen.jit import Kernel, is_jit_disabled, serial, spread
 from einloom_compiler.pipeline import Bound
 
 Array = npt.NDArray[Any]
 
-#: Points of a loop nest from which threads are used unasked: about 0.2 ms of work on one core.
-PARALLEL_POINTS = 1 << 22
+#: Predicted seconds on one thread from which threads are used unasked: a sleeping thread takes up
+#: to 50 us to wake, an awake one half a microsecond.
+PARALLEL_SECONDS = 40e-6
+#: Predicted seconds from which the GIL is released: giving it up and taking it again costs 0.1 us,
+#: and more where another thread is waiting for it.
+RELEASING_SECONDS = 5e-6
 #: Parts a thread, so that an unlucky one does not keep all waiting; one where each part needs much
 #: scratch (the packed family's blocks), since their memory adds up.
 PARTS_PER_THREAD = 4
@@ -31,7 +39,7 @@ _scratch = threading.local()
 #: Numba's thread pool serves one caller at a time (its ``workqueue`` layer ends the process
 #: otherwise) and does not survive a fork (its ``omp`` layer hangs); a busy or lost pool means that
 #: the caller runs all ranges itself, with the same result.
-_pool = threading.Lock()
+_numba_pool = threading.Lock()
 _is_forked = False
 
 
@@ -43,33 +51,102 @@ def _after_fork() -> None:
 os.register_at_fork(after_in_child=_after_fork)
 
 
-def launch(bound: Bound, arrays: Sequence[Array], out: Array, threads: int | None) -> None:
-    """Run ``bound`` on ``arrays`` (in the expression's order), writing ``out``.
+def launch(
+    bound: Bound, operands: Sequence[Array], out: Array, threads: int | None, backend: Backend
+) -> None:
+    """Run ``bound`` on ``operands`` (in the expression's order), writing ``out``.
 
     ``out`` overlaps no operand. ``threads`` None uses all available ones where the work is large.
     """
-    operands = [arrays[position] for position in bound.operands]
+    arrays = [*(operands[position] for position in bound.operands), out, *bound.tables]
     if is_jit_disabled():
-        bound.kernel.run_python([*operands, out, *bound.tables], bound.numbers, total=bound.total)
+        bound.kernel.run_python(arrays, bound.numbers, total=bound.total)
         return
     if threads is None:
-        threads = available_threads() if bound.points >= PARALLEL_POINTS else 1
-    kernel = bound.kernel
-    entry = kernel.__dict__.get("entry") or _compiled(kernel)
-    arrays = (*operands, out, *bound.tables)
-    addresses = [array.__array_interface__["data"][0] for array in arrays]
-    if threads > 1 and bound.total > 1 and not _is_forked and _pool.acquire(blocking=False):
+        threads = available_threads() if is_large(bound) else 1
+    threads = min(threads, bound.total)
+    addresses = [address_of(array) for array in arrays]
+    native = load().module
+    if threads <= 1 or (backend == "pool" and native is not None):
+        _run(native, bound, addresses, max(1, threads))
+    elif _is_forked or not _numba_pool.acquire(blocking=False):
+        _run(native, bound, addresses, 1)
+    else:
         try:
-            _launch_parallel(bound, entry, addresses, min(threads, bound.total))
+            _run_by_numba(bound, addresses, threads)
         finally:
-            _pool.release()
-        return
-    block = _block(addresses, bound, _scratch_address(kernel.scratch_bytes))
-    serial(entry)(ctypes.addressof(block), 0, 0, bound.total)
+            _numba_pool.release()
 
 
-def _block(addresses: list[int], bound: Bound, scratch: int) -> ctypes.Array[ctypes.c_int64]:
+def is_large(bound: Bound) -> bool:
+    """Say whether a launch is worth waking threads for."""
+    return bound.seconds >= PARALLEL_SECONDS
+
+
+def n_parts(scratch_bytes: int, threads: int) -> int:
+    """Return how many parts, each with its own scratch, ``threads`` threads make of a launch."""
+    return threads * parts_per_thread(scratch_bytes)
+
+
+def parts_per_thread(scratch_bytes: int) -> int:
+    """Return how many parts a launch has for each thread."""
+    return 1 if scratch_bytes > _MUCH_SCRATCH else PARTS_PER_THREAD
+
+
+def entry_of(kernel: Kernel) -> int:
+    """Return the entry of a kernel's native code, compiled now if it was never needed."""
+    entry = kernel.__dict__.get("entry")
+    if entry is None:
+        with compiling(kernel.text.title):
+            entry = kernel.entry
+    return int(entry)
+
+
+def _run(native: Any, bound: Bound, addresses: list[int], threads: int) -> None:
+    """Run in this thread, or with more of the native pool."""
+    entry = entry_of(bound.kernel)
+    parts = _parts(bound, threads)
+    block = _block(addresses, bound, parts)
+    if native is None:
+        serial(entry)(ctypes.addressof(block), 0, 0, bound.total)
+    else:
+        step = bound.kernel.text.scratch_elements
+        native.run(entry, ctypes.addressof(block), step, bound.total, parts, threads)
+
+
+def _run_by_numba(bound: Bound, addresses: list[int], threads: int) -> None:
+    import numba
+
+    entry = entry_of(bound.kernel)
+    parts = _parts(bound, threads)
+    block = _block(addresses, bound, parts)
+    with compiling("the parallel launcher"):
+        run = spread()
+    before = numba.get_num_threads()
+    numba.set_num_threads(min(threads, _numba_pool_size()))
+    try:
+        step = bound.kernel.text.scratch_elements
+        run(entry, ctypes.addressof(block), step, bound.total, parts)
+    finally:
+        numba.set_num_threads(before)
+
+
+def _parts(bound: Bound, threads: int) -> int:
+    if threads == 1:
+        return 1
+    return min(n_parts(bound.kernel.scratch_bytes, threads), bound.total)
+
+
+def _numba_pool_size() -> int:
+    """Return the most threads that Numba's pool can have in this process."""
+    from numba.core import config
+
+    return int(vars(config)["NUMBA_NUM_THREADS"])
+
+
+def _block(addresses: list[int], bound: Bound, parts: int) -> ctypes.Array[ctypes.c_int64]:
     """Return the kernel's arguments as int64 words."""
+    scratch = _scratch_address(parts * bound.kernel.scratch_bytes)
     words = (*addresses, *bound.numbers, scratch)
     return _block_type(len(words))(*words)
 
@@ -79,47 +156,21 @@ def _block_type(n_words: int) -> type[ctypes.Array[ctypes.c_int64]]:
     return ctypes.c_int64 * n_words
 
 
-def _launch_parallel(bound: Bound, entry: int, addresses: list[int], threads: int) -> None:
-    import numba
-
-    parts = min(n_parts(bound.kernel.scratch_bytes, threads), bound.total)
-    block = _block(addresses, bound, _scratch_address(parts * bound.kernel.scratch_bytes))
-    step = bound.kernel.text.scratch_elements
-    with compiling("the parallel launcher"):
-        run = spread()
-    before = numba.get_num_threads()
-    numba.set_num_threads(min(threads, _pool_size()))
-    try:
-        run(entry, ctypes.addressof(block), step, bound.total, parts)
-    finally:
-        numba.set_num_threads(before)
-
-
-def n_parts(scratch_bytes: int, threads: int) -> int:
-    """Return how many parts, each with its own scratch, ``threads`` threads make of a launch."""
-    return threads if scratch_bytes > _MUCH_SCRATCH else threads * PARTS_PER_THREAD
-
-
-def _pool_size() -> int:
-    """Return the most threads that Numba's pool can have in this process."""
-    from numba.core import config
-
-    return int(vars(config)["NUMBA_NUM_THREADS"])
-
-
-def _compiled(kernel: Kernel) -> int:
-    """Return the entry of a kernel's native code, compiled now."""
-    with compiling(kernel.text.title):
-        return kernel.entry
-
-
 def _scratch_address(n_bytes: int) -> int:
     """Return the address of this thread's scratch memory, 64-byte aligned, grown on demand."""
     if n_bytes == 0:
         return 0
+    native = load().module
+    if native is not None:
+        return int(native.scratch(n_bytes))
     buffer: Array | None = getattr(_scratch, "buffer", None)
     if buffer is None or buffer.nbytes < n_bytes + 64:
         buffer = np.empty(n_bytes + 64, np.uint8)
         _scratch.buffer = buffer
-    address: int = buffer.__array_interface__["data"][0]
-    return -(-address // 64) * 64
+    return -(-address_of(buffer) // 64) * 64
+
+
+def address_of(array: Array) -> int:
+    """Return the address of an array's first element."""
+    address: int = array.__array_interface__["data"][0]
+    return address

@@ -1,74 +1,188 @@
-"""Calls of layouts seen before: one kernel, launched without checking everything again.
+"""Calls of layouts seen before, which the native runtime makes without running Python.
 
-A compiled function's checks depend on shapes, strides and dtypes only. Once a call of one kernel
-has passed them, calls of the same layouts skip to the launch.
+A function's checks depend on its arrays' shapes, strides and dtypes and on its other arguments.
+Once a call has passed them, its recipe is kept as addresses and numbers, and calls that differ in
+the arrays' memory only skip to the launches.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
-from typing import Any
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import MethodType
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
 
-from einloom.runtime.launch import launch
-from einloom_compiler.dtypes import AnyDType
-from einloom_compiler.pipeline import Bound
+from einloom.native import load
+from einloom.runtime import replay
+from einloom.runtime.launch import address_of
+from einloom.runtime.recipe import Recipe, layout
+from einloom.runtime.threads import Backend, available_threads, default_backend
+from einloom_compiler.codegen.jit import is_jit_disabled
 
 Array = npt.NDArray[Any]
+Function = TypeVar("Function", bound=Callable[..., Any])
+Class = TypeVar("Class", bound=type)
 
-_KEPT = 1024
+
+_native = load().module
+_runtime: Any = replay if _native is None else _native
+if _native is not None:
+    _native.set_available_threads(available_threads)
+
+if TYPE_CHECKING:
+    Caller = replay.Caller
+else:
+    Caller = _runtime.Caller
 
 
-class PreparedCalls:
-    """The calls of one function that need no more checks.
+class _AdoptedClass(type):
+    """The class of classes that are called by vectorcall: a new ``__call__`` ends that."""
 
-    ``tag`` is what they depend on besides the arrays, such as subscripts.
+    def __setattr__(cls, name: str, value: Any) -> None:
+        if name == "__call__":
+            _runtime.disown(cls)
+        super().__setattr__(name, value)
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """How a call was made.
+
+    Attributes:
+        recipe: its steps.
+        arrays: what they were done on, in order.
+        result: what they wrote.
     """
 
-    def __init__(self) -> None:
-        """Start without any."""
-        self._calls: dict[Hashable, tuple[Bound, tuple[int, ...], AnyDType]] = {}
+    recipe: Recipe
+    arrays: Sequence[Array]
+    result: Array
 
-    def run(
-        self, arrays: Sequence[Any], out: Any, threads: int | None, tag: Hashable = None
-    ) -> Array | None:
-        """Return the result of a call seen before, None for any other."""
-        key = _key(arrays, out, tag)
-        found = self._calls.get(key) if key is not None else None
-        if found is None:
-            return None
-        bound, shape, dtype = found
-        if out is None:
-            out = np.empty(shape, dtype)
-        elif not out.flags.writeable or any(np.may_share_memory(out, array) for array in arrays):
-            return None
-        launch(bound, arrays, out, threads)
-        result: Array = out
-        return result
+
+class PreparedCalls(Caller, metaclass=_AdoptedClass):
+    """Base of callables whose calls are kept; ``__call__`` makes those that are not."""
 
     def keep(
         self,
-        arrays: Sequence[Any],
-        out: Any,
-        bound: Bound,
-        result: Array,
-        tag: Hashable = None,
+        arguments: tuple[Any, ...],
+        keywords: Mapping[str, Any],
+        evaluation: Evaluation,
+        result: Any,
+        backend: Backend,
     ) -> None:
-        """Remember a call that passed all checks: its kernel, and its result's shape and dtype."""
-        key = _key(arrays, out, tag)
-        if key is not None:
-            if len(self._calls) >= _KEPT:
-                self._calls.pop(next(iter(self._calls)), None)
-            self._calls[key] = bound, result.shape, result.dtype
+        """Remember a call that passed all checks and has been made, where that can be.
+
+        It can where its positional arrays are the evaluation's, in order, none of them copied, it
+        has no other but ``out=``, and all that is done is launches of kernels.
+
+        Args:
+            arguments: as they were given.
+            keywords: as they were given.
+            evaluation: how it was made.
+            result: what it returned: ``out``, or an array or NumPy scalar. Without ``out=``, later
+                calls return new ones of its type, dtype, shape and strides.
+            backend: whose threads large launches use.
+        """
+        recipe = evaluation.recipe
+        if is_jit_disabled() or not recipe.is_ready:
+            return  # kernels run as Python, or NumPy answers while they are compiled
+        given = [value for value in arguments if isinstance(value, np.ndarray)]
+        named = [name for name, value in keywords.items() if isinstance(value, np.ndarray)]
+        returned = [result] if isinstance(result, np.ndarray) else [evaluation.result]
+        is_kept = (
+            named in ([], ["out"])
+            and len(given) == len(evaluation.arrays)
+            and all(map(is_same_memory, given, evaluation.arrays))
+            and all(map(is_same_memory, returned, [evaluation.result]))
+        )
+        if is_kept and recipe.native_plan is not None:
+            plan = (result, *recipe.native_plan, backend == "pool", recipe)
+            self._keep(arguments, dict(keywords), plan)
+
+    def replayed(self, arguments: tuple[Any, ...], keywords: Mapping[str, Any]) -> Any:
+        """Return the result of a call seen before, where Python looks for it; None if not.
+
+        The native runtime has done so before it calls Python.
+        """
+        return self._replay(arguments, keywords) if _native is None else None
 
 
-def _key(arrays: Sequence[Any], out: Any, tag: Hashable) -> Hashable:
-    """Return what the checks depend on; None for anything but plain, aligned NumPy arrays."""
-    key: list[Hashable] = [tag, out is None]
-    for array in arrays if out is None else (*arrays, out):
-        if type(array) is not np.ndarray or not array.flags.aligned:
-            return None
-        key += (array.shape, array.strides, array.dtype)
-    return tuple(key)
+def adopted(cls: Class) -> Class:
+    """Decorate a class derived from :class:`PreparedCalls`: let CPython call it natively."""
+    _runtime.adopt(cls)
+    return cls
+
+
+@adopted
+class PreparedFunction(PreparedCalls):
+    """A function whose calls are kept; in all else it is the Python function it is made of."""
+
+    __qualname__: str
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        evaluate: Callable[..., tuple[Any, Evaluation | None]],
+    ) -> None:
+        """Take the function whose name, signature and documentation it has, and what it does.
+
+        Args:
+            function: what it looks like.
+            evaluate: makes a call that was not seen before; returns its result, and how it came
+                about where that is the same for all calls of these layouts.
+        """
+        functools.update_wrapper(self, function)
+        self._evaluate = evaluate
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the function."""
+        if (seen := self.replayed(args, kwargs)) is not None:
+            return seen
+        result, evaluation = self._evaluate(*args, **kwargs)
+        if evaluation is not None:
+            self.keep(args, kwargs, evaluation, result, default_backend())
+        return result
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        """Become a method where it is a class's attribute, as functions do."""
+        return self if instance is None else MethodType(self, instance)
+
+    def __reduce__(self) -> str:
+        """Pickle by name."""
+        return self.__qualname__
+
+    def __repr__(self) -> str:
+        """Print as ``<einloom function einsum>``."""
+        return f"<einloom function {self.__qualname__}>"
+
+
+def prepared(function: Function) -> Function:
+    """Decorate a function that returns its result and, beside it, how it came about.
+
+    Callers get the result alone. The second is None where later calls may need other steps.
+    """
+    return cast("Function", PreparedFunction(function, function))
+
+
+def is_same_memory(array: Any, other: Array) -> bool:
+    """Say whether the first is the other, or a view that sees the same memory the same way."""
+    return (
+        isinstance(array, np.ndarray)
+        and address_of(array) == address_of(other)
+        and layout(array) == layout(other)
+    )
+
+
+@contextmanager
+def unprepared() -> Iterator[None]:
+    """Let all calls be made as if they were not seen before, in all threads."""
+    before = _runtime.set_enabled(False)
+    try:
+        yield
+    finally:
+        _runtime.set_enabled(before)

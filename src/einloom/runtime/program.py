@@ -9,9 +9,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from einloom.runtime.contractor import Contractor, kernel_ready
+from einloom.runtime.contractor import Contractor, c_layout
+from einloom.runtime.prepared import Evaluation
+from einloom.runtime.recipe import Builder, Copy, Layout, Recipe, kernel_ready, layout
 from einloom.runtime.signature import Signature
-from einloom_compiler.dtypes import AnyDType, has_kernel
+from einloom.runtime.threads import Backend
+from einloom_compiler.dtypes import AnyDType, dtype_name, has_kernel
 from einloom_compiler.errors import InternalCompilerError, UnsupportedError
 from einloom_compiler.extents import evaluate
 from einloom_compiler.ir.graph import (
@@ -23,11 +26,15 @@ from einloom_compiler.ir.graph import (
     dtype_of,
     nodes_of,
 )
+from einloom_compiler.ir.maps import check_map
+from einloom_compiler.ir.shapes import shape_of
 from einloom_compiler.ir.verify import verify_graph
 from einloom_compiler.order.search import Optimize
-from einloom_compiler.pipeline import Bound
 
 Array = npt.NDArray[Any]
+
+#: Recipes kept for one program; the oldest is dropped first.
+_KEPT_RECIPES = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +43,14 @@ class _Contract:
 
     contractor: Contractor
     operands: tuple[int, ...]
+    shape: Shape
 
 
 @dataclass(frozen=True, slots=True)
 class _Reshape:
     """View or copy the value in a slot under another shape."""
 
-    operand: int
+    operands: tuple[int]
     shape: Shape
 
 
@@ -50,11 +58,14 @@ class Program:
     """A graph whose dtypes are settled, ready to run at any sizes its guards allow.
 
     The graph is flattened once: inputs, constants and results have numbered slots, and operations
-    fill them in order, so that a call neither walks nor hashes it.
+    fill them in order, so that a call neither walks nor hashes it. What that means for arrays of
+    one layout is a recipe, which is kept.
 
     Attributes:
         node: the graph.
         signature: its inputs and guards.
+        shape: the result's.
+        dtype: the result's.
     """
 
     def __init__(self, node: Node, names: Mapping[str, str], optimize: Optimize) -> None:
@@ -66,7 +77,10 @@ class Program:
         verify_graph(node, "graph")
         self.node = node
         self.signature = Signature(node, names)
+        self.shape = shape_of(node)
+        self.dtype = _settled(dtype_of(node))
         self._operations: list[_Contract | _Reshape] = []
+        self._recipes: dict[tuple[Layout, ...], Recipe] = {}
         constants = [part for part in nodes_of(node) if isinstance(part, Constant)]
         leaves: list[Node] = [*self.signature.inputs, *constants]
         slots = {leaf: slot for slot, leaf in enumerate(leaves)}
@@ -82,11 +96,13 @@ class Program:
         match node:
             case Reshape(operand=operand, shape=shape):
                 operation: _Contract | _Reshape = _Reshape(
-                    self._flatten(operand, slots, optimize), shape
+                    (self._flatten(operand, slots, optimize),), shape
                 )
             case Contraction():
                 operands = tuple(self._flatten(o, slots, optimize) for o in node.operands)
                 _require_kernel(node.dtype)
+                for step in node.epilogue:
+                    check_map(step, dtype_name(_settled(node.dtype)))
                 contractor = Contractor(
                     node.einsum,
                     _settled(node.dtype),
@@ -95,52 +111,129 @@ class Program:
                     optimize,
                     broadcasts=any(node.broadcast),
                 )
-                operation = _Contract(contractor, operands)
+                operation = _Contract(contractor, operands, shape_of(node))
             case _:
                 raise InternalCompilerError("run", f"{node} has no slot")
         self._operations.append(operation)
         return slots.setdefault(node, len(slots))
 
-    def run(self, arrays: Sequence[Array], out: Array | None, threads: int | None) -> Array:
+    def output_shape(self, arrays: Sequence[Array]) -> tuple[int, ...]:
+        """Return the result's shape for these arrays.
+
+        Raises:
+            ShapeError: the shapes do not fit the declared ones.
+        """
+        sizes = self.signature.check([array.shape for array in arrays])
+        return _evaluated(self.shape, sizes)
+
+    def run(
+        self,
+        arrays: Sequence[Array],
+        out: Array | None,
+        threads: int | None,
+        backend: Backend,
+    ) -> Array:
         """Return the graph's value, written to ``out`` where given.
 
         ``out`` has the result's shape and dtype and overlaps no operand.
         """
+        shape = self.output_shape(arrays)
+        if out is None:
+            out = np.empty(shape, self.dtype)
+        ready = list(map(kernel_ready, arrays))
+        target = kernel_ready(out)
+        self.recipe_for(ready, target).run(ready, target, threads, backend)
+        if target is not out:
+            out[...] = target
+        return out
+
+    def recipe_for(self, arrays: Sequence[Array], out: Array) -> Recipe:
+        """Return the recipe for arrays and a result of these layouts, ready for kernels."""
+        key = tuple(layout(array) for array in (*arrays, out))
+        found = self._recipes.get(key)
+        if found is None:
+            found = self._recipe(arrays, layout(out))
+            if len(self._recipes) >= _KEPT_RECIPES:
+                self._recipes.pop(next(iter(self._recipes)), None)
+            self._recipes[key] = found
+        return found
+
+    def evaluation(self, arrays: Sequence[Array], result: Array) -> Evaluation:
+        """Return how ``result`` was computed from ``arrays``."""
+        *ready, target = map(kernel_ready, (*arrays, result))
+        return Evaluation(self.recipe_for(ready, target), ready, target)
+
+    def _recipe(self, arrays: Sequence[Array], output: Layout) -> Recipe:
         sizes = self.signature.check([array.shape for array in arrays])
-        values = [*map(kernel_ready, arrays), *self._constants]
-        n_leaves, last = len(values), len(self._operations) - 1
+        builder = Builder(len(arrays), self._constants)
+        values = [_Value(slot, layout(array), array) for slot, array in enumerate(arrays)]
+        values += [
+            _Value(-1 - number, layout(array), array)
+            for number, array in enumerate(self._constants)
+        ]
+        last = self._last_contraction(output)
         for number, operation in enumerate(self._operations):
-            if isinstance(operation, _Contract):
-                operands = [values[slot] for slot in operation.operands]
-                contractor = operation.contractor
-                target = out if number == last else None
-                if target is None:
-                    shape = contractor.output_shape([operand.shape for operand in operands])
-                    target = np.empty(shape, contractor.dtype)
-                contractor(operands, target, threads)
-                values.append(target)
-            else:
-                concrete = tuple(evaluate(extent, sizes) for extent in operation.shape)
-                values.append(values[operation.operand].reshape(concrete))
+            operands = [values[slot] for slot in operation.operands]
+            shape = _evaluated(operation.shape, sizes)
+            if isinstance(operation, _Reshape):
+                values.append(operands[0].reshaped(shape, builder))
+                continue
+            dtype = operation.contractor.dtype
+            slot = builder.result if number == last else builder.buffer(shape, dtype)
+            # The result's own layout where it is not reshaped after.
+            is_result = number == last and shape == output[0]
+            value = _Value(slot, output if is_result else c_layout(shape, dtype))
+            operation.contractor.append_to(
+                builder, [(o.slot, o.layout) for o in operands], (slot, value.layout)
+            )
+            values.append(value)
         result = values[self._result]
-        if out is not None and result is not out:
-            out[...] = result
-            return out
-        is_computed = bool(self._operations) and isinstance(self._operations[-1], _Contract)
-        return result if is_computed else _owned(result, values[:n_leaves])
+        if result.slot != builder.result:
+            builder.add(Copy(result.slot, builder.result))
+        return builder.recipe()
 
-    def single_bound(self, arrays: Sequence[Array], result: Array) -> Bound | None:
-        """Return the one kernel that computed ``result`` from ``arrays``, None if it took more."""
-        match self._operations:
-            case [_Contract(contractor, operands)] if operands == tuple(range(len(arrays))):
-                return contractor.single_bound(arrays, result)
-            case _:
-                return None
+    def _last_contraction(self, output: Layout) -> int | None:
+        """Return which operation can write the result itself, None if none can.
+
+        It is the one whose value the result is, reshaped perhaps: then ``output`` must be in C
+        order.
+        """
+        slot, n_leaves = self._result, len(self.signature.inputs) + len(self._constants)
+        is_reshaped = False
+        while slot >= n_leaves:
+            operation = self._operations[slot - n_leaves]
+            if isinstance(operation, _Contract):
+                is_fit = not is_reshaped or output == c_layout(output[0], output[2])
+                return slot - n_leaves if is_fit else None
+            is_reshaped = True
+            (slot,) = operation.operands
+        return None
 
 
-def _owned(result: Array, leaves: Sequence[Array]) -> Array:
-    """Return ``result``, or a copy where it is a view of an operand."""
-    return result.copy() if any(np.may_share_memory(result, leaf) for leaf in leaves) else result
+@dataclass(frozen=True, slots=True)
+class _Value:
+    """A value while a recipe is made: its slot and layout, and its array where it has one yet."""
+
+    slot: int
+    layout: Layout
+    array: Array | None = None
+
+    def reshaped(self, shape: tuple[int, ...], builder: Builder) -> _Value:
+        """Return the value of another shape: a view, or a copy where NumPy needs one."""
+        dtype = self.layout[2]
+        if self.array is None:  # in C order
+            return _Value(self.slot, c_layout(shape, dtype))
+        try:
+            view = self.array.reshape(shape, copy=False)
+        except ValueError:
+            slot = builder.buffer(shape, dtype)
+            builder.add(Copy(self.slot, slot))
+            return _Value(slot, c_layout(shape, dtype))
+        return _Value(self.slot, layout(view), view)
+
+
+def _evaluated(shape: Shape, sizes: Mapping[str, int]) -> tuple[int, ...]:
+    return tuple(evaluate(extent, sizes) for extent in shape)
 
 
 def _settled(dtype: AnyDType | None) -> AnyDType:

@@ -17,7 +17,7 @@ def compiling(what: str) -> Iterator[None]:
     if not sys.stderr.isatty():
         yield
         return
-    message = f"einloom: compiling {what} (once a process)\n"
+    message = f"einloom: compiling {what} ...\n"
     timer = threading.Timer(PATIENCE, lambda: sys.stderr.write(message))
     timer.daemon = True
     timer.start()

@@ -61,7 +61,7 @@ def test_formulas(text: str) -> None:
 
 
 def test_an_epilogue_wraps_the_sum() -> None:
-    maps = (Map("sqrt"), Map("maximum", 1e-7), Map("reciprocal"))
+    maps = (Map("sqrt"), Map("maximum", (1e-7,)), Map("reciprocal"))
     x = el.spec("B", 3, name="x")
     norm = contract("bi,bi->b", x, x, dtype=None, epilogue=maps)
     assert formula(norm) == "out[b] = 1 / max(√(Σ_i x[b,i] · x[b,i]), 1e-07)"

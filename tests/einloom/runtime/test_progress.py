@@ -34,7 +34,7 @@ def test_a_slow_compile_says_one_line_on_a_terminal(
     stream = terminal(0.01)
     with progress.compiling("ij,jk->ik"):
         time.sleep(0.3)
-    assert stream.getvalue() == "einloom: compiling ij,jk->ik (once a process)\n"
+    assert stream.getvalue() == "einloom: compiling ij,jk->ik ...\n"
 
 
 def test_a_quick_compile_says_nothing(terminal: Callable[[float], _Terminal]) -> None:

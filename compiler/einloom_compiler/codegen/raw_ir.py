@@ -1,0 +1,365 @@
+"""Lower printed kernels to LLVM IR with Numba's typing and lowering, and none of its optimisers.
+
+This module and :mod:`.simd_lowering` are all that touches Numba's internals (:mod:`.objects` is all
+that drives LLVM). A target of our own (Numba's target extension API) has contexts of its own, whose
+code libraries only collect IR: nothing is optimised, wrapped for Python or turned to machine code
+here. What is relied on, for numba 0.61 to 0.68: ``CompilerBase``, the passes by name,
+``CPUContext``, ``CodeLibrary``, ``Flags.noalias``, the three registries of ``target_extension``,
+and what ``types.Dispatcher`` asks of its dispatcher.
+
+Own contexts are also cheaper: those of Numba's CPU target import SciPy and compile a runtime, 0.3 s
+in each process (2026-11, numba 0.68.1), and a call's type is looked up once, not at each statement.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import linecache
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cache
+from hashlib import sha256
+from types import FunctionType, SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from einloom_compiler.codegen.numba_source import NUMBA_IMPORT
+from einloom_compiler.codegen.text import KernelText
+
+TARGET = "einloom"
+_MODULE = "einloom_kernel"
+#: Modules that register the typing or lowering of built-in operations as they are imported, and
+#: those whose registries are for a context to install.
+_REGISTERING = (
+    *("core.optional", "cpython.builtins", "cpython.numbers"),
+    *("cpython.rangeobj", "cpython.tupleobj"),
+)
+_REGISTRIES = ("cpython.cmathimpl", "cpython.mathimpl", "np.npyimpl")
+_NO_WRAPPERS = {"nopython": True, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+
+
+def _numba(name: str) -> Any:
+    """Import a module of Numba; its annotations are partial, so it is untyped here."""
+    return importlib.import_module(f"numba.{name}")
+
+
+@dataclass(frozen=True, slots=True)
+class RawKernel:
+    """A kernel's functions as unoptimised LLVM IR, the same for every target of 64 bits.
+
+    Attributes:
+        modules: IR as text, one module a function; the kernel's last.
+        symbol: the kernel's name in them.
+        returns, raises: the types of what its first two arguments point to; Numba's calling
+            convention leaves result and exception there, and einloom's kernels have neither.
+        arguments: its other arguments, as LLVM types.
+    """
+
+    modules: tuple[str, ...] = field(repr=False)
+    symbol: str
+    returns: Any
+    raises: Any
+    arguments: tuple[Any, ...]
+
+
+def lower(text: KernelText) -> RawKernel:
+    """Type and lower a printed kernel and the functions that it calls.
+
+    Pointers are ``noalias``: the runtime guarantees that output, scratch and operands do not
+    overlap, and operands that do are only read.
+    """
+    with _numba("core.compiler_lock").global_compiler_lock, _no_collection():
+        compiler = _compiler()
+        kernel = _functions(text)["kernel"]
+        kernel.is_kernel = True
+        result = kernel.compile(_signature(text), compiler.void)
+        convention = compiler.context.call_conv
+        kind = convention.get_function_type(compiler.void, result.signature.args)
+        returns, raises, *arguments = kind.args
+        modules = [_print_inlined(module) for module in result.library.collect({})]
+    symbol = result.fndesc.llvm_func_name
+    return RawKernel(tuple(modules), symbol, returns.pointee, raises.pointee, tuple(arguments))
+
+
+def _print_inlined(module: Any) -> str:
+    """Print a module whose functions are to be inlined wherever they are called."""
+    for function in module.functions:
+        if not function.is_declaration:
+            function.attributes.add("alwaysinline")
+    return str(module)
+
+
+def pointer_type(storage: str) -> Any:
+    """Return Numba's type of a pointer to elements of a dtype."""
+    numba = _numba("np.numpy_support")
+    return _numba("core.types").CPointer(numba.from_dtype(np.dtype(storage)))
+
+
+def _signature(text: KernelText) -> tuple[Any, ...]:
+    types = _numba("core.types")
+    return (
+        *(pointer_type(storage) for _, storage in text.pointers),
+        *[types.int64] * len(text.numbers),
+        pointer_type(text.scratch_dtype),
+        *[types.int64] * 3,
+    )
+
+
+def _functions(text: KernelText) -> dict[str, Any]:
+    """Return what the source defines, ``njit`` standing for :class:`_Function`."""
+    name = f"<einloom {sha256(text.source.encode()).hexdigest()[:16]}>"
+    lines = text.source.splitlines(keepends=True)
+    linecache.cache[name] = (len(text.source), None, lines, name)
+    namespace: dict[str, Any] = {"__name__": _MODULE, "njit": _njit, "prange": range}
+    exec(compile(text.source.replace(NUMBA_IMPORT, "\n"), name, "exec"), namespace)
+    return namespace
+
+
+def _njit(function: Any = None, **options: Any) -> Any:
+    """Stand for ``njit``, with and without options, and for the decorator that overloads ask for.
+
+    Parallel functions are Numba's own affair; here nothing calls them.
+    """
+    if function is None:
+        return lambda decorated: _njit(decorated, **options)
+    return _compiler().function(function, options)
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Keep the garbage collector from walking Numba's many objects while more of them are made."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+@cache
+def _compiler() -> Any:
+    """Return what compiles functions for our target: made once a process, on first use."""
+    compiler, cpu, registry = map(_numba, ("core.compiler", "core.cpu", "core.registry"))
+    types, typing, templates = map(_numba, ("core.types", "core.typing", "core.typing.templates"))
+    fastmathpass, target_extension = map(_numba, ("core.fastmathpass", "core.target_extension"))
+    pysignature = _numba("core.utils").pysignature
+    from einloom_compiler.codegen import simd_lowering
+
+    simd_lowering.register()
+
+    typing_base: Any = typing.Context
+
+    class TypingContext(typing_base):
+        """Numba's typing, with each call's signature looked up once a process."""
+
+        def __init__(self) -> None:
+            self.signatures: dict[Any, Any] = {}
+            super().__init__()
+
+        def resolve_function_type(self, func: Any, args: Any, kws: Any) -> Any:
+            if kws or not isinstance(func, types.Function):
+                return super().resolve_function_type(func, args, kws)
+            key = func, tuple(args)
+            found = self.signatures.get(key)
+            if found is None:
+                found = super().resolve_function_type(func, args, kws)
+                if found is not None:
+                    self.signatures[key] = found
+            return found
+
+    context_base: Any = cpu.CPUContext
+
+    class Context(context_base):
+        """Numba's lowering of what kernels need: numbers, ranges, mathematics, ufuncs."""
+
+        def init(self) -> None:
+            self.is32bit = False
+            self._internal_codegen = _raw_codegen()
+
+        def load_additional_registries(self) -> None:
+            from numba.core import optional  # noqa: F401
+            from numba.cpython import builtins, cmathimpl, mathimpl, numbers, rangeobj, tupleobj  # noqa: F401  # noqa: F401
+            from numba.np import npyimpl
+
+            for module in (cmathimpl, mathimpl, npyimpl):
+                self.install_registry(module.registry)
+
+        def post_lowering(self, module: Any, library: Any) -> None:
+            """Apply fastmath; no runtime library is linked, as kernels allocate nothing."""
+            if self.fastmath:
+                fastmathpass.rewrite_module(module, self.fastmath)
+
+    class Function:
+        """A function of a kernel's module, or of one of Numba's overloads, compiled as called."""
+
+        targetdescr = SimpleNamespace(options=registry.cpu_target.options)
+        is_compiling = False
+        is_kernel = False
+
+        def __init__(self, function: FunctionType, options: dict[str, Any]) -> None:
+            self.py_func = function
+            self.options = options
+            self.compiled: dict[Any, Any] = {}
+            self._numba_type_ = types.Dispatcher(self)
+
+        def __str__(self) -> str:
+            return self.py_func.__name__
+
+        def compile(self, args: tuple[Any, ...], returns: Any = None) -> Any:
+            if args not in self.compiled:
+                flags = compiler.Flags()
+                options = {**self.options, **_NO_WRAPPERS}
+                self.targetdescr.options.parse_as_flags(flags, options)
+                flags.no_compile = True
+                flags.noalias = self.is_kernel
+                library = context.codegen().create_library(self.py_func.__name__)
+                with target_extension.target_override(TARGET):
+                    self.compiled[args] = compiler.compile_extra(
+                        typing_context, context, self.py_func, args, returns, flags, {},
+                        library=library, pipeline_class=pipeline,
+                    )  # fmt: skip
+                result = self.compiled[args]
+                key = self, args
+                context.insert_user_function(key, result.fndesc, [result.library])
+            return self.compiled[args]
+
+        def get_call_template(self, args: Any, kws: Any) -> Any:
+            """Return the template, Python signature and arguments of a call."""
+            signature = pysignature(self.py_func)
+            folded = templates.fold_arguments(
+                signature, args, kws,
+                lambda number, parameter, value: value,
+                lambda number, parameter, default: types.Omitted(default),
+                lambda number, parameter, values: types.StarArgTuple(values),
+            )  # fmt: skip
+            name = self.py_func.__name__
+            result = self.compile(self._plain(folded))
+            template = templates.make_concrete_template(
+                name, key=name, signatures=[result.signature]
+            )
+            return template, signature, folded, {}
+
+        def get_overload(self, args: Any) -> Any:
+            """Return the key that the lowering of a call is registered under."""
+            return self, self._plain(args)
+
+        def _plain(self, args: Any) -> tuple[Any, ...]:
+            """Forget literal values in calls of a kernel's functions: one version serves all."""
+            is_ours = self.py_func.__module__ == _MODULE
+            return tuple(map(types.unliteral, args) if is_ours else args)
+
+    target_base: Any = target_extension.CPU
+
+    class Target(target_base):
+        """Object code of einloom's kernels."""
+
+    target_extension.target_registry[TARGET] = Target
+    target_extension.dispatcher_registry[Target] = Function
+    target_extension.jit_registry[Target] = _njit
+    pipeline = _pipeline()
+    typing_context = TypingContext()
+    context = Context(typing_context, TARGET)
+    Function.targetdescr.target_context = context
+    with target_extension.target_override(TARGET):
+        context.refresh()
+    return SimpleNamespace(function=Function, context=context, void=types.void)
+
+
+def _pipeline() -> Any:
+    """Return Numba's compiler reduced to the passes that straight loops over numbers need.
+
+    Left out are those for generators, closures, ``with`` blocks, containers, raises, literal
+    unrolling and array expressions: a fifth of the time, and nothing that kernels use.
+    """
+    compiler, typed_passes, untyped_passes, machinery = (
+        _numba(f"core.{name}")
+        for name in ("compiler", "typed_passes", "untyped_passes", "compiler_machinery")
+    )
+    passes = (
+        untyped_passes.TranslateByteCode,
+        untyped_passes.FixupArgs,
+        untyped_passes.IRProcessing,
+        untyped_passes.ReconstructSSA,
+        typed_passes.NopythonTypeInference,
+        typed_passes.PreLowerStripPhis,
+        typed_passes.IRLegalization,
+        typed_passes.NativeLowering,
+        typed_passes.NoPythonBackend,
+    )
+
+    base: Any = compiler.CompilerBase
+
+    class Pipeline(base):
+        def define_pipelines(self) -> list[Any]:
+            manager = machinery.PassManager(TARGET)
+            for step in passes:
+                manager.add_pass(step, step.__name__)
+            manager.finalize()
+            return [manager]
+
+    return Pipeline
+
+
+def _raw_codegen() -> Any:
+    """Return a Numba code generator whose libraries keep IR modules as they are lowered."""
+    from llvmlite import binding, ir
+
+    codegen = _numba("core.codegen")
+
+    library_base: Any = codegen.CodeLibrary
+
+    class Library(library_base):
+        def __init__(self, owner: Any, name: str) -> None:
+            super().__init__(owner, name)
+            self.modules: list[Any] = []
+            self.linked: list[Any] = []
+
+        def add_linking_library(self, library: Any) -> None:
+            self.linked.append(library)
+
+        def add_ir_module(self, module: Any) -> None:
+            self.modules.append(module)
+
+        def finalize(self) -> None:
+            self._finalized = True
+
+        def collect(self, seen: dict[int, Any]) -> Iterator[Any]:
+            """Yield the modules of all linked libraries, each once, then this one's."""
+            if id(self) in seen:
+                return
+            seen[id(self)] = self
+            for library in self.linked:
+                yield from library.collect(seen)
+            yield from self.modules
+
+        def get_function(self, name: str) -> Any:
+            raise NotImplementedError(name)
+
+        def get_llvm_str(self) -> str:
+            return "\n".join(map(str, self.modules))
+
+        get_asm_str = get_llvm_str
+
+    codegen_base: Any = codegen.CPUCodegen
+
+    class Codegen(codegen_base):
+        _library_class = Library
+
+        def __init__(self) -> None:
+            """Take this machine's data layout; all 64-bit little-endian ones agree on it."""
+            codegen.initialize_llvm()
+            target = binding.Target.from_triple(binding.get_process_triple())
+            self._machine = target.create_target_machine(codemodel="default")
+            self._target_data = self._machine.target_data
+
+        def _create_empty_module(self, name: str) -> Any:
+            return ir.Module(name)
+
+        def _add_module(self, module: Any) -> None:
+            """Keep nothing: modules are the library's."""
+
+    return Codegen()
