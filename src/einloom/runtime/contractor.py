@@ -127,11 +127,11 @@ class Contractor:
                 of_step,
                 host(),
             )
-            given = tuple(slot for slot, _ in inputs)
+            sources = tuple(slot for slot, _ in inputs)
             partial = builder.buffer(bound.shape, as_dtype(bound.dtype)) if bound.shape else -1
             for stage in bound.stages:
                 written = partial if stage.writes_partial else result[0]
-                read = (partial,) if stage.reads_partial else given
+                read = (partial,) if stage.reads_partial else sources
                 builder.add(Launch(stage.bound, read, written))
         builder.contracted(
             Contracted(
