@@ -5,6 +5,7 @@ Each stage is a pure function; after each, its representation is verified and ma
     EinsumExpr       the optimizer's input: indices, no extents
     ContractionTree  order.search       which operands meet first, at these extents
     IterationSpace   lowering.iteration indices as numbers, bound to memory, squeezed and fused
+    Split            lowering.partial   two stages of a sum with too few outputs for the cores
     Schedule         families.choose    a family of kernels and its blocking for this problem
     Nest             the family         a loop nest or a packed nest, as the schedule says
     Kernel           codegen            Python source, compiled when first run
@@ -13,7 +14,11 @@ Each stage is a pure function; after each, its representation is verified and ma
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
+import numpy as np
+
+from einloom_compiler.dtypes import arithmetic
 from einloom_compiler.families import Bound, Dump, Problem, Schedule, choose
 from einloom_compiler.ir.contraction import ContractionTree
 from einloom_compiler.ir.einsum import EinsumExpr, Index
@@ -21,7 +26,9 @@ from einloom_compiler.ir.printer import letters_of, print_einsum, print_tree
 from einloom_compiler.ir.verify import verify_einsum, verify_tree
 from einloom_compiler.lowering.iteration import iteration_space
 from einloom_compiler.lowering.nest import Arithmetics
+from einloom_compiler.lowering.partial import Split, split_sum
 from einloom_compiler.order.search import Optimize, search
+from einloom_compiler.schedule import chunks
 from einloom_compiler.schedule.machine import Machine
 
 #: Chooses a problem's schedule; None leaves it to the prediction.
@@ -48,6 +55,36 @@ def plan(
     return tree
 
 
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One kernel of a contraction.
+
+    Attributes:
+        bound: the kernel.
+        reads_partial: whether its one operand is the partial result, not the contraction's.
+        writes_partial: whether it writes the partial result, not the contraction's.
+    """
+
+    bound: Bound
+    reads_partial: bool = False
+    writes_partial: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Stages:
+    """A contraction bound to memory: one kernel, or the stages of a sum.
+
+    Attributes:
+        stages: what is run, in order.
+        shape: extents of the partial result between the stages, empty where there is none.
+        dtype: its dtype's name.
+    """
+
+    stages: tuple[Stage, ...]
+    shape: tuple[int, ...] = ()
+    dtype: str = ""
+
+
 def bind(
     expr: EinsumExpr,
     shapes: Sequence[tuple[int, ...]],
@@ -58,7 +95,7 @@ def bind(
     dump: Dump = _no_dump,
     schedule: Schedule | Chooser | None = None,
 ) -> Bound:
-    """Bind one contraction to memory of these shapes and strides (in elements).
+    """Bind one contraction to memory of these shapes and strides (in elements), in one kernel.
 
     Args:
         expr: the contraction.
@@ -74,10 +111,56 @@ def bind(
     Raises:
         ScheduleError: the given schedule is not legal for this contraction.
     """
-    letters = letters_of(expr)
+    space = iteration_space(expr, shapes, strides, output_strides, letters_of(expr))
+    return _bind(Problem(space, arithmetics, machine), dump, schedule)
+
+
+def bind_stages(
+    expr: EinsumExpr,
+    shapes: Sequence[tuple[int, ...]],
+    strides: Sequence[tuple[int, ...]],
+    output_strides: tuple[int, ...],
+    arithmetics: Arithmetics,
+    machine: Machine,
+    dump: Dump = _no_dump,
+    schedule: Schedule | Chooser | None = None,
+) -> Stages:
+    """Bind one contraction to memory, in two stages where threads need them to share the work.
+
+    Arguments and errors are those of :func:`bind`; what has a schedule by hand is one stage.
+    """
     # EinsumExpr -> IterationSpace
-    space = iteration_space(expr, shapes, strides, output_strides, letters)
+    space = iteration_space(expr, shapes, strides, output_strides, letters_of(expr))
     problem = Problem(space, arithmetics, machine)
+    given = schedule(problem) if callable(schedule) else schedule
+    whole = _bind(problem, dump, given)
+    # IterationSpace -> Split
+    split = _split(problem, whole) if given is None else None
+    if split is None:
+        return Stages((Stage(whole),))
+    partial = [space for space in (split.chunks, split.rest) if space is not None]
+    summing = [_bind(Problem(space, split.arithmetics, machine), dump) for space in partial]
+    finish = _bind(Problem(split.finish, split.finishing, machine), dump)
+    return Stages(
+        (
+            *(Stage(bound, writes_partial=True) for bound in summing),
+            Stage(finish, reads_partial=True),
+        ),
+        split.shape,
+        split.arithmetics.output,
+    )
+
+
+def _split(problem: Problem, whole: Bound) -> Split | None:
+    """Return the stages of a sum that ``whole`` computes in one kernel, None where one is best."""
+    itemsize = np.dtype(arithmetic(problem.arithmetics.compute).compute).itemsize
+    chosen = chunks.choose(
+        problem.space, whole.seconds, whole.total, problem.moved_bytes, itemsize, problem.machine
+    )
+    return None if chosen is None else split_sum(problem.space, problem.arithmetics, *chosen)
+
+
+def _bind(problem: Problem, dump: Dump, schedule: Schedule | Chooser | None = None) -> Bound:
     # IterationSpace -> Schedule
     family, schedule = choose(problem, schedule(problem) if callable(schedule) else schedule)
     dump("family", family.name)
@@ -87,4 +170,4 @@ def bind(
     return bound
 
 
-__all__ = ["Bound", "Chooser", "bind", "plan"]
+__all__ = ["Bound", "Chooser", "Stage", "Stages", "bind", "bind_stages", "plan"]

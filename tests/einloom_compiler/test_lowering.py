@@ -10,10 +10,10 @@ from einloom_compiler.ir.printer import letters_of, print_nest
 from einloom_compiler.ir.verify import verify_nest
 from einloom_compiler.language import expand, parse_string
 from einloom_compiler.lowering.iteration import IterationSpace, iteration_space
-from einloom_compiler.lowering.nest import Arithmetics, lower
+from einloom_compiler.lowering.nest import Arithmetics, NamedNest, lower
 from einloom_compiler.schedule import policy, steps
 from einloom_compiler.schedule.machine import Machine
-from einloom_compiler.schedule.steps import Parallelize, Sink, Tile, Transpose, Unroll
+from einloom_compiler.schedule.steps import Parallelize, Sink, Tile, Transpose, Unroll, Vectorize
 
 AVX512 = Machine(cores=2, simd_bits=512, n_registers=32, l1_bytes=48 << 10, l2_bytes=1 << 20)
 
@@ -35,11 +35,15 @@ def _space(subscripts: str, *shapes: tuple[int, ...]) -> IterationSpace:
     return iteration_space(expr, shapes, [_c_strides(s) for s in shapes], output, letters_of(expr))
 
 
-def _nest(subscripts: str, *shapes: tuple[int, ...]) -> LoopNest:
+def _named(subscripts: str, *shapes: tuple[int, ...]) -> tuple[NamedNest, IterationSpace]:
     space = _space(subscripts, *shapes)
     n = len(shapes)
     arithmetics = Arithmetics(("float32",) * n, "float32", "float32", (False,) * n)
-    return lower(space, policy.loop_order(space), arithmetics).nest
+    return lower(space, policy.loop_order(space), arithmetics), space
+
+
+def _nest(subscripts: str, *shapes: tuple[int, ...]) -> LoopNest:
+    return _named(subscripts, *shapes)[0].nest
 
 
 def test_extents_of_one_are_squeezed() -> None:
@@ -76,20 +80,57 @@ def test_operand_order_does_not_make_another_nest() -> None:
             "ij,jk->ik",
             ((5, 6), (6, 7)),
             "j",
-            (Unroll("i", 4), Tile("j", 256), Sink("j"), Parallelize(2)),
+            (Unroll("i", 4), Tile("j", 256), Sink("j"), Parallelize(2), Vectorize(16)),
         ),
-        ("ij,kj->ik", ((5, 6), (7, 6)), "k", (Unroll("j", 4), Tile("k", 4096), Parallelize(2))),
-        ("ij->i", ((5, 6),), "j", (Tile("j", 4096), Parallelize(1))),
-        ("ij->j", ((5, 6),), "i", (Tile("i", 256), Sink("i"), Parallelize(1))),
-        ("ij->", ((5, 6),), "i", (Tile("i", 4096), Parallelize(0))),
-        ("i,j->ij", ((5,), (6,)), "j", (Tile("j", 4096), Parallelize(2))),
+        (
+            "ij,kj->ik",
+            ((5, 6), (7, 6)),
+            "k",
+            (Unroll("j", 4), Tile("k", 4096), Parallelize(2), Vectorize(16)),
+        ),
+        ("ij->i", ((5, 6),), "j", (Tile("j", 4096), Parallelize(1), Vectorize(16, 4))),
+        (
+            "ij->j",
+            ((5, 6),),
+            "i",
+            (Tile("i", 1024), Sink("i"), Parallelize(1), Unroll("j", 4), Vectorize(16)),
+        ),
+        ("ij->", ((5, 6),), "i", (Tile("i", 4096), Parallelize(0), Vectorize(16, 4))),
+        ("bii->b", ((500, 6, 6),), "j", (Tile("j", 4096), Parallelize(1))),
+        (
+            "abc->b",
+            ((6, 7, 40),),
+            "k",
+            (Unroll("i", 4), Tile("k", 4096), Parallelize(1), Vectorize(16)),
+        ),
+        ("i,j->ij", ((5,), (6,)), "j", (Tile("j", 4096), Parallelize(2), Vectorize(16))),
         (
             "ij->ji",
-            ((5, 6),),
+            ((40, 48),),
             "j",
             (
                 *(Tile("i", 32), Tile("j", 32), Sink("i"), Sink("j")),
-                *(Transpose(16), Parallelize(2)),
+                *(Transpose(16, is_masked=True), Parallelize(2)),
+            ),
+        ),
+        (
+            "ij->ji",
+            ((1040, 1600),),
+            "j",
+            (
+                *(Tile("j", 128, slack=15), Tile("i", 64)),
+                *(Sink("i", "tile"), Sink("i"), Sink("j")),
+                *(Transpose(16, is_masked=True, pitch=128), Parallelize(2)),
+            ),
+        ),
+        (
+            "abcd->dbca",
+            ((40, 30, 20, 50),),
+            "k",
+            (
+                *(Tile("k", 128, slack=15, fused=("j",)), Tile("i", 64)),
+                *(Sink("i", "tile"), Sink("i"), Sink("k")),
+                *(Transpose(8, is_masked=True, pitch=128), Parallelize(2)),
             ),
         ),
     ],
@@ -100,9 +141,9 @@ def test_the_policy_vectorises_along_contiguous_memory(
     innermost: str,
     schedule: steps.Schedule,
 ) -> None:
-    nest = _nest(subscripts, *shapes)
-    assert policy.choose(nest, AVX512) == schedule
-    scheduled = steps.generalize(steps.apply(nest, schedule))
+    named, space = _named(subscripts, *shapes)
+    assert policy.choose(named, space, AVX512) == schedule
+    scheduled = steps.generalize(steps.apply(named.nest, schedule))
     verify_nest(scheduled, "test")
     assert scheduled.levels[-1].index == innermost
 
@@ -114,8 +155,8 @@ def test_only_the_innermost_stride_is_compiled_in() -> None:
 
 
 def _matmul() -> LoopNest:
-    nest = _nest("ij,jk->ik", (5, 6), (6, 7))
-    return steps.apply(nest, policy.choose(nest, AVX512))
+    named, space = _named("ij,jk->ik", (5, 6), (6, 7))
+    return steps.apply(named.nest, policy.choose(named, space, AVX512))
 
 
 @pytest.mark.parametrize(

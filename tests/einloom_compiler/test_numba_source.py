@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from einloom_compiler.codegen.jit import build
-from einloom_compiler.codegen.numba_source import parameters, print_kernel
+from einloom_compiler.codegen.nest_source import parameters
+from einloom_compiler.codegen.numba_source import print_kernel
 from einloom_compiler.families import Problem, direct
 from einloom_compiler.ir.graph import Map
 from einloom_compiler.ir.loops import LoopNest
@@ -30,10 +31,11 @@ def _kernel(
     output: str | None = None,
     conjugated: tuple[bool, ...] | None = None,
     epilogue: tuple[Map, ...] = (),
+    step: int = 1,
 ) -> LoopNest:
     terms = subscripts.split("->")[0].split(",")
     expr = expand(parse_string(subscripts), [len(term) for term in terms])
-    extent = {index: 5 + n for n, index in enumerate(expr.indices)}
+    extent = {index: (5 + n) * step for n, index in enumerate(expr.indices)}
     shapes = [tuple(extent[index] for index in term) for term in expr.terms]
     result = tuple(extent[index] for index in expr.output)
     n = len(terms)
@@ -56,6 +58,9 @@ GOLDENS = {
     "sum_of_rows": lambda: _kernel("ij->i", "int32"),
     "sum_of_all": lambda: _kernel("ij,ij->"),
     "transpose": lambda: _kernel("ijk->kji"),
+    "transpose_streamed": lambda: _kernel("ijk->kji", step=20),
+    "transpose_fused": lambda: _kernel("aijk->kjai", "complex64", step=4),
+    "sum_of_columns": lambda: _kernel("ij->j"),
     "outer": lambda: _kernel("i,j->ij", "complex64", conjugated=(True, False)),
     "any": lambda: _kernel("ij,j->i", "bool"),
     "half": lambda: _kernel("i,ij->j", "float16"),

@@ -13,7 +13,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from einloom_compiler.codegen import elf, raw_ir
+from einloom_compiler.codegen import elf, raw_ir, simd_halves
 from einloom_compiler.codegen.target import Target
 from einloom_compiler.codegen.text import KernelText
 from einloom_compiler.errors import InternalCompilerError
@@ -87,7 +87,9 @@ def _optimised(text: KernelText, symbol: str, target: Target) -> tuple[Any, Any]
     """Return the kernel's optimised module and the target machine that emits it."""
     from llvmlite import binding
 
-    raw = raw_ir.lower(text)
+    has_halves = "+f16c" in target.features or target.triple.startswith(("aarch64", "arm64"))
+    with simd_halves.instructions(has_halves):
+        raw = raw_ir.lower(text)
     binding.initialize_all_targets()
     binding.initialize_all_asmprinters()
     machine = binding.Target.from_triple(target.triple).create_target_machine(

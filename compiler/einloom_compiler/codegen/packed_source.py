@@ -14,10 +14,10 @@ from __future__ import annotations
 import re
 
 from einloom_compiler.codegen import casts
-from einloom_compiler.codegen.numba_source import OPTIONS, print_module, print_split, wrapped
+from einloom_compiler.codegen.numba_source import OPTIONS, print_module, print_split
 from einloom_compiler.codegen.packed_store import print_multiply
 from einloom_compiler.codegen.packing_source import print_pack
-from einloom_compiler.codegen.text import KernelText
+from einloom_compiler.codegen.text import KernelText, wrapped
 from einloom_compiler.ir.packed import PackedNest
 
 TABLES = ("k_offsets", "m_digits", "n_offsets", "batch_digits")

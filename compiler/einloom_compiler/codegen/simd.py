@@ -7,6 +7,7 @@ in its number of lanes, since generated source is written for one target::
     v = vload16_masked(x, at, n)    the same for lanes below n, zero in the others
     vstore16(x, at, v)              and vstore16_masked(x, at, v, n)
     v = vset16(value)               every lane is value
+    v = vset16_masked(value, n)     the same for lanes below n, zero in the others
     c = vfma(a, b, c)               a * b + c, rounded once in floating point
     c = vadd(a, c)                  a + c; and vmul(a, b)
     v = vgather16(x, at, stride)    lanes x[at], x[at + stride], ...
@@ -17,13 +18,22 @@ in its number of lanes, since generated source is written for one target::
     v = vpair16(x, y)               lanes x, y, x, y, ...
     v = vswap(v)                    lanes 1, 0, 3, 2, ...
     v = vdup_even(v)                lanes 0, 0, 2, 2, ..., and vdup_odd(v)
+    c = vconj(a)                    complex conjugates
+    f = float32_from_float16(h)     and the like for bfloat16 and back; of scalars, too
     vtranspose16(y, to, pitch, x, at, stride)
                                     a block of W x W: y[to + k * pitch + c] = x[at + c * stride + k]
+    vtranspose16_masked(y, to, pitch, x, at, stride, n_c, n_k)
+                                    its part where c < n_c and k < n_k
+    vstream(y, to, x, at, n)        y[to + k] = x[at + k] for k < n, past the caches
+    vfence()                        what was streamed is seen by whoever sees later stores
+    n = vphase(y)                   how many elements y lies behind the start of a cache line
 
 and those of :mod:`.simd_elementwise`, which work lane by lane on scalars and vectors alike, and of
-:mod:`.blocks`, whose names begin with b, which work on blocks of vectors.
+:mod:`.blocks`, whose names begin with b, which work on blocks of vectors. A lane may be complex; it
+then is two words of the machine's vector.
 
-Compiled, they are LLVM vector instructions (:mod:`.simd_lowering`); this module imports NumPy only.
+Compiled, they are LLVM vector instructions (:mod:`.simd_lowering` and its neighbours); this module
+imports NumPy only.
 """
 
 from __future__ import annotations
@@ -124,6 +134,51 @@ def _make_masked_scatter(width: int) -> Any:
     return vscatter_masked
 
 
+def vconj(a: Any) -> Any:
+    """Return the complex conjugate of each lane."""
+    return np.conjugate(a)
+
+
+def float32_from_float16(bits: Any) -> Any:
+    """Return the float32 of IEEE half bits (uint16); a scalar or a vector."""
+    return np.asarray(bits, np.uint16).view(np.float16).astype(np.float32)[()]
+
+
+def float16_from_float32(value: Any) -> Any:
+    """Return the IEEE half bits (uint16) nearest to a float32, ties to even."""
+    return np.asarray(value, np.float32).astype(np.float16).view(np.uint16)[()]
+
+
+def float32_from_bfloat16(bits: Any) -> Any:
+    """Return the float32 whose upper half is these bits (uint16)."""
+    return (np.asarray(bits).astype(np.uint32) << np.uint32(16)).view(np.float32)[()]
+
+
+def bfloat16_from_float32(value: Any) -> Any:
+    """Return the upper half (uint16) of a float32, rounded to nearest, ties to even."""
+    word = np.asarray(value, np.float32).view(np.uint32)
+    rounded = word + np.uint32(0x7FFF) + ((word >> np.uint32(16)) & np.uint32(1))
+    is_nan = (word & np.uint32(0x7FFFFFFF)) > np.uint32(0x7F800000)
+    bits = np.where(is_nan, word | np.uint32(0x400000), rounded) >> np.uint32(16)
+    return bits.astype(np.uint16)[()]
+
+
+def vstream(target: Any, to: int, source: Any, at: int, n: int) -> None:
+    """Copy ``n`` elements; compiled, whole cache lines are written past the caches."""
+    for k in range(n):
+        target[to + k] = source[at + k]
+
+
+def vfence() -> None:
+    """Order streamed stores before later ones; un-jitted, all stores are in order."""
+
+
+def vphase(pointer: Any) -> int:
+    """Return how many elements ``pointer`` lies behind a cache line's start; un-jitted, none."""
+    del pointer
+    return 0
+
+
 def _make_load(width: int) -> Any:
     def vload(pointer: Any, at: int) -> Any:
         return np.array([pointer[at + lane] for lane in range(width)])
@@ -162,6 +217,13 @@ def _make_set(width: int) -> Any:
     return vset
 
 
+def _make_masked_set(width: int) -> Any:
+    def vset_masked(value: Any, n: int) -> Any:
+        return np.where(np.arange(width) < n, value, type(value)(0))
+
+    return vset_masked
+
+
 def _make_transpose(width: int) -> Any:
     def vtranspose(target: Any, to: int, pitch: int, source: Any, at: int, stride: int) -> None:
         for column in range(width):
@@ -171,17 +233,26 @@ def _make_transpose(width: int) -> Any:
     return vtranspose
 
 
+def _make_masked_transpose(width: int) -> Any:
+    def vtranspose_masked(
+        target: Any, to: int, pitch: int, source: Any, at: int, stride: int, n_c: int, n_k: int
+    ) -> None:
+        for column in range(min(width, n_c)):
+            for k in range(min(width, n_k)):
+                target[to + k * pitch + column] = source[at + column * stride + k]
+
+    return vtranspose_masked
+
+
 #: Every primitive by name; those that depend on a number of lanes, for each of :data:`WIDTHS`.
 PRIMITIVES: dict[str, Any] = {
-    "vfma": vfma,
-    "vadd": vadd,
-    "vmul": vmul,
-    "vsum": vsum,
-    "vsum_even": vsum_even,
-    "vsum_odd": vsum_odd,
-    "vswap": vswap,
-    "vdup_even": vdup_even,
-    "vdup_odd": vdup_odd,
+    function.__name__: function
+    for function in (
+        *(vfma, vadd, vmul, vconj, vsum, vsum_even, vsum_odd, vswap, vdup_even, vdup_odd),
+        *(vstream, vfence, vphase),
+        *(float32_from_float16, float16_from_float32),
+        *(float32_from_bfloat16, bfloat16_from_float32),
+    )
 } | ELEMENTWISE
 for _width in WIDTHS:
     PRIMITIVES |= {
@@ -195,7 +266,9 @@ for _width in WIDTHS:
         f"vgather{_width}_masked": _make_masked_gather(_width),
         f"vscatter{_width}": _make_scatter(_width),
         f"vscatter{_width}_masked": _make_masked_scatter(_width),
+        f"vset{_width}_masked": _make_masked_set(_width),
         f"vtranspose{_width}": _make_transpose(_width),
+        f"vtranspose{_width}_masked": _make_masked_transpose(_width),
     }
 for _name, _function in PRIMITIVES.items():
     _function.__name__ = _function.__qualname__ = _name

@@ -16,18 +16,8 @@ Declare = Callable[..., Callable[[Any], Any]]
 
 
 def register_lanes(declare: Declare, types: Any, vector: Any) -> None:
-    """Register the arithmetic and the lane primitives whose width follows from their argument."""
+    """Register the lane primitives whose width follows from their argument."""
     from llvmlite import ir
-
-    def both(a: Any, b: Any) -> Any:
-        del b
-        return a
-
-    @declare(PRIMITIVES["vmul"], both, vector, vector)
-    def lower_mul(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        del context
-        is_float = isinstance(signature.return_type.dtype, types.Float)
-        return (builder.fmul if is_float else builder.mul)(*values)
 
     def rearranged(name: str, lane: Callable[[int], int]) -> None:
         @declare(PRIMITIVES[name], lambda a: a, vector)
@@ -55,7 +45,6 @@ def register_lanes(declare: Declare, types: Any, vector: Any) -> None:
                 lanes = list(range(half))
             return builder.extract_element(a, ir.Constant(ir.IntType(32), lanes[0]))
 
-    summed("vsum", 0, 1)
     summed("vsum_even", 0, 2)
     summed("vsum_odd", 1, 2)
 
@@ -68,7 +57,7 @@ def register_strided(declare: Declare, types: Any, vector: Any, width: int, mask
         types: ``numba.types``.
         vector: the vector type.
         width: lanes.
-        mask: ``mask(context, builder, type, number, width)``, bits set in lanes below a number.
+        mask: ``mask(builder, number, width)``, bits set in lanes below a number.
     """
     from llvmlite import ir
 
@@ -127,7 +116,9 @@ def register_strided(declare: Declare, types: Any, vector: Any, width: int, mask
         *(pointer, integer, integer, integer),
     )
     def lower_masked_gather(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        where = mask(context, builder, signature.args[3], values[3], width)
+        where = mask(
+            builder, context.cast(builder, values[3], signature.args[3], types.int64), width
+        )
         return call(context, builder, signature, values, where, None)
 
     @declare(
@@ -145,7 +136,9 @@ def register_strided(declare: Declare, types: Any, vector: Any, width: int, mask
         *(pointer, integer, integer, vector, integer),
     )
     def lower_masked_scatter(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        where = mask(context, builder, signature.args[4], values[4], width)
+        where = mask(
+            builder, context.cast(builder, values[4], signature.args[4], types.int64), width
+        )
         call(context, builder, signature, values, where, values[3])
         return context.get_dummy_value()
 

@@ -1,9 +1,11 @@
 """Teach Numba the SIMD primitives: a vector type, and LLVM instructions for each primitive.
 
-Together with :mod:`.simd_elementwise_lowering` and :mod:`.raw_ir` this is all that touches Numba's
-internals. Loads and stores assume the alignment of one element only, as operands have any offset.
-Source of the intrinsics: the LLVM language reference (``llvm.fma``, ``llvm.masked.load``,
-``llvm.masked.store``).
+Together with its neighbours :mod:`.simd_blocks`, :mod:`.simd_halves` and
+:mod:`.simd_elementwise_lowering`, and with :mod:`.raw_ir`, this is all that touches Numba's
+internals. Loads and stores assume the alignment of one element only, as operands have any offset. A
+vector of complex lanes is an LLVM vector of twice as many words: real and imaginary parts in turn,
+as in memory. Source of the intrinsics: the LLVM language reference (``llvm.fma``,
+``llvm.masked.load``, ``llvm.masked.store``).
 """
 
 from __future__ import annotations
@@ -26,31 +28,38 @@ def register() -> None:
     from numba.core.datamodel import models
     from numba.extending import register_model
 
-    vector_type = _vector_type()
+    from einloom_compiler.codegen import simd_blocks, simd_halves
+
+    kind = vector_type()
 
     class VectorModel(models.PrimitiveModel):
         def __init__(self, manager: Any, fe_type: Any) -> None:
             from llvmlite import ir
 
-            element = manager.lookup(fe_type.dtype).get_value_type()
+            element = manager.lookup(getattr(fe_type.dtype, "underlying_float", fe_type.dtype))
             initialise: Any = super().__init__
-            initialise(manager, fe_type, ir.VectorType(element, fe_type.width))
+            shape = ir.VectorType(element.get_value_type(), fe_type.width * n_words(fe_type.dtype))
+            initialise(manager, fe_type, shape)
 
-    register: Any = register_model(vector_type)
+    register: Any = register_model(kind)
     register(VectorModel)
-    _register_arithmetic(types, vector_type)
-    register_lanes(_declare, types, vector_type)
-    simd_elementwise_lowering.register(vector_type)
+    _register_arithmetic(types, kind)
+    _register_complex(types, kind)
+    register_lanes(declare, types, kind)
+    simd_elementwise_lowering.register(kind)
     for width in WIDTHS:
-        _register_memory(types, vector_type, width)
-        _register_set(types, vector_type, width)
-        _register_transpose(types, width)
-        register_strided(_declare, types, vector_type, width, _mask)
-    blocks_lowering.register(vector_type, _declare)
+        _register_memory(types, kind, width)
+        _register_set(types, kind, width)
+        simd_blocks.register_transpose(types, width)
+        register_strided(declare, types, kind, width, lane_mask)
+    blocks_lowering.register(kind, declare)
+    simd_blocks.register_streams(types)
+    simd_halves.register(types, kind)
 
 
 @lru_cache(maxsize=1)
-def _vector_type() -> Any:
+def vector_type() -> Any:
+    """Return Numba's type of vectors: ``Vector(dtype, width)``."""
     from numba import types
 
     class Vector(types.Type):
@@ -64,7 +73,7 @@ def _vector_type() -> Any:
     return Vector
 
 
-def _declare(function: Any, returns: Any, *arguments: Any) -> Callable[[_Lowering], _Lowering]:
+def declare(function: Any, returns: Any, *arguments: Any) -> Callable[[_Lowering], _Lowering]:
     """Give ``function`` its result type; return the decorator for its lowering."""
     from numba import extending
 
@@ -75,6 +84,14 @@ def _declare(function: Any, returns: Any, *arguments: Any) -> Callable[[_Lowerin
         return returns
 
     numba.type_callable(function)(typer)
+    return overload(function, *arguments)
+
+
+def overload(function: Any, *arguments: Any) -> Callable[[_Lowering], _Lowering]:
+    """Return the decorator for one more lowering of a declared function."""
+    from numba import extending
+
+    numba: Any = extending
     lower = numba.lower_builtin(function, *arguments)
 
     def decorate(lowering: _Lowering) -> _Lowering:
@@ -84,24 +101,96 @@ def _declare(function: Any, returns: Any, *arguments: Any) -> Callable[[_Lowerin
     return decorate
 
 
-def _register_arithmetic(types: Any, vector: Any) -> None:
-    from llvmlite import ir
+def n_words(dtype: Any) -> int:
+    """Return how many words of a vector one lane takes: 2 for complex numbers."""
+    return 2 if hasattr(dtype, "underlying_float") else 1
 
-    @_declare(PRIMITIVES["vfma"], lambda a, b, c: a, vector, vector, vector)
+
+def _register_arithmetic(types: Any, vector: Any) -> None:
+    @declare(PRIMITIVES["vfma"], lambda a, b, c: a, vector, vector, vector)
     def lower_fma(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         kind = signature.return_type
+        if isinstance(kind.dtype, types.Complex):
+            return _complex_fma(builder, *values)
         if not isinstance(kind.dtype, types.Float):
             return builder.add(builder.mul(values[0], values[1]), values[2])
-        llvm_type = context.get_value_type(kind)
-        name = f"llvm.fma.v{kind.width}f{kind.dtype.bitwidth}"
-        function_type = ir.FunctionType(llvm_type, [llvm_type] * 3)
-        return builder.call(_intrinsic(builder, function_type, name), values)
+        del context
+        return _fma(builder, *values)
 
-    @_declare(PRIMITIVES["vadd"], lambda a, b: a, vector, vector)
+    @declare(PRIMITIVES["vadd"], lambda a, b: a, vector, vector)
     def lower_add(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         del context
-        is_float = isinstance(signature.return_type.dtype, types.Float)
-        return (builder.fadd if is_float else builder.add)(*values)
+        is_integer = isinstance(signature.return_type.dtype, types.Integer)
+        return (builder.add if is_integer else builder.fadd)(*values)
+
+    @declare(PRIMITIVES["vmul"], lambda a, b: a, vector, vector)
+    def lower_mul(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        del context
+        if isinstance(signature.return_type.dtype, types.Complex):
+            return _complex_fma(builder, values[0], values[1], None)
+        is_integer = isinstance(signature.return_type.dtype, types.Integer)
+        return (builder.mul if is_integer else builder.fmul)(*values)
+
+    @declare(PRIMITIVES["vsum"], lambda v: v.dtype, vector)
+    def lower_sum(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        (value,) = values
+        dtype = signature.return_type
+        add = builder.add if isinstance(dtype, types.Integer) else builder.fadd
+        words = n_words(dtype)
+        while (n := value.type.count) > words:
+            low, high = (
+                builder.shuffle_vector(value, value, lanes_constant(range(start, start + n // 2)))
+                for start in (0, n // 2)
+            )
+            value = add(low, high)
+        parts = [builder.extract_element(value, index_constant(word)) for word in range(words)]
+        return parts[0] if words == 1 else _make_complex(context, builder, dtype, parts)
+
+
+def _register_complex(types: Any, vector: Any) -> None:
+    @declare(PRIMITIVES["vconj"], lambda a: a, vector)
+    def lower_conjugate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        del context
+        if not isinstance(signature.return_type.dtype, types.Complex):
+            return values[0]
+        return builder.fmul(values[0], _signs(values[0].type, 1.0, -1.0))
+
+
+def _fma(builder: Any, a: Any, b: Any, c: Any) -> Any:
+    from llvmlite import ir
+
+    element = "f32" if isinstance(a.type.element, ir.FloatType) else "f64"
+    function_type = ir.FunctionType(a.type, [a.type] * 3)
+    return builder.call(
+        intrinsic(builder, function_type, f"llvm.fma.v{a.type.count}{element}"), [a, b, c]
+    )
+
+
+def _complex_fma(builder: Any, a: Any, b: Any, c: Any) -> Any:
+    """Return ``a * b + c`` of complex lanes, ``a * b`` where ``c`` is None."""
+    n = a.type.count
+
+    def picked(value: Any, lanes: list[int]) -> Any:
+        return builder.shuffle_vector(value, value, lanes_constant(lanes))
+
+    real = picked(b, [lane - lane % 2 for lane in range(n)])
+    imaginary = picked(b, [lane - lane % 2 + 1 for lane in range(n)])
+    swapped = picked(a, [lane ^ 1 for lane in range(n)])
+    first = builder.fmul(a, real) if c is None else _fma(builder, a, real, c)
+    turned = builder.fmul(imaginary, _signs(a.type, -1.0, 1.0))
+    return _fma(builder, swapped, turned, first)
+
+
+def _signs(shape: Any, even: float, odd: float) -> Any:
+    from llvmlite import ir
+
+    return ir.Constant(shape, [even, odd] * (shape.count // 2))
+
+
+def _make_complex(context: Any, builder: Any, dtype: Any, parts: list[Any]) -> Any:
+    made = context.make_complex(builder, dtype)
+    made.real, made.imag = parts
+    return made._getvalue()
 
 
 def _register_memory(types: Any, vector: Any, width: int) -> None:
@@ -113,14 +202,14 @@ def _register_memory(types: Any, vector: Any, width: int) -> None:
         del at, n
         return vector(pointer.dtype, width)
 
-    @_declare(PRIMITIVES[f"vload{width}"], lambda p, at: loaded(p, at), pointer, integer)
+    @declare(PRIMITIVES[f"vload{width}"], lambda p, at: loaded(p, at), pointer, integer)
     def lower_load(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        address = _address(context, builder, signature, values, signature.return_type)
-        load = builder.load(address)
-        load.align = signature.return_type.dtype.bitwidth // 8
+        kind = signature.return_type
+        load = builder.load(_address(context, builder, signature, values, kind))
+        load.align = word_bytes(kind.dtype)
         return load
 
-    @_declare(
+    @declare(
         PRIMITIVES[f"vload{width}_masked"],
         lambda p, at, n: loaded(p, at),
         pointer,
@@ -129,21 +218,21 @@ def _register_memory(types: Any, vector: Any, width: int) -> None:
     )
     def lower_masked_load(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         kind = signature.return_type
-        llvm_type = context.get_value_type(kind)
         address = _address(context, builder, signature, values, kind)
-        mask = _mask(context, builder, signature.args[2], values[2], width)
-        zero = ir.Constant(llvm_type, None)
-        arguments = [address, _alignment(kind), mask, zero]
-        return _masked(builder, "load", kind, llvm_type, arguments)
+        number = context.cast(builder, values[2], signature.args[2], types.int64)
+        mask = lane_mask(builder, number, width, n_words(kind.dtype))
+        shape = context.get_value_type(kind)
+        zero = ir.Constant(shape, None)
+        return masked_load(builder, address, word_bytes(kind.dtype), mask, zero)
 
-    @_declare(PRIMITIVES[f"vstore{width}"], lambda p, at, v: types.void, pointer, integer, vector)
+    @declare(PRIMITIVES[f"vstore{width}"], lambda p, at, v: types.void, pointer, integer, vector)
     def lower_store(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         kind = signature.args[2]
         store = builder.store(values[2], _address(context, builder, signature, values, kind))
-        store.align = kind.dtype.bitwidth // 8
+        store.align = word_bytes(kind.dtype)
         return context.get_dummy_value()
 
-    @_declare(
+    @declare(
         PRIMITIVES[f"vstore{width}_masked"],
         lambda p, at, v, n: types.void,
         *(pointer, integer, vector, integer),
@@ -151,9 +240,9 @@ def _register_memory(types: Any, vector: Any, width: int) -> None:
     def lower_masked_store(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         kind = signature.args[2]
         address = _address(context, builder, signature, values, kind)
-        mask = _mask(context, builder, signature.args[3], values[3], width)
-        arguments = [values[2], address, _alignment(kind), mask]
-        _masked(builder, "store", kind, ir.VoidType(), arguments)
+        number = context.cast(builder, values[3], signature.args[3], types.int64)
+        mask = lane_mask(builder, number, width, n_words(kind.dtype))
+        masked_store(builder, values[2], address, word_bytes(kind.dtype), mask)
         return context.get_dummy_value()
 
 
@@ -166,106 +255,114 @@ def _address(context: Any, builder: Any, signature: Any, values: Any, kind: Any)
     return builder.bitcast(element, context.get_value_type(kind).as_pointer())
 
 
-def _alignment(kind: Any) -> Any:
+def word_bytes(dtype: Any) -> int:
+    """Return the size of a dtype's word, to which its elements are aligned."""
+    bits: int = dtype.bitwidth
+    return bits // 8 // n_words(dtype)
+
+
+def lane_mask(builder: Any, number: Any, width: int, words: int = 1) -> Any:
+    """Return a vector of bits, set in the words of the lanes below ``number``.
+
+    It is made as an integer, which AVX-512 moves to a register for masks by one instruction.
+    """
     from llvmlite import ir
 
-    return ir.Constant(ir.IntType(32), kind.dtype.bitwidth // 8)
+    n_bits, word = width * words, ir.IntType(64)
+    zero, one, most = (ir.Constant(word, value) for value in (0, 1, n_bits))
+    bits = builder.mul(number, ir.Constant(word, words)) if words > 1 else number
+    bits = builder.select(builder.icmp_signed(">", bits, zero), bits, zero)
+    bits = builder.select(builder.icmp_signed("<", bits, most), bits, most)
+    set_bits = builder.sub(builder.shl(one, bits), one)
+    mask = ir.VectorType(ir.IntType(1), n_bits)
+    return builder.bitcast(builder.trunc(set_bits, ir.IntType(n_bits)), mask)
 
 
-def _mask(context: Any, builder: Any, number_type: Any, number: Any, width: int) -> Any:
-    """Return a vector of bits, set in the lanes below ``number``."""
-    from llvmlite import ir
-    from numba import types
-
-    lane = ir.IntType(64)
-    lanes = ir.VectorType(lane, width)
-    wide = _splat(builder, context.cast(builder, number, number_type, types.int64), lanes)
-    return builder.icmp_signed("<", ir.Constant(lanes, list(range(width))), wide)
-
-
-def _splat(builder: Any, value: Any, llvm_type: Any) -> Any:
+def splat(builder: Any, value: Any, llvm_type: Any) -> Any:
+    """Return a vector of this type with ``value`` in every lane."""
     from llvmlite import ir
 
-    i32 = ir.IntType(32)
     undefined = ir.Constant(llvm_type, ir.Undefined)
-    first = builder.insert_element(undefined, value, ir.Constant(i32, 0))
-    zeros = ir.Constant(ir.VectorType(i32, llvm_type.count), [0] * llvm_type.count)
-    return builder.shuffle_vector(first, undefined, zeros)
+    first = builder.insert_element(undefined, value, index_constant(0))
+    return builder.shuffle_vector(first, undefined, lanes_constant([0] * llvm_type.count))
 
 
-def _masked(builder: Any, verb: str, kind: Any, returns: Any, arguments: list[Any]) -> Any:
+def masked_load(builder: Any, address: Any, align: int, mask: Any, otherwise: Any) -> Any:
+    """Return the lanes at ``address`` where ``mask`` is set, those of ``otherwise`` elsewhere."""
+    shape = otherwise.type
+    arguments = [address, _int32(align), mask, otherwise]
+    return _masked(builder, "load", shape, shape, arguments)
+
+
+def masked_store(builder: Any, value: Any, address: Any, align: int, mask: Any) -> None:
+    """Store the lanes of ``value`` where ``mask`` is set."""
     from llvmlite import ir
-    from numba import types
 
-    letter = "f" if isinstance(kind.dtype, types.Float) else "i"
-    name = f"llvm.masked.{verb}.v{kind.width}{letter}{kind.dtype.bitwidth}.p0"
+    _masked(builder, "store", value.type, ir.VoidType(), [value, address, _int32(align), mask])
+
+
+def _masked(builder: Any, verb: str, shape: Any, returns: Any, arguments: list[Any]) -> Any:
+    from llvmlite import ir
+
+    element = shape.element
+    if isinstance(element, ir.IntType):
+        suffix = f"i{element.width}"
+    else:
+        suffix = "f32" if isinstance(element, ir.FloatType) else "f64"
+    name = f"llvm.masked.{verb}.v{shape.count}{suffix}.p0"
     function_type = ir.FunctionType(returns, [argument.type for argument in arguments])
-    return builder.call(_intrinsic(builder, function_type, name), arguments)
+    return builder.call(intrinsic(builder, function_type, name), arguments)
 
 
-def _intrinsic(builder: Any, function_type: Any, name: str) -> Any:
+def intrinsic(builder: Any, function_type: Any, name: str) -> Any:
+    """Return the LLVM intrinsic of this name."""
     from numba.core import cgutils
 
     insert: Any = cgutils.get_or_insert_function
     return insert(builder.module, function_type, name)
 
 
+def _int32(value: int) -> Any:
+    from llvmlite import ir
+
+    return ir.Constant(ir.IntType(32), value)
+
+
+index_constant = _int32
+
+
+def lanes_constant(numbers: Any) -> Any:
+    """Return the constant that tells a shuffle which lanes to pick."""
+    from llvmlite import ir
+
+    listed = list(numbers)
+    return ir.Constant(ir.VectorType(ir.IntType(32), len(listed)), listed)
+
+
 def _register_set(types: Any, vector: Any, width: int) -> None:
-    @_declare(PRIMITIVES[f"vset{width}"], lambda value: vector(value, width), types.Number)
+    from llvmlite import ir
+
+    def filled(context: Any, builder: Any, kind: Any, value: Any) -> Any:
+        shape = context.get_value_type(kind)
+        if not isinstance(kind.dtype, types.Complex):
+            return splat(builder, value, shape)
+        number = context.make_complex(builder, kind.dtype, value)
+        real, imaginary = (splat(builder, part, shape) for part in (number.real, number.imag))
+        lanes = [lane + (lane % 2) * shape.count for lane in range(shape.count)]
+        return builder.shuffle_vector(real, imaginary, lanes_constant(lanes))
+
+    @declare(PRIMITIVES[f"vset{width}"], lambda value: vector(value, width), types.Number)
     def lower_set(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        return _splat(builder, values[0], context.get_value_type(signature.return_type))
+        return filled(context, builder, signature.return_type, values[0])
 
-
-def _register_transpose(types: Any, width: int) -> None:
-    from llvmlite import ir
-
-    pointer, integer = types.CPointer, types.Integer
-
-    @_declare(
-        PRIMITIVES[f"vtranspose{width}"],
-        lambda target, to, pitch, source, at, stride: types.void,
-        *(pointer, integer, integer, pointer, integer, integer),
+    @declare(
+        PRIMITIVES[f"vset{width}_masked"],
+        lambda value, n: vector(value, width),
+        *(types.Number, types.Integer),
     )
-    def lower_transpose(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        """Transpose by rounds of perfect shuffles: each interleaves the halves of the block."""
-        target, to, pitch, source, at, stride = values
-        wide = [
-            context.cast(builder, value, kind, types.intp)
-            for value, kind in zip((to, pitch, at, stride), _integers(signature), strict=True)
-        ]
-        to, pitch, at, stride = wide
-        dtype = signature.args[3].dtype
-        block = ir.VectorType(context.get_value_type(dtype), width)
-
-        def address(base: Any, offset: Any, step: Any, row: int) -> Any:
-            moved = builder.add(offset, builder.mul(step, ir.Constant(step.type, row)))
-            return builder.bitcast(builder.gep(base, [moved]), block.as_pointer())
-
-        rows = []
-        for row in range(width):
-            load = builder.load(address(source, at, stride, row))
-            load.align = dtype.bitwidth // 8
-            rows.append(load)
-        low = [lane // 2 + (lane % 2) * width for lane in range(width)]
-        high = [lane + width // 2 for lane in low]
-        for _ in range(width.bit_length() - 1):
-            half = width // 2
-            rows = [
-                builder.shuffle_vector(rows[pair], rows[pair + half], _lanes(picked))
-                for pair in range(half)
-                for picked in (low, high)
-            ]
-        for row in range(width):
-            store = builder.store(rows[row], address(target, to, pitch, row))
-            store.align = dtype.bitwidth // 8
-        return context.get_dummy_value()
-
-
-def _integers(signature: Any) -> list[Any]:
-    return [signature.args[position] for position in (1, 2, 4, 5)]
-
-
-def _lanes(numbers: list[int]) -> Any:
-    from llvmlite import ir
-
-    return ir.Constant(ir.VectorType(ir.IntType(32), len(numbers)), numbers)
+    def lower_masked_set(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        kind = signature.return_type
+        value = filled(context, builder, kind, values[0])
+        number = context.cast(builder, values[1], signature.args[1], types.int64)
+        mask = lane_mask(builder, number, width, n_words(kind.dtype))
+        return builder.select(mask, value, ir.Constant(value.type, None))

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from textwrap import fill
+
+_WIDTH = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,3 +36,13 @@ class KernelText:
     def parameters(self) -> tuple[str, ...]:
         """The kernel's parameter names, in order."""
         return (*(name for name, _ in self.pointers), *self.numbers, "acc", "acc_0", "lo", "hi")
+
+
+def wrapped(head: str, items: str, tail: str) -> str:
+    """Return ``head``, comma-separated ``items`` and ``tail``, broken where the line is long."""
+    line = f"{head}{items}{tail}"
+    if len(line) <= _WIDTH:
+        return line
+    pad = " " * (len(head) - len(head.lstrip()) + 4)
+    body = fill(items, _WIDTH, initial_indent=pad, subsequent_indent=pad, break_long_words=False)
+    return f"{head}\n{body}\n{pad[:-4]}{tail}"

@@ -13,8 +13,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
 from einloom_compiler.codegen import maps
-from einloom_compiler.codegen.numba_source import OPTIONS, print_module, print_split, wrapped
-from einloom_compiler.codegen.text import KernelText
+from einloom_compiler.codegen.numba_source import OPTIONS, print_module, print_split
+from einloom_compiler.codegen.text import KernelText, wrapped
 from einloom_compiler.codegen.tiled_values import Values, name_of, plus, set_of, times
 from einloom_compiler.ir.tiled import Piece, TiledNest, print_tiled
 

@@ -30,7 +30,9 @@ def choose(problem: Problem, schedule: Schedule | None = None) -> tuple[Family, 
         family = family_of(schedule)
         family.check(problem, schedule)
         return family, schedule
-    proposed = [(f, schedule) for f in FAMILIES for schedule in f.propose(problem)]
+    # Only the direct family's kernels start behind their pointers.
+    families = (direct.FAMILY,) if problem.space.starts else FAMILIES
+    proposed = [(f, schedule) for f in families for schedule in f.propose(problem)]
     return min(proposed, key=lambda pair: pair[0].seconds(problem, pair[1]))
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from einloom_compiler.codegen import jit
 from einloom_compiler.errors import InternalCompilerError, ScheduleError
 from einloom_compiler.families.base import Bound, Dump, Family, Problem
+from einloom_compiler.families.direct_seconds import predict
 from einloom_compiler.ir.loops import LoopNest
 from einloom_compiler.ir.printer import print_nest
 from einloom_compiler.ir.verify import verify_nest
@@ -16,14 +17,8 @@ from einloom_compiler.lowering.nest import NamedNest, loop_name, lower
 from einloom_compiler.schedule import policy, steps
 from einloom_compiler.schedule.text import require_integer, schedule_text
 
-#: Share of the FMA peak of a row of accumulators in L1: 52 of 254 GFLOP/s, measured 2026-11 on a
-#: 2-core AVX-512 machine with a float32 product of 1024 cubed.
-EFFICIENCY = 0.2
-#: Cycles to start an innermost loop. Measured there with batches of products of 4, 9 and 23 cubed:
-#: 7 to 20.
-START_CYCLES = 10
 #: Largest values by hand: a tile of accumulators is scratch memory, an unrolled loop is code.
-_MOST_TILE, _MOST_UNROLL = 1 << 20, 16
+_MOST_TILE, _MOST_UNROLL, _MOST_SUMS = 1 << 20, 16, 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +69,20 @@ class Direct(Family):
             raise ScheduleError(f"Direct: steps={schedule.steps!r} must be a tuple of steps")
         for step in schedule.steps:
             _check_step(step, schedule.order)
-        named, nest = _scheduled(problem, schedule)
-        lanes = policy.transposing_lanes(named.nest, problem.machine)
-        if nest.transpose_lanes not in (0, lanes):
+        _, nest = _scheduled(problem, schedule)
+        proposed = self.propose(problem)
+        if schedule not in proposed and any(map(_is_copying, schedule.steps)):
             raise ScheduleError(
-                f"Direct: Transpose(lanes={nest.transpose_lanes}) is not allowed here; "
-                + (f"give lanes={lanes}" if lanes else "only plain transposed copies have one")
+                f"{schedule}: copies that are transposed in registers or streamed are taken as the "
+                f"policy makes them; give {proposed[0]}, or no Transpose, slack or fused"
             )
+        if nest.vectors is not None:
+            lanes = policy.vector_lanes(nest, nest.levels[-1].index, problem.machine)
+            if nest.vectors.lanes != lanes:
+                raise ScheduleError(
+                    f"Direct: Vectorize(lanes={nest.vectors.lanes}) is not allowed here; "
+                    + (f"give lanes={lanes}" if lanes else "the innermost loop takes no vectors")
+                )
 
     def neighbours(self, problem: Problem, schedule: DirectSchedule) -> tuple[DirectSchedule, ...]:
         """Return other tile sizes and unrolling, and other loops innermost or unrolled."""
@@ -113,11 +115,9 @@ class Direct(Family):
         return tuple(found)
 
     def seconds(self, problem: Problem, schedule: DirectSchedule) -> float:
-        """Return the roofline of loops whose vectors are loaded anew, and the innermost starts."""
-        order = _numbers(problem, schedule.order)
-        inner = problem.space.extents[order[-1]] if order else 1
-        starts = problem.points / max(1, inner)
-        return problem.roofline(EFFICIENCY) + starts * START_CYCLES / problem.machine.hertz
+        """Return what the scheduled nest is predicted to take."""
+        named, nest = _scheduled(problem, schedule)
+        return predict(problem, named, nest)
 
     def bind(self, problem: Problem, schedule: DirectSchedule, dump: Dump) -> Bound:
         """Return the scheduled nest's kernel with extents and strides in its order."""
@@ -138,16 +138,16 @@ class Direct(Family):
             numbers=(*extents, *_strides(problem.space, named, nest, position)),
             total=nest.parallel_extent(extents),
             points=problem.points,
-            seconds=self.seconds(problem, schedule),
+            seconds=predict(problem, named, nest),
         )
 
 
 def _in_order(problem: Problem, order: tuple[int, ...]) -> DirectSchedule:
     """Return the policy's schedule for loops in this order."""
-    nest = lower(problem.space, order, problem.arithmetics).nest
+    named = lower(problem.space, order, problem.arithmetics)
     labels = problem.space.labels
     letters = {loop_name(p): labels[number][-1:] for p, number in enumerate(order)}
-    chosen = policy.choose(nest, problem.machine)
+    chosen = policy.choose(named, problem.space, problem.machine)
     return DirectSchedule("".join(labels[n] for n in order), _renamed(chosen, letters))
 
 
@@ -156,7 +156,11 @@ def _renamed(chosen: steps.Schedule, names: Mapping[str, str]) -> steps.Schedule
     found: list[steps.Step] = []
     for step in chosen:
         match step:
-            case steps.Tile(index=index) | steps.Sink(index=index) | steps.Unroll(index=index):
+            case steps.Tile(index=index, fused=fused):
+                if index in names:
+                    others = tuple(names[other] for other in fused if other in names)
+                    found.append(replace(step, index=names[index], fused=others))
+            case steps.Sink(index=index) | steps.Unroll(index=index):
                 if index in names:
                     found.append(replace(step, index=names[index]))
             case _:
@@ -203,6 +207,12 @@ def _numbers(problem: Problem, order: str) -> tuple[int, ...]:
     return tuple(sorted(range(len(labels)), key=lambda number: order.index(labels[number][-1])))
 
 
+def _is_copying(step: steps.Step) -> bool:
+    """Say whether a step belongs to copies that the policy alone makes."""
+    is_streamed = isinstance(step, steps.Tile) and bool(step.slack or step.fused)
+    return is_streamed or isinstance(step, steps.Transpose)
+
+
 def _check_step(step: object, order: str) -> None:
     """Raise ScheduleError unless a step's fields have legal values."""
     match step:
@@ -212,9 +222,13 @@ def _check_step(step: object, order: str) -> None:
             require_integer("Unroll", "factor", factor, 1, _MOST_UNROLL)
         case steps.Parallelize(n_levels=n_levels):
             require_integer("Parallelize", "n_levels", n_levels, 0, 2 * len(order))
-        case steps.Transpose(lanes=lanes):
-            require_integer("Transpose", "lanes", lanes, 0, 64)
-        case steps.Sink():
+        case steps.Vectorize(lanes=lanes, n_sums=n_sums):
+            require_integer("Vectorize", "lanes", lanes, 1, 64)
+            require_integer("Vectorize", "n_sums", n_sums, 1, _MOST_SUMS)
+        case steps.Sink(kind=kind):
+            if kind not in ("within", "tile"):
+                raise ScheduleError(f"Sink: kind={kind!r} is not allowed; give 'within' or 'tile'")
+        case steps.Transpose():
             pass
         case _:
             known = ", ".join(kind.__name__ for kind in steps.STEPS)
@@ -227,13 +241,15 @@ def _check_step(step: object, order: str) -> None:
 def _strides(
     space: IterationSpace, named: NamedNest, nest: LoopNest, position: Mapping[str, int]
 ) -> list[int]:
-    """Return the strides that the kernel takes, in the order of its ABI."""
-    columns = [space.strides[operand] for operand in named.operands] + [space.strides[-1]]
-    return [
+    """Return the strides and starts that the kernel takes, in the order of its ABI."""
+    numbers = (*named.operands, len(space.strides) - 1)
+    columns = [space.strides[number] for number in numbers]
+    strides = [
         column[position[index]] or 0
         for access, column in zip((*nest.inputs, nest.output), columns, strict=True)
         for index in access.strided
     ]
+    return strides + [space.starts[number] for number in numbers if space.starts]
 
 
 FAMILY = Direct()

@@ -3,9 +3,11 @@
 Grammar::
 
     LoopNest = (inputs: Access+, output: Access, contracted: name*, compute: dtype name,
-                levels: Level+, n_parallel: int, epilogue: Map*)
-    Access   = (name, dtype name, indices: name*, unit: name | None, is_conjugated)
-    Level    = (index, kind: "range" | "tile" | "within", size: int, unroll: int)
+                levels: Level+, n_parallel: int, epilogue: Map*, vectors: Vectors | None,
+                transposition: Transposition | None)
+    Access   = (name, dtype name, indices: name*, unit: name | None, is_conjugated, has_start)
+    Level    = (index, kind: "range" | "tile" | "within", size: int, unroll: int, slack: int,
+                fused: name*)
 
 Levels are listed from the outermost to the innermost. A ``range`` level runs through an index; a
 ``tile`` level steps through it by ``size`` and a later ``within`` level runs through one tile, so
@@ -37,6 +39,8 @@ class Access:
         indices: the loop indices it depends on; each has a run-time stride in elements.
         unit: the index whose stride is known to be 1, if any.
         is_conjugated: whether values are conjugated on load.
+        has_start: whether the first element meant lies a run-time number of elements behind the
+            pointer.
     """
 
     name: str
@@ -44,6 +48,7 @@ class Access:
     indices: tuple[str, ...]
     unit: str | None = None
     is_conjugated: bool = False
+    has_start: bool = False
 
     @property
     def strided(self) -> tuple[str, ...]:
@@ -60,17 +65,52 @@ class Level:
         kind: a whole range, the tiles of one, or the points within a tile.
         size: tile extent for ``tile`` and ``within``, else 0.
         unroll: how many neighbouring points are computed together (unroll and jam).
+        slack: where not 0, tiles start at cache lines of the output, which lie up to so many
+            elements before multiples of ``size``; the first tile is cut short accordingly.
+        fused: indices, outermost first, that a tile level of a streamed copy runs through as one
+            with its own: the output is contiguous along all of them.
     """
 
     index: str
     kind: Kind = "range"
     size: int = 0
     unroll: int = 1
+    slack: int = 0
+    fused: tuple[str, ...] = ()
 
     def count(self, extent: int) -> int:
         """Return the number of iterations of a ``range`` or ``tile`` level at this extent."""
         step = self.size if self.kind == "tile" else self.unroll
-        return -(-extent // step)
+        return -(-(extent + self.slack) // step)
+
+
+@dataclass(frozen=True, slots=True)
+class Vectors:
+    """How the innermost level runs through memory: whole vectors, then a masked one.
+
+    Attributes:
+        lanes: elements of a vector.
+        n_sums: accumulators of a sum along the innermost level, each a vector.
+    """
+
+    lanes: int
+    n_sums: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Transposition:
+    """How the two innermost levels, contiguous in the input and in the output, are copied.
+
+    Attributes:
+        lanes: they are copied in blocks of so many rows and columns, through vector registers.
+        is_masked: whether blocks at edges are masked vectors, too, instead of loops.
+        pitch: where not 0, blocks are gathered in rows of so many elements of scratch, one for each
+            point of the input's contiguous level, and the rows then streamed to the output.
+    """
+
+    lanes: int
+    is_masked: bool
+    pitch: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +125,8 @@ class LoopNest:
         levels: loops, outermost first.
         n_parallel: how many leading levels form the parallel range.
         epilogue: maps applied to each sum before it is stored.
-        transpose_lanes: where not 0, the two innermost levels, along which the input and the output
-            are contiguous, are copied in transposed blocks of so many lanes squared.
+        vectors: the innermost loop's vectors; None leaves it to LLVM to find some.
+        transposition: for a copy whose two innermost levels are transposed in registers.
     """
 
     inputs: tuple[Access, ...]
@@ -96,12 +136,14 @@ class LoopNest:
     levels: tuple[Level, ...]
     n_parallel: int = 0
     epilogue: tuple[Map, ...] = ()
-    transpose_lanes: int = 0
+    vectors: Vectors | None = None
+    transposition: Transposition | None = None
 
     @property
     def indices(self) -> tuple[str, ...]:
         """Index names in the order of their outermost level."""
-        return tuple(dict.fromkeys(level.index for level in self.levels))
+        names = (name for level in self.levels for name in (*level.fused, level.index))
+        return tuple(dict.fromkeys(names))
 
     @property
     def first_contracted(self) -> int:
@@ -119,12 +161,23 @@ class LoopNest:
 
     @property
     def unrolled(self) -> Level | None:
-        """The level that is unrolled and jammed, if any."""
-        return next((level for level in self.levels if level.unroll > 1), None)
+        """The output level that is unrolled and jammed, if any."""
+        return self._unrolled(is_summed=False)
+
+    @property
+    def jammed(self) -> Level | None:
+        """The contracted level of which several points update a row together, if any."""
+        return self._unrolled(is_summed=True)
+
+    def _unrolled(self, is_summed: bool) -> Level | None:
+        found = (level for level in self.levels if level.unroll > 1)
+        return next((e for e in found if (e.index in self.contracted) == is_summed), None)
 
     @property
     def scratch_elements(self) -> int:
-        """How many accumulators of the compute dtype each range needs in scratch."""
+        """How many elements of the compute dtype each range needs in scratch."""
+        if self.transposition is not None:
+            return self.transposition.pitch * self.levels[-2].size
         if self.row is None:
             return 0
         return self.row.size * (self.unrolled.unroll if self.unrolled else 1)
@@ -132,4 +185,7 @@ class LoopNest:
     def parallel_extent(self, extents: Sequence[int]) -> int:
         """Return the length of the parallel range; ``extents`` in the order of ``indices``."""
         by_index = dict(zip(self.indices, extents, strict=True))
-        return prod(level.count(by_index[level.index]) for level in self.levels[: self.n_parallel])
+        return prod(
+            level.count(prod(by_index[index] for index in (*level.fused, level.index)))
+            for level in self.levels[: self.n_parallel]
+        )

@@ -101,8 +101,9 @@ def print_nest(nest: LoopNest) -> str:
     for depth, level in enumerate(nest.levels):
         mark = "parallel " if depth < nest.n_parallel else ""
         size = f" of {level.size}" if level.kind != "range" else ""
+        names = " ".join((*level.fused, level.index))
         unroll = f" unrolled by {level.unroll}" if level.unroll > 1 else ""
-        lines.append(f"{'  ' * depth}{mark}{level.kind} {level.index}{size}{unroll}:")
+        lines.append(f"{'  ' * depth}{mark}{level.kind} {names}{size}{unroll}:")
     pad = "  " * len(nest.levels)
     factors = " * ".join(
         f"{'conj ' if access.is_conjugated else ''}{_print_access(access)}"
@@ -110,8 +111,12 @@ def print_nest(nest: LoopNest) -> str:
     )
     assign = "+=" if nest.contracted else "="
     maps = "".join(f" | {step}" for step in nest.epilogue)
-    if nest.transpose_lanes:
-        maps += f"  transposed {nest.transpose_lanes} x {nest.transpose_lanes} at once"
+    if nest.vectors is not None:
+        maps += f"  in vectors of {nest.vectors.lanes}"
+    if nest.transposition is not None:
+        lanes, pitch = nest.transposition.lanes, nest.transposition.pitch
+        maps += f"  transposed {lanes} x {lanes} at once"
+        maps += f", streamed by rows of {pitch}" if pitch else ""
     lines.append(f"{pad}{_print_access(nest.output)} {assign} {factors}{maps}  in {nest.compute}")
     return "\n".join(lines)
 

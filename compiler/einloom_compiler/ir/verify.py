@@ -69,6 +69,7 @@ def verify_nest(nest: LoopNest, stage: str) -> None:
     for index in nest.indices:
         kinds = [level.kind for level in nest.levels if level.index == index]
         sizes = {level.size for level in nest.levels if level.index == index}
+        kinds += ["range" for level in nest.levels if index in level.fused]
         bound = kinds == ["range"] or (kinds == ["tile", "within"] and len(sizes) == 1)
         _require(bound, stage, f"index {index} is bound by levels {kinds}", nest)
     for access in (*nest.inputs, nest.output):
@@ -90,20 +91,49 @@ def verify_nest(nest: LoopNest, stage: str) -> None:
     unrolled = [level for level in nest.levels if level.unroll > 1]
     _require(len(unrolled) <= 1, stage, "more than one level is unrolled", nest)
     for level in unrolled:
-        legal = level.kind == "range" and level.index not in summed
+        is_jam = level.index in summed and nest.row is not None and nest.vectors is not None
+        is_jam = is_jam and level == nest.levels[-2]
+        legal = level.kind == "range" and (level.index not in summed or is_jam)
         _require(legal, stage, f"level {level.index} cannot be unrolled and jammed", nest)
-    if nest.transpose_lanes:
-        _verify_transpose(nest, stage)
+    for level in nest.levels:
+        is_streamed = nest.transposition is not None and nest.transposition.pitch > 0
+        is_legal = not (level.slack or level.fused) or (
+            is_streamed and level.index == nest.output.unit
+        )
+        _require(is_legal, stage, f"tiles of {level.index} are not streamed", nest)
+    if nest.vectors is not None:
+        _verify_vectors(nest, stage)
+    if nest.transposition is not None:
+        _verify_transposition(nest, stage)
     arithmetic(nest.compute)
 
 
-def _verify_transpose(nest: LoopNest, stage: str) -> None:
+def _verify_vectors(nest: LoopNest, stage: str) -> None:
+    """Check that the innermost level is contiguous where it is stepped through, in words."""
+    innermost = nest.levels[-1].index
+    for access in (*nest.inputs, nest.output):
+        is_legal = innermost not in access.indices or access.unit == innermost
+        _require(is_legal, stage, f"{access.name} is no vector along {innermost}", nest)
+    is_sum = nest.row is None and bool(nest.contracted)
+    is_blocked = nest.levels[-1].kind == "within" or not is_sum
+    _require(is_blocked, stage, "sums of vectors need blocks", nest)
+    is_map = not nest.contracted
+    _require(not (is_map and nest.epilogue), stage, "maps of vectors are unknown", nest)
+    _require(is_map or nest.transposition is None, stage, "a transpose has its own vectors", nest)
+
+
+def _verify_transposition(nest: LoopNest, stage: str) -> None:
     """Check that the two innermost levels are within tiles and contiguous, one in each access."""
-    *_, across, along = nest.levels
+    *outer, across, along = nest.levels
     _require(across.kind == along.kind == "within", stage, "a transpose needs tiles", nest)
     units = (nest.inputs[0].unit, nest.output.unit)
     _require(units == (across.index, along.index), stage, "a transpose needs unit strides", nest)
     _require(not nest.contracted and len(nest.inputs) == 1, stage, "a transpose only copies", nest)
+    is_deep = any(level.kind == "within" for level in outer)
+    _require(not is_deep, stage, "a transpose has two levels within tiles", nest)
+    pitch = nest.transposition.pitch if nest.transposition else 0
+    fits = pitch in (0, along.size)
+    _require(fits, stage, "a streamed row is as long as its pitch", nest)
 
 
 def _require(

@@ -8,7 +8,7 @@ make most contiguous contractions fall into a handful of structures.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 from einloom_compiler.ir.einsum import EinsumExpr, Index
@@ -24,12 +24,15 @@ class IterationSpace:
         strides: for each input and, last, the output: stride of each index in elements, None where
             the access does not depend on the index.
         labels: what each index stands for, for comments: one or several fused names.
+        starts: for each input and the output, elements from its pointer to the first one meant;
+            empty where those are all 0.
     """
 
     extents: tuple[int, ...]
     n_output: int
     strides: tuple[tuple[int | None, ...], ...]
     labels: tuple[str, ...]
+    starts: tuple[int, ...] = ()
 
 
 def iteration_space(
@@ -84,7 +87,7 @@ def fuse(space: IterationSpace) -> IterationSpace:
         extents, labels = list(space.extents), list(space.labels)
         extents[inner] *= extents[outer]
         labels[inner] = f"{labels[outer]}{labels[inner]}"
-        joined = IterationSpace(tuple(extents), space.n_output, space.strides, tuple(labels))
+        joined = replace(space, extents=tuple(extents), labels=tuple(labels))
         space = _select(joined, [n for n in range(len(extents)) if n != outer])
     return space
 
@@ -114,4 +117,5 @@ def _select(space: IterationSpace, kept: list[int]) -> IterationSpace:
         sum(n < space.n_output for n in kept),
         tuple(tuple(column[n] for n in kept) for column in space.strides),
         tuple(space.labels[n] for n in kept),
+        space.starts,
     )

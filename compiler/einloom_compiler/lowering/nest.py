@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import numpy as np
 
 from einloom_compiler.dtypes import arithmetic
 from einloom_compiler.ir.contraction import ContractionTree
@@ -60,6 +62,21 @@ def step_arithmetics(tree: ContractionTree, whole: Arithmetics) -> tuple[Arithme
     return tuple(found)
 
 
+def without_arithmetic(arithmetics: Arithmetics, space: IterationSpace) -> Arithmetics:
+    """Return what moves bits where nothing is computed: copies of all dtypes of one size are one.
+
+    Elements of 1 to 8 bytes become unsigned integers; complex128 stays what it is.
+    """
+    dtypes = {*arithmetics.inputs, arithmetics.output, arithmetics.compute}
+    is_copy = len(arithmetics.inputs) == 1 and space.n_output == len(space.extents)
+    is_plain = not arithmetics.epilogue and not any(arithmetics.conjugated) and len(dtypes) == 1
+    itemsize = np.dtype(arithmetic(arithmetics.output).storage).itemsize
+    if not (is_copy and is_plain) or itemsize > 8:
+        return arithmetics
+    bits = f"uint{8 * itemsize}"
+    return Arithmetics((bits,), bits, bits, (False,))
+
+
 @dataclass(frozen=True, slots=True)
 class NamedNest:
     """A loop nest and how it was numbered.
@@ -86,12 +103,14 @@ def lower(space: IterationSpace, order: Sequence[int], arithmetics: Arithmetics)
     Operands are sorted, since a product does not depend on their order, so that structures that
     differ only in it share one kernel.
     """
+    arithmetics = without_arithmetic(arithmetics, space)
+    is_complex = arithmetics.compute.startswith("complex")
     names = {number: loop_name(position) for position, number in enumerate(order)}
 
     def access(name: str, dtype: str, column: tuple[int | None, ...], conjugated: bool) -> Access:
         used = [number for number in order if column[number] is not None]
         unit = next((names[number] for number in reversed(used) if column[number] == 1), None)
-        return Access(name, dtype, tuple(names[n] for n in used), unit, conjugated)
+        return Access(name, dtype, tuple(names[n] for n in used), unit, conjugated and is_complex)
 
     columns = space.strides[:-1]
     found = [
@@ -110,12 +129,15 @@ def lower(space: IterationSpace, order: Sequence[int], arithmetics: Arithmetics)
         ),
     )
     inputs = tuple(
-        Access(f"x{position}", f.dtype, f.indices, f.unit, f.is_conjugated)
-        for position, f in enumerate(found[n] for n in operands)
+        replace(found[n], name=f"x{position}", has_start=bool(space.starts))
+        for position, n in enumerate(operands)
     )
     nest = LoopNest(
         inputs=inputs,
-        output=access("out", arithmetics.output, space.strides[-1], False),
+        output=replace(
+            access("out", arithmetics.output, space.strides[-1], False),
+            has_start=bool(space.starts),
+        ),
         contracted=tuple(names[n] for n in order if n >= space.n_output),
         compute=arithmetics.compute,
         levels=tuple(Level(names[number]) for number in order),

@@ -6,8 +6,11 @@ Three shapes of inner loop cover it:
   contracted point, four output rows at a time, so that one loaded vector serves four products;
 - *dot*: the innermost index is summed; sums run over blocks and the blocks' sums are added up,
   which bounds the rounding error by block length plus number of blocks instead of their product;
-- *map*: nothing is summed; tiles of two indices where an operand is transposed, moved through
-  vector registers where the nest only copies.
+- *map*: nothing is summed; tiles of two indices where an operand is transposed, and
+  :mod:`.transposes` where the nest only copies.
+
+Where all accesses are contiguous along the innermost index, or do not depend on it, it is run
+through in vectors; otherwise LLVM is left to find some.
 
 Measured 2026-11 on a 2-core AVX-512 machine: row with 4 x 256 accumulators reached 52 GFLOP/s a
 core on a float32 1024-cubed product.
@@ -15,8 +18,13 @@ core on a float32 1024-cubed product.
 
 from __future__ import annotations
 
+import numpy as np
+
+from einloom_compiler.dtypes import arithmetic
 from einloom_compiler.ir.loops import LoopNest
 from einloom_compiler.lowering.iteration import IterationSpace
+from einloom_compiler.lowering.nest import NamedNest
+from einloom_compiler.schedule import transposes
 from einloom_compiler.schedule.machine import Machine
 from einloom_compiler.schedule.steps import (
     Parallelize,
@@ -24,25 +32,33 @@ from einloom_compiler.schedule.steps import (
     Sink,
     Step,
     Tile,
-    Transpose,
     Unroll,
+    Vectorize,
 )
 
 #: Accumulators of a row: 4 rows of 256 float64 are 8 kB, a sixth of the smallest L1 in use.
 ROW = 256
+#: Bytes of the one row of a sum over rows: a page, so that memory is read in long runs. Measured
+#: 2026-11 (2-core AVX-512, float32 4096 x 4096): 26 GB/s, and 17 with runs of 1 kB.
+ROW_BYTES = 4096
+#: Contracted points that update one row together: its accumulators are loaded and stored once.
+JAM = 4
+#: Vector accumulators of one sum, enough to hide the latency of an addition and to keep many loads
+#: in flight.
+SUMS = 4
 #: Output rows computed together.
 ROWS = 4
 #: Points that one partial sum adds up.
 BLOCK = 4096
 #: Points of one parallel chunk of a one-dimensional map.
 CHUNK = 4096
-#: Bits of the dtypes that are transposed in registers.
-_TRANSPOSED = {
-    **dict.fromkeys(("float32", "int32", "uint32"), 32),
-    **dict.fromkeys(("float64", "int64", "uint64"), 64),
-}
 #: Edge of the tiles of a transposition: 32 x 32 float64 of source and target are 16 kB.
 TILE = 32
+#: Compute dtypes whose vectors have primitives; lanes of one or two words of 4 or 8 bytes.
+_LANES = (
+    *("float32", "float64", "int32", "int64", "uint32", "uint64"),
+    *("complex64", "complex128", "float16", "bfloat16"),
+)
 
 
 def loop_order(space: IterationSpace) -> tuple[int, ...]:
@@ -75,7 +91,8 @@ def _vector_score(space: IterationSpace, number: int) -> tuple[int, bool, bool, 
 
 
 def _reach(space: IterationSpace, number: int) -> int:
-    return max(abs(column[number] or 0) for column in space.strides)
+    """Return the farthest that one step along an index goes in an operand."""
+    return max(abs(column[number] or 0) for column in space.strides[:-1])
 
 
 def _reuses(space: IterationSpace, number: int, vector: int) -> bool:
@@ -85,60 +102,115 @@ def _reuses(space: IterationSpace, number: int, vector: int) -> bool:
     )
 
 
-def choose(nest: LoopNest, machine: Machine) -> Schedule:
+def choose(named: NamedNest, space: IterationSpace, machine: Machine) -> Schedule:
     """Return the schedule for a plain nest whose loops are in :func:`loop_order`."""
+    nest = named.nest
     outputs = [level.index for level in nest.levels if level.index not in nest.contracted]
     steps: list[Step] = []
     if nest.contracted:
-        steps += _choose_contraction(nest, outputs)
+        steps += _choose_contraction(named, space, outputs)
+    elif (transposed := transposes.choose(named, space, machine)) is not None:
+        return transposed
     elif outputs:
-        steps += _choose_map(nest, outputs, machine)
-    return (*steps, Parallelize(len(outputs)))
+        steps += _choose_map(nest, outputs)
+    steps.append(Parallelize(len(outputs)))
+    if not nest.levels:
+        return tuple(steps)
+    sunk = [step.index for step in steps if isinstance(step, Sink)]
+    innermost = sunk[-1] if sunk else nest.levels[-1].index
+    lanes = vector_lanes(nest, innermost, machine)
+    return (*steps, *_vectors(nest, steps, innermost, lanes)) if lanes else tuple(steps)
 
 
-def _choose_contraction(nest: LoopNest, outputs: list[str]) -> list[Step]:
+def _vectors(nest: LoopNest, steps: list[Step], innermost: str, lanes: int) -> list[Step]:
+    if innermost in nest.contracted:
+        is_unrolled = any(isinstance(step, Unroll) for step in steps)
+        return [Vectorize(lanes, 1 if is_unrolled else SUMS)]
+    is_row = bool(nest.contracted) and not any(isinstance(step, Unroll) for step in steps)
+    jam: list[Step] = [Unroll(nest.contracted[-1], JAM)] if is_row else []
+    return [*jam, Vectorize(lanes)]
+
+
+def vector_lanes(nest: LoopNest, innermost: str, machine: Machine) -> int:
+    """Return how many lanes vectors along ``innermost`` have, 0 where there are none."""
+    compute = arithmetic(nest.compute).compute
+    accesses = (*nest.inputs, nest.output)
+    is_run = all(a.unit == innermost for a in accesses if innermost in a.indices)
+    dtypes = {a.dtype for a in accesses if innermost in a.indices or a in nest.inputs}
+    is_plain = all(d == nest.compute or _widens(d, nest.compute) for d in dtypes)
+    if not (is_run and is_plain) or nest.compute not in _LANES:
+        return 0
+    if nest.epilogue and not nest.contracted:
+        return 0
+    lanes = machine.simd_bits // (8 * np.dtype(compute).itemsize)
+    return lanes if lanes > 1 else 0
+
+
+def _widens(dtype: str, compute: str) -> bool:
+    return arithmetic(dtype).is_half and compute == "float32"
+
+
+def _choose_contraction(named: NamedNest, space: IterationSpace, outputs: list[str]) -> list[Step]:
+    nest = named.nest
     steps: list[Step] = []
     summed = nest.levels[-1].index
-    row = outputs[-1] if outputs and not _is_dot(nest, summed, outputs[-1]) else None
+    row = outputs[-1] if outputs and not _is_dot(named, space, outputs[-1]) else None
     rest = [index for index in outputs if index != row]
     inner = row or summed
     if rest and any(
         inner in access.indices and rest[-1] not in access.indices for access in nest.inputs
     ):
         steps.append(Unroll(rest[-1], ROWS))
+    elif row is None and (neighbour := _neighbour(named, space, rest)) is not None:
+        steps.append(Unroll(neighbour, ROWS))
     if row is None:
-        steps.append(Tile(summed, BLOCK))
-    else:
-        steps += [Tile(row, ROW), Sink(row)]
-    return steps
+        return [*steps, Tile(summed, BLOCK)]
+    itemsize = np.dtype(arithmetic(nest.compute).compute).itemsize
+    return [*steps, Tile(row, ROW if steps else ROW_BYTES // itemsize), Sink(row)]
 
 
-def _is_dot(nest: LoopNest, summed: str, row: str) -> bool:
-    """Say whether the summed index is the better one to vectorise: contiguous in more accesses."""
+def _neighbour(named: NamedNest, space: IterationSpace, outputs: list[str]) -> str | None:
+    """Return the output index whose points follow each other in memory as runs of one sum.
+
+    Where a sum runs through short contiguous runs far from each other, neighbouring sums are
+    formed together, so that memory is read in longer runs.
+    """
+    nest = named.nest
+    if len(nest.inputs) != 1 or len(nest.contracted) < 2 or nest.inputs[0].unit is None:
+        return None
+    number = dict(zip(nest.indices, named.order, strict=True))
+    column = space.strides[named.operands[0]]
+    run = space.extents[number[nest.inputs[0].unit]]
+    itemsize = np.dtype(arithmetic(nest.inputs[0].dtype).storage).itemsize
+    for index in outputs:
+        if column[number[index]] == run and run * itemsize < ROW_BYTES:
+            return index
+    return None
+
+
+def _is_dot(named: NamedNest, space: IterationSpace, row: str) -> bool:
+    """Say whether the innermost summed index is a better one to run along than ``row``.
+
+    The one that is contiguous in more accesses is; where neither is in any operand, the one whose
+    points lie closer together.
+    """
+    nest = named.nest
+    summed = nest.levels[-1].index
 
     def score(index: str) -> int:
         accesses = [a for a in (*nest.inputs, nest.output) if index in a.indices]
         contiguous = sum(a.unit == index for a in accesses)
         return 2 * contiguous - len(accesses)
 
+    if not any(access.unit in (summed, row) for access in nest.inputs):
+        number = dict(zip(nest.indices, named.order, strict=True))
+        return _reach(space, number[summed]) < _reach(space, number[row])
     return score(summed) > score(row)
 
 
-def _choose_map(nest: LoopNest, outputs: list[str], machine: Machine) -> list[Step]:
+def _choose_map(nest: LoopNest, outputs: list[str]) -> list[Step]:
     vector = outputs[-1]
     across = [a.unit for a in nest.inputs if a.unit not in (None, vector) and vector in a.indices]
     if not across or across[0] is None:
         return [Tile(vector, CHUNK)]
-    lanes = transposing_lanes(nest, machine)
-    size = max(TILE, 2 * lanes)
-    steps: list[Step] = [Tile(across[0], size), Tile(vector, size), Sink(across[0]), Sink(vector)]
-    return [*steps, Transpose(lanes)] if lanes else steps
-
-
-def transposing_lanes(nest: LoopNest, machine: Machine) -> int:
-    """Return how many lanes a plain transposed copy moves at once, 0 for anything else."""
-    first, *others = nest.inputs
-    dtypes = {first.dtype, nest.output.dtype, nest.compute}
-    is_copy = not others and not nest.epilogue and not first.is_conjugated and len(dtypes) == 1
-    is_plain = is_copy and nest.compute in _TRANSPOSED and nest.output.unit == nest.levels[-1].index
-    return machine.simd_bits // _TRANSPOSED[nest.compute] if is_plain else 0
+    return [Tile(across[0], TILE), Tile(vector, TILE), Sink(across[0]), Sink(vector)]

@@ -11,30 +11,38 @@ The schedule of a matrix product, and what it does::
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from einloom_compiler.errors import InternalCompilerError
-from einloom_compiler.ir.loops import Access, Level, LoopNest
+from einloom_compiler.ir.loops import Access, Level, LoopNest, Transposition, Vectors
 from einloom_compiler.ir.printer import print_nest
 
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """Split a range into tiles of ``size``: ``index == tile_start + offset``."""
+    """Split a range into tiles of ``size``: ``index == tile_start + offset``.
+
+    With ``slack``, tiles start at cache lines of the output, which lie up to so many elements
+    before multiples of ``size``. Indices to be ``fused`` are run through as one with this one.
+    """
 
     index: str
     size: int
+    slack: int = 0
+    fused: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Sink:
-    """Move an index's ``within`` level to be the innermost."""
+    """Move an index's ``within`` or ``tile`` level to be the innermost."""
 
     index: str
+    kind: Literal["within", "tile"] = "within"
 
 
 @dataclass(frozen=True, slots=True)
 class Unroll:
-    """Unroll an output range by ``factor`` and jam the copies into the loops inside it."""
+    """Unroll a range by ``factor`` and jam the copies into the loops inside it."""
 
     index: str
     factor: int
@@ -48,14 +56,27 @@ class Parallelize:
 
 
 @dataclass(frozen=True, slots=True)
-class Transpose:
-    """Copy the two innermost levels in blocks of ``lanes`` x ``lanes``, transposed in registers."""
+class Vectorize:
+    """Run through the innermost level in vectors of ``lanes``; sum in ``n_sums`` of them."""
 
     lanes: int
+    n_sums: int = 1
 
 
-Step = Tile | Sink | Unroll | Parallelize | Transpose
-STEPS: tuple[type[Step], ...] = (Tile, Sink, Unroll, Parallelize, Transpose)
+@dataclass(frozen=True, slots=True)
+class Transpose:
+    """Copy the two innermost levels in blocks of ``lanes`` x ``lanes``, transposed in registers.
+
+    With ``pitch``, blocks are gathered in rows of so many elements of scratch and then streamed.
+    """
+
+    lanes: int
+    is_masked: bool
+    pitch: int = 0
+
+
+Step = Tile | Sink | Unroll | Parallelize | Vectorize | Transpose
+STEPS: tuple[type[Step], ...] = (Tile, Sink, Unroll, Parallelize, Vectorize, Transpose)
 Schedule = tuple[Step, ...]
 
 
@@ -69,18 +90,24 @@ def apply(nest: LoopNest, schedule: Schedule) -> LoopNest:
 def _apply_step(nest: LoopNest, step: Step) -> LoopNest:
     levels = list(nest.levels)
     match step:
-        case Tile(index, size):
+        case Tile(index, size, slack, fused):
+            for other in fused:
+                levels.pop(_position(nest, step, other, "range"))
+                nest = replace(nest, levels=tuple(levels))
             at = _position(nest, step, index, "range")
-            levels[at : at + 1] = [Level(index, "tile", size), Level(index, "within", size)]
-        case Sink(index):
-            levels.append(levels.pop(_position(nest, step, index, "within")))
+            tiles = Level(index, "tile", size, slack=slack, fused=fused)
+            levels[at : at + 1] = [tiles, Level(index, "within", size)]
+        case Sink(index, kind):
+            levels.append(levels.pop(_position(nest, step, index, kind)))
         case Unroll(index, factor):
             at = _position(nest, step, index, "range")
             levels[at] = replace(levels[at], unroll=factor)
         case Parallelize(n_levels):
             return replace(nest, n_parallel=n_levels)
-        case Transpose(lanes):
-            return replace(nest, transpose_lanes=lanes)
+        case Vectorize(lanes, n_sums):
+            return replace(nest, vectors=Vectors(lanes, n_sums))
+        case Transpose(lanes, is_masked, pitch):
+            return replace(nest, transposition=Transposition(lanes, is_masked, pitch))
     return replace(nest, levels=tuple(levels))
 
 
@@ -98,7 +125,7 @@ def generalize(nest: LoopNest) -> LoopNest:
     kernels that have to be compiled. Transposed copies rely on both of theirs.
     """
     innermost = nest.levels[-1].index if nest.levels else None
-    if nest.transpose_lanes:
+    if nest.transposition is not None:
         return nest
 
     def general(access: Access) -> Access:

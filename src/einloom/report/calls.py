@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from einloom_compiler.codegen.numba_source import wrapped
+from einloom_compiler.codegen.text import wrapped
 from einloom_compiler.dtypes import AnyDType, dtype_name
 from einloom_compiler.families import Bound
 from einloom_compiler.lowering.formula import definitions, formula_text
@@ -19,7 +19,7 @@ def call_lines(
     kernel: str,
     operands: Sequence[tuple[str, AnyDType]],
     result: tuple[str, AnyDType],
-    shape: Sequence[int],
+    shape: Sequence[int] | None,
 ) -> list[str]:
     """Return the lines that allocate the result and let ``kernel`` fill it.
 
@@ -28,7 +28,7 @@ def call_lines(
         kernel: its name.
         operands: name and dtype of each of the contraction's operands.
         result: name and dtype of the result.
-        shape: the result's extents.
+        shape: the result's extents, None where it was allocated before.
     """
     name, dtype = result
     text = bound.kernel.text
@@ -43,8 +43,12 @@ def call_lines(
     names = dict.fromkeys(
         pair for number in (*bound.numbers, bound.total) for pair in definitions(number)
     )
+    lines = []
+    if shape is not None:
+        extents = tuple_text(list(map(formula_text, shape)))
+        lines = [f"    {name} = np.empty({extents}, {dtype_text(dtype)})"]
     return [
-        f"    {name} = np.empty({tuple_text(list(map(formula_text, shape)))}, {dtype_text(dtype)})",
+        *lines,
         f"    acc = np.empty({max(1, text.scratch_elements)}, np.{text.scratch_dtype})",
         *(
             f"    {table} = {built.text()}"

@@ -176,7 +176,7 @@ def report(
     return PlanReport(
         trees=tuple(trees),
         flops=sum(int(tree_cost(t, own, 1).flops) for t, own in zip(trees, extents, strict=True)),
-        peak_bytes=peak,
+        peak_bytes=peak + printed.partial_bytes,
         text=printed,
         extents=tuple(shown),
         n_orders=tuple(1 if orders is None else len(orders.paths) for orders in kept),

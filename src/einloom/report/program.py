@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import TYPE_CHECKING
 
 from einloom.report.calls import call_lines, dtype_text, tuple_text
@@ -45,7 +46,7 @@ from einloom_compiler.lowering.formula import Formula
 from einloom_compiler.lowering.iteration import c_strides
 from einloom_compiler.lowering.nest import Arithmetics, step_arithmetics
 from einloom_compiler.lowering.tables import OFFSETS_SOURCE, OffsetTable
-from einloom_compiler.pipeline import Chooser, bind
+from einloom_compiler.pipeline import Chooser, bind_stages
 from einloom_compiler.schedule.machine import host
 
 if TYPE_CHECKING:
@@ -77,11 +78,13 @@ class ProgramText:
         source: the module's text.
         calls: the steps, in order of execution.
         kernels: the distinct kernels, compiled only when asked.
+        partial_bytes: most memory that the partial result of a sum in two stages takes.
     """
 
     source: str
     calls: tuple[KernelCall, ...]
     kernels: tuple[Kernel, ...]
+    partial_bytes: int = 0
 
 
 def print_program(
@@ -111,6 +114,7 @@ class _Writer:
         self.names = expression.operand_names
         self.kernels: dict[Nest, tuple[str, Kernel]] = {}
         self.has_offsets = False
+        self.partial_bytes = 0
         self.calls: list[KernelCall] = []
         self.functions: list[str] = []
         self.function_of: dict[Contraction, str] = {}
@@ -182,18 +186,32 @@ class _Writer:
         shapes = [tuple(extents[index] for index in term) for term in expr.terms]
         shape = tuple(extents[index] for index in expr.output)
         strides = [c_strides(shape) for shape in shapes]
-        bound = bind(
+        bound = bind_stages(
             expr, shapes, strides, c_strides(shape), arithmetics, host(), schedule=schedule
         )
-        name, _ = self.kernels.setdefault(
-            bound.nest, (f"kernel_{len(self.kernels) + 1}", bound.kernel)
-        )
-        family = family_of(bound.schedule).name
-        self.calls.append(
-            KernelCall(print_einsum(expr), family, str(bound.schedule), float(bound.seconds))
-        )
-        self.has_offsets |= any(isinstance(table, OffsetTable) for table in bound.built_tables)
-        return call_lines(bound, name, operands, result, shape)
+        lines: list[str] = []
+        partial = f"p_{result[0]}", as_dtype(bound.dtype or arithmetics.output)
+        n_partial = prod(bound.shape) if bound.shape else 0
+        self.partial_bytes = max(self.partial_bytes, n_partial * partial[1].itemsize)
+        for number, stage in enumerate(bound.stages):
+            kernel = stage.bound.kernel
+            nest = stage.bound.nest
+            name, _ = self.kernels.setdefault(nest, (f"kernel_{len(self.kernels) + 1}", kernel))
+            chosen = stage.bound.schedule
+            family, seconds = family_of(chosen).name, float(stage.bound.seconds)
+            self.calls.append(KernelCall(print_einsum(expr), family, str(chosen), seconds))
+            built = stage.bound.built_tables
+            self.has_offsets |= any(isinstance(table, OffsetTable) for table in built)
+            target, extents_of = (partial, bound.shape) if stage.writes_partial else (result, shape)
+            is_new = not (stage.writes_partial and number)
+            lines += call_lines(
+                stage.bound,
+                name,
+                [partial] if stage.reads_partial else operands,
+                target,
+                extents_of if is_new else None,
+            )
+        return lines
 
     # --- the whole -------------------------------------------------------------------------------
 
@@ -207,7 +225,7 @@ class _Writer:
         body = "\n\n".join((*parts, *self.functions, self._run()))
         source = self._header() + print_module(body)
         kernels = tuple(kernel for _, kernel in self.kernels.values())
-        return ProgramText(source, tuple(self.calls), kernels)
+        return ProgramText(source, tuple(self.calls), kernels, self.partial_bytes)
 
     def _header(self) -> str:
         shape = ", ".join(text(extent) for extent in self.expression.shape)

@@ -19,7 +19,7 @@ from einloom_compiler.lowering.iteration import c_strides
 from einloom_compiler.lowering.nest import Arithmetics, step_arithmetics
 from einloom_compiler.order.search import Optimize
 from einloom_compiler.order.select import Orders
-from einloom_compiler.pipeline import Chooser, bind, plan
+from einloom_compiler.pipeline import Chooser, bind_stages, plan
 from einloom_compiler.schedule.machine import host
 
 Array = npt.NDArray[Any]
@@ -129,7 +129,7 @@ class Contractor:
             if 0 in result[1][0]:
                 continue
             inputs = [known[position] for position in step.positions]
-            bound = bind(
+            bound = bind_stages(
                 step.expr,
                 [shape for _, (shape, _, _) in inputs],
                 [_in_elements(layout) for _, layout in inputs],
@@ -138,7 +138,12 @@ class Contractor:
                 host(),
                 schedule=self._schedule(number, len(tree.steps)),
             )
-            builder.add(Launch(bound, tuple(slot for slot, _ in inputs), result[0]))
+            sources = tuple(slot for slot, _ in inputs)
+            partial = builder.buffer(bound.shape, as_dtype(bound.dtype)) if bound.shape else -1
+            for stage in bound.stages:
+                written = partial if stage.writes_partial else result[0]
+                read = (partial,) if stage.reads_partial else sources
+                builder.add(Launch(stage.bound, read, written))
         builder.contracted(
             Contracted(
                 steps=range(start, builder.n_steps),
