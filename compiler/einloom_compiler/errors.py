@@ -42,6 +42,10 @@ class SpecError(EinloomError, ValueError):
     """A call as text, a JSON document or a specs file is malformed."""
 
 
+class ScheduleError(EinloomError, ValueError):
+    """A schedule given by hand is malformed, or not legal for the contraction it is given for."""
+
+
 class InternalCompilerError(EinloomError, RuntimeError):
     """An invariant of the compiler is broken: a bug in einloom, never the user's mistake."""
 

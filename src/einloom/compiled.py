@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -12,16 +13,20 @@ import numpy.typing as npt
 from einloom.expression import Expression, constant
 from einloom.frontends.arrays import as_numpy, wrapper_for
 from einloom.frontends.dispatch import settle
+from einloom.runtime.choices import Choices, read_ranges, read_schedules
 from einloom.runtime.prepared import Evaluation, PreparedCalls, adopted
 from einloom.runtime.program import Program
 from einloom.runtime.threads import Backend, checked_backend, checked_threads, default_backend
+from einloom_compiler.codegen.jit import is_jit_disabled
 from einloom_compiler.dtypes import AnyDType
 from einloom_compiler.errors import (
     AmbiguousMeaningError,
     DTypeError,
+    ScheduleError,
     ShapeError,
     SpecError,
 )
+from einloom_compiler.extents import free_names, is_known
 from einloom_compiler.ir.graph import contractions_of
 from einloom_compiler.order.search import Optimize, check_optimize
 
@@ -39,6 +44,9 @@ def compile(
     optimize: Optimize = None,
     threads: int | None = None,
     threads_backend: Backend | None = None,
+    schedule: Any = None,
+    tune: bool = False,
+    ranges: Mapping[str, Any] | None = None,
 ) -> CompiledFunction:
     """Return a function of arrays that evaluates ``target`` with generated code.
 
@@ -52,8 +60,19 @@ def compile(
         threads_backend: whose threads: ``pool``, einloom's own, or ``numba``, which spreads the
             parallel loop by ``prange`` as the generated source shows; where None, as the variable
             EINLOOM_THREADS_BACKEND says, and the pool if it says nothing.
+        schedule: how kernels are built: an object of :mod:`einloom.schedules`, its text, or a
+            sequence with one entry a step (None where the policy chooses); ``f.schedule`` of
+            another compiled function can be given as it is.
+        tune: whether to choose schedules by measuring them, at the first call of each layout (at
+            once where all extents and dtypes are declared); takes seconds, shows a progress bar on
+            a terminal, and is remembered in the cache folder for this machine and sizes like these.
+            Results change by rounding at most.
+        ranges: least and largest value of symbolic extents, ``{"B": (1, 64)}``, None for no bound;
+            checked at each call. Fewer orders of contraction are kept for narrower ranges.
 
     Raises:
+        ScheduleError: a schedule is malformed, or not legal for its step (known at the first call
+            where extents or dtypes are).
         SubscriptError, ShapeError, DTypeError, SpecError: the target is malformed or does not fit.
         AmbiguousMeaningError: framework releases differ on the call and none was named; a compiled
             function cannot warn at each use.
@@ -70,6 +89,9 @@ def compile(
         optimize=optimize,
         threads=threads,
         threads_backend=threads_backend,
+        schedule=schedule,
+        tune=tune,
+        ranges=ranges,
     )
 
 
@@ -106,6 +128,9 @@ def compile_expression(
     optimize: Optimize = None,
     threads: int | None = None,
     threads_backend: Backend | None = None,
+    schedule: Any = None,
+    tune: bool = False,
+    ranges: Mapping[str, Any] | None = None,
 ) -> CompiledFunction:
     """Return the compiled function of ``expression``; see :func:`compile`."""
     if expression.ambiguity is not None:
@@ -115,8 +140,20 @@ def compile_expression(
     if optimize is not None:
         for node in contractions_of(expression.node):
             check_optimize(node.einsum, optimize)
+    if tune and schedule is not None:
+        raise ScheduleError("give either schedule or tune=True: a given schedule is not tuned")
+    symbols = (free_names(n) for operand in expression.inputs for n in operand.shape)
+    choices = Choices(
+        ranges=read_ranges(ranges, frozenset().union(*symbols)) if ranges else {},
+        schedules=read_schedules(schedule),
+        is_tuned=tune,
+    )
     return CompiledFunction(
-        expression, optimize=optimize, threads=threads, threads_backend=threads_backend
+        expression,
+        optimize=optimize,
+        threads=threads,
+        threads_backend=threads_backend,
+        choices=choices,
     )
 
 
@@ -135,20 +172,28 @@ class CompiledFunction(PreparedCalls):
         optimize: Optimize = None,
         threads: int | None = None,
         threads_backend: Backend | None = None,
+        choices: Choices | None = None,
     ) -> None:
-        """Take the expression; kernels are compiled when first needed."""
+        """Take the expression; kernels are compiled when first needed, or now to be tuned."""
         self.expression = expression
         self._optimize = expression.optimize if optimize is None else optimize
         self._threads = None if threads is None else checked_threads(threads)
         self._backend = (
             default_backend() if threads_backend is None else checked_backend(threads_backend)
         )
+        self._choices = choices or Choices()
         self._programs: dict[tuple[str, ...], Program] = {}
         self._default_threads = self._threads or 0
         self._takes_threads = True
         self._inputs = expression.inputs
         self._names = expression.operand_names
         self._unsettled = any(operand.dtype is None for operand in self._inputs)
+        shapes = [operand.shape for operand in self._inputs]
+        is_settled = not self._unsettled and all(map(is_known, itertools.chain(*shapes)))
+        if is_settled and self._choices.schedules:
+            _ = self._report  # binds every step, which checks its schedule
+        if is_settled and self._choices.is_tuned and not is_jit_disabled():
+            self(*[np.zeros(operand.shape, operand.dtype) for operand in self._inputs])
 
     def __call__(self, *arrays: Any, out: Array | None = None, threads: int | None = None) -> Any:
         """Return the value for ``arrays``, one for each of the expression's inputs.
@@ -193,7 +238,8 @@ class CompiledFunction(PreparedCalls):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle as what it was compiled from."""
-        return _compiled, (self.expression, self._optimize, self._threads, self._backend)
+        settled = self._optimize, self._threads, self._backend, self._choices
+        return _compiled, (self.expression, *settled)
 
     def _program(self, arrays: Sequence[Array]) -> Program:
         key = tuple(array.dtype.str for array in arrays) if self._unsettled else ()
@@ -208,7 +254,9 @@ class CompiledFunction(PreparedCalls):
                     )
         program = self._programs.get(key)
         if program is None:
-            program = Program(self._settled(arrays).node, self._names, self._optimize)
+            program = Program(
+                self._settled(arrays).node, self._names, self._optimize, self._choices
+            )
             self._programs[key] = program
         return program
 
@@ -262,16 +310,19 @@ class CompiledFunction(PreparedCalls):
     def _report(self) -> PlanReport:
         from einloom.report.plan import report
 
-        return report(self.expression, self._optimize)
+        return report(self.expression, self._optimize, choices=self._choices)
 
     @property
     def plan(self) -> str:
-        """The contraction order, one step a line; at representative sizes for symbolic extents."""
-        return self._report.order
+        """Each step: einsum, extents, FLOPs, predicted time on one thread and family of kernels.
+
+        Times are predicted at representative sizes for symbolic extents.
+        """
+        return self._report.table
 
     @property
     def schedule(self) -> str:
-        """The schedule of each step, as printable data."""
+        """The schedule of each step, one a line, as ``schedule=`` of :func:`compile` takes it."""
         return self._report.schedule
 
     @property
@@ -295,20 +346,26 @@ class CompiledFunction(PreparedCalls):
         return self._report.asm
 
     def plan_for(self, *shapes: tuple[int, ...]) -> PlanReport:
-        """Return the order chosen for operands of these shapes, with its ``flops``.
+        """Return the order chosen for operands of these shapes, with ``flops`` and ``seconds``.
+
+        Where extents are symbolic, it is the one that a call picks at these sizes.
 
         Raises:
             ShapeError: the shapes do not fit the expression.
         """
         from einloom.report.plan import report
 
-        return report(self.expression, self._optimize, shapes)
+        return report(self.expression, self._optimize, shapes, self._choices)
 
     def explain(self) -> str:
-        """Return notation, shapes, formula, cost and order as text."""
+        """Return notation, shapes, formula, cost, order, and the plan for this machine as text."""
         from einloom.report.explain import explain
+        from einloom_compiler.schedule.machine import host
 
-        return explain(self.expression, optimize=self._optimize)
+        parts = [explain(self.expression, optimize=self._optimize)]
+        for title, body in (("plan", self.plan), ("machine", str(host()))):
+            parts.append("\n".join([title, *(f"  {line}" for line in body.splitlines())]))
+        return "\n\n".join(parts)
 
     def __repr__(self) -> str:
         """Print as ``<einloom ij,jk->ik of (x, y)>``."""
@@ -316,7 +373,17 @@ class CompiledFunction(PreparedCalls):
 
 
 def _compiled(
-    expression: Expression, optimize: Optimize, threads: int | None, backend: Backend
+    expression: Expression,
+    optimize: Optimize,
+    threads: int | None,
+    backend: Backend,
+    choices: Choices,
 ) -> CompiledFunction:
     """Return a compiled function from what it pickles as."""
-    return CompiledFunction(expression, optimize=optimize, threads=threads, threads_backend=backend)
+    return CompiledFunction(
+        expression,
+        optimize=optimize,
+        threads=threads,
+        threads_backend=backend,
+        choices=choices,
+    )

@@ -9,11 +9,13 @@ import pytest
 
 from einloom_compiler.codegen.jit import build
 from einloom_compiler.codegen.numba_source import parameters, print_kernel
+from einloom_compiler.families import Problem, direct
 from einloom_compiler.ir.graph import Map
 from einloom_compiler.ir.loops import LoopNest
+from einloom_compiler.ir.printer import letters_of
 from einloom_compiler.language import expand, parse_string
+from einloom_compiler.lowering.iteration import iteration_space
 from einloom_compiler.lowering.nest import Arithmetics
-from einloom_compiler.pipeline import bind
 from einloom_compiler.schedule.machine import Machine
 
 Golden = Callable[[str, str], None]
@@ -39,7 +41,10 @@ def _kernel(
         (dtype,) * n, output or dtype, dtype, conjugated or (False,) * n, epilogue
     )
     strides = [tuple(s // 8 for s in np.empty(shape).strides) for shape in (*shapes, result)]
-    nest = bind(expr, shapes, strides[:-1], strides[-1], arithmetics, AVX2).nest
+    space = iteration_space(expr, shapes, strides[:-1], strides[-1], letters_of(expr))
+    problem = Problem(space, arithmetics, AVX2)
+    (schedule,) = direct.FAMILY.propose(problem)
+    nest = direct.FAMILY.bind(problem, schedule, lambda stage, text: None).nest
     assert isinstance(nest, LoopNest)
     return nest
 

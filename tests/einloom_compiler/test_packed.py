@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from einloom_compiler.codegen import jit
 from einloom_compiler.codegen.jit import Kernel
 from einloom_compiler.families.base import Problem
-from einloom_compiler.families.packed import FAMILY
+from einloom_compiler.families.packed import FAMILY, nest_of
 from einloom_compiler.ir.graph import Map
 from einloom_compiler.ir.packed import PackedNest
 from einloom_compiler.ir.printer import letters_of
@@ -61,8 +61,13 @@ def _groups(subscripts: str, operands: list[Array], out: Array) -> Groups | None
     return group(_problem(subscripts, operands, out).space)
 
 
+def _proposed(problem: Problem) -> list[PackedNest]:
+    return [nest_of(problem, schedule) for schedule in FAMILY.propose(problem)]
+
+
 def _best(problem: Problem) -> PackedNest:
-    return min(FAMILY.propose(problem), key=lambda nest: FAMILY.seconds(problem, nest))
+    best = min(FAMILY.propose(problem), key=lambda found: FAMILY.seconds(problem, found))
+    return nest_of(problem, best)
 
 
 def _square(dtype: str, machine: Machine, extent: int = 480, **change: Any) -> PackedNest:
@@ -175,7 +180,7 @@ def test_the_register_block_follows_the_target(
 @pytest.mark.parametrize("machine", TARGETS.values(), ids=TARGETS)
 def test_complex_blocks_leave_registers_for_both_parts(machine: Machine) -> None:
     x = np.empty((480, 480), np.complex64)
-    for nest in FAMILY.propose(_problem("ij,jk->ik", [x, x], x, machine)):
+    for nest in _proposed(_problem("ij,jk->ik", [x, x], x, machine)):
         block = nest.block
         assert 2 * block.mr * block.vectors + 2 * block.vectors + 2 <= machine.n_registers
 
@@ -234,7 +239,7 @@ def test_products_agree_with_numpy_on_both_rungs(
     out = np.full(expected.shape, np.nan)
     problem = _problem(subscripts, operands, out)
     # A depth below the contracted extent: later blocks add to what the first one stored.
-    for number, nest in enumerate(FAMILY.propose(problem)):
+    for number, nest in enumerate(_proposed(problem)):
         if rung == "python" and number:
             break
         small = replace(nest, depth=16, row_elements=3 * 16 * 8, column_elements=48 * 32)
@@ -434,7 +439,7 @@ def test_the_microkernel_keeps_all_sums_in_registers(dtype: str, target: str) ->
     machine = host() if target == "host" else AVX2
     x = np.empty((480, 480), dtype)
     register = "zmm" if machine.simd_bits == 512 else "ymm"
-    for nest in FAMILY.propose(_problem("ij,jk->ik", [x, x], x, machine)):
+    for nest in _proposed(_problem("ij,jk->ik", [x, x], x, machine)):
         loop = _microkernel_loop(jit.build(nest))
         multiply_adds = [line for line in loop.splitlines() if re.search("vfn?m(add|sub)", line)]
         products = 4 if nest.is_complex else 1

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from einloom_compiler.codegen import numba_source, packed_source
+from einloom_compiler.codegen import numba_source, packed_source, tiled_source
 from einloom_compiler.codegen.text import KernelText
 from einloom_compiler.ir.loops import LoopNest
 from einloom_compiler.ir.packed import PackedNest
+from einloom_compiler.ir.tiled import TiledNest
 
-Nest = LoopNest | PackedNest
+Nest = LoopNest | PackedNest | TiledNest
 
 
 def print_text(nest: Nest) -> KernelText:
@@ -17,6 +18,8 @@ def print_text(nest: Nest) -> KernelText:
             return numba_source.print_direct(nest)
         case PackedNest():
             return packed_source.print_packed(nest)
+        case TiledNest():
+            return tiled_source.print_kernel_text(nest)
 
 
 def print_functions(nest: Nest, name: str) -> list[str]:
@@ -29,3 +32,5 @@ def print_functions(nest: Nest, name: str) -> list[str]:
             return [numba_source.print_kernel(nest, name), numba_source.print_parallel(nest, name)]
         case PackedNest():
             return packed_source.print_functions(nest, name)
+        case TiledNest():
+            return tiled_source.print_functions(nest, name)

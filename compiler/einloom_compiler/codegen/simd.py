@@ -8,7 +8,15 @@ in its number of lanes, since generated source is written for one target::
     vstore16(x, at, v)              and vstore16_masked(x, at, v, n)
     v = vset16(value)               every lane is value
     c = vfma(a, b, c)               a * b + c, rounded once in floating point
-    c = vadd(a, c)                  a + c
+    c = vadd(a, c)                  a + c; and vmul(a, b)
+    v = vgather16(x, at, stride)    lanes x[at], x[at + stride], ...
+    v = vgather16_masked(x, at, stride, n)
+    vscatter16(x, at, stride, v)    and vscatter16_masked(x, at, stride, v, n)
+    s = vsum(v)                     the sum of all lanes, as a scalar, added up in halves
+    s = vsum_even(v)                that of lanes 0, 2, ..., and vsum_odd(v)
+    v = vpair16(x, y)               lanes x, y, x, y, ...
+    v = vswap(v)                    lanes 1, 0, 3, 2, ...
+    v = vdup_even(v)                lanes 0, 0, 2, 2, ..., and vdup_odd(v)
     vtranspose16(y, to, pitch, x, at, stride)
                                     a block of W x W: y[to + k * pitch + c] = x[at + c * stride + k]
 
@@ -39,6 +47,81 @@ def vfma(a: Any, b: Any, c: Any) -> Any:
 def vadd(a: Any, b: Any) -> Any:
     """Return ``a + b``, lane by lane."""
     return a + b
+
+
+def vmul(a: Any, b: Any) -> Any:
+    """Return ``a * b``, lane by lane."""
+    return a * b
+
+
+def vsum(a: Any) -> Any:
+    """Return the sum of all lanes: the upper half is added to the lower one until one is left."""
+    while len(a) > 1:
+        a = a[: len(a) // 2] + a[len(a) // 2 :]
+    return a[0]
+
+
+def vsum_even(a: Any) -> Any:
+    """Return the sum of the lanes 0, 2, ...: the real parts of complex pairs."""
+    return vsum(a[0::2])
+
+
+def vsum_odd(a: Any) -> Any:
+    """Return the sum of the lanes 1, 3, ...: the imaginary parts of complex pairs."""
+    return vsum(a[1::2])
+
+
+def vswap(a: Any) -> Any:
+    """Return each pair of lanes with its two lanes exchanged."""
+    return a.reshape(-1, 2)[:, ::-1].reshape(-1)
+
+
+def vdup_even(a: Any) -> Any:
+    """Return each pair of lanes with its first lane in both."""
+    return np.repeat(a[0::2], 2)
+
+
+def vdup_odd(a: Any) -> Any:
+    """Return each pair of lanes with its second lane in both."""
+    return np.repeat(a[1::2], 2)
+
+
+def _make_pair(width: int) -> Any:
+    def vpair(even: Any, odd: Any) -> Any:
+        return np.array([even, odd] * (width // 2))
+
+    return vpair
+
+
+def _make_gather(width: int) -> Any:
+    def vgather(pointer: Any, at: int, stride: int) -> Any:
+        return np.array([pointer[at + lane * stride] for lane in range(width)])
+
+    return vgather
+
+
+def _make_masked_gather(width: int) -> Any:
+    def vgather_masked(pointer: Any, at: int, stride: int, n: int) -> Any:
+        lanes = [pointer[at + lane * stride] if lane < n else 0 for lane in range(width)]
+        return np.array(lanes) if n <= 0 else np.array(lanes, type(lanes[0]))
+
+    return vgather_masked
+
+
+def _make_scatter(width: int) -> Any:
+    def vscatter(pointer: Any, at: int, stride: int, vector: Any) -> None:
+        for lane in range(width):
+            pointer[at + lane * stride] = vector[lane]
+
+    return vscatter
+
+
+def _make_masked_scatter(width: int) -> Any:
+    def vscatter_masked(pointer: Any, at: int, stride: int, vector: Any, n: int) -> None:
+        for lane in range(min(width, max(n, 0))):
+            pointer[at + lane * stride] = vector[lane]
+
+    return vscatter_masked
 
 
 def _make_load(width: int) -> Any:
@@ -89,7 +172,17 @@ def _make_transpose(width: int) -> Any:
 
 
 #: Every primitive by name; those that depend on a number of lanes, for each of :data:`WIDTHS`.
-PRIMITIVES: dict[str, Any] = {"vfma": vfma, "vadd": vadd} | ELEMENTWISE
+PRIMITIVES: dict[str, Any] = {
+    "vfma": vfma,
+    "vadd": vadd,
+    "vmul": vmul,
+    "vsum": vsum,
+    "vsum_even": vsum_even,
+    "vsum_odd": vsum_odd,
+    "vswap": vswap,
+    "vdup_even": vdup_even,
+    "vdup_odd": vdup_odd,
+} | ELEMENTWISE
 for _width in WIDTHS:
     PRIMITIVES |= {
         f"vload{_width}": _make_load(_width),
@@ -97,6 +190,11 @@ for _width in WIDTHS:
         f"vstore{_width}": _make_store(_width),
         f"vstore{_width}_masked": _make_masked_store(_width),
         f"vset{_width}": _make_set(_width),
+        f"vpair{_width}": _make_pair(_width),
+        f"vgather{_width}": _make_gather(_width),
+        f"vgather{_width}_masked": _make_masked_gather(_width),
+        f"vscatter{_width}": _make_scatter(_width),
+        f"vscatter{_width}_masked": _make_masked_scatter(_width),
         f"vtranspose{_width}": _make_transpose(_width),
     }
 for _name, _function in PRIMITIVES.items():

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from einloom_compiler.codegen import blocks_lowering, simd_elementwise_lowering
 from einloom_compiler.codegen.simd import PRIMITIVES, WIDTHS
+from einloom_compiler.codegen.simd_lanes import register_lanes, register_strided
 
 _Lowering = TypeVar("_Lowering", bound=Callable[..., Any])
 
@@ -38,11 +39,13 @@ def register() -> None:
     register: Any = register_model(vector_type)
     register(VectorModel)
     _register_arithmetic(types, vector_type)
+    register_lanes(_declare, types, vector_type)
     simd_elementwise_lowering.register(vector_type)
     for width in WIDTHS:
         _register_memory(types, vector_type, width)
         _register_set(types, vector_type, width)
         _register_transpose(types, width)
+        register_strided(_declare, types, vector_type, width, _mask)
     blocks_lowering.register(vector_type, _declare)
 
 

@@ -103,11 +103,32 @@ class Bound:
 
 
 class Family(Protocol):
-    """One way to compute contractions."""
+    """One way to compute contractions; families inherit from it for :meth:`neighbours`.
+
+    A schedule is a frozen dataclass of integers, text, tuples and other such dataclasses, which
+    holds choices only, none of the problem's facts: it prints as a call of its name and is read
+    back by :mod:`einloom_compiler.schedule.text`.
+    """
 
     @property
     def name(self) -> str:
         """What messages call it."""
+
+    @property
+    def schedule_type(self) -> type[Any]:
+        """The dataclass of its schedules."""
+
+    def check(self, problem: Problem, schedule: Schedule) -> None:
+        """Raise unless a schedule given by hand is legal for the problem.
+
+        Raises:
+            ScheduleError: it is not; the message names the field, its value and what is allowed.
+        """
+
+    def neighbours(self, problem: Problem, schedule: Schedule) -> tuple[Schedule, ...]:
+        """Return schedules near ``schedule`` that measured tuning tries; they need not be legal."""
+        del problem, schedule
+        return ()
 
     def propose(self, problem: Problem) -> tuple[Schedule, ...]:
         """Return the legal schedules worth trying, the best guess first; none if it cannot."""

@@ -3,64 +3,128 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from einloom_compiler.codegen import jit
-from einloom_compiler.families.base import Bound, Dump, Problem
+from einloom_compiler.errors import InternalCompilerError, ScheduleError
+from einloom_compiler.families.base import Bound, Dump, Family, Problem
 from einloom_compiler.ir.loops import LoopNest
 from einloom_compiler.ir.printer import print_nest
 from einloom_compiler.ir.verify import verify_nest
 from einloom_compiler.lowering.iteration import IterationSpace
-from einloom_compiler.lowering.nest import NamedNest, lower
+from einloom_compiler.lowering.nest import NamedNest, loop_name, lower
 from einloom_compiler.schedule import policy, steps
+from einloom_compiler.schedule.text import require_integer, schedule_text
 
 #: Share of the FMA peak of a row of accumulators in L1: 52 of 254 GFLOP/s, measured 2026-11 on a
 #: 2-core AVX-512 machine with a float32 product of 1024 cubed.
 EFFICIENCY = 0.2
+#: Cycles to start an innermost loop. Measured there with batches of products of 4, 9 and 23 cubed:
+#: 7 to 20.
+START_CYCLES = 10
+#: Largest values by hand: a tile of accumulators is scratch memory, an unrolled loop is code.
+_MOST_TILE, _MOST_UNROLL = 1 << 20, 16
 
 
 @dataclass(frozen=True, slots=True)
 class DirectSchedule:
-    """Loop order and rewriting steps.
+    """Loop order and rewriting steps, in the letters of the step's einsum notation.
+
+    Indices that are fused at run time go where their innermost letter stands; those of extent 1
+    have no loop, and steps on them do nothing.
 
     Attributes:
-        order: numbers of the space's indices, outermost loop first.
+        order: letters, outermost loop first, the output's before the contracted ones.
         steps: rewrites of the plain nest, see :mod:`einloom_compiler.schedule.steps`.
     """
 
-    order: tuple[int, ...]
+    order: str
     steps: steps.Schedule
 
     def __str__(self) -> str:
-        """Print the steps as Python writes them."""
-        return steps.print_schedule(self.steps)
+        """Print as the call that reads it back."""
+        return schedule_text(self)
 
 
 @dataclass(frozen=True, slots=True)
-class Direct:
+class Direct(Family):
     """The family; it takes every problem."""
 
-    name: str = "direct"
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return "direct"
+
+    @property
+    def schedule_type(self) -> type[DirectSchedule]:
+        """The dataclass of its schedules."""
+        return DirectSchedule
 
     def propose(self, problem: Problem) -> tuple[DirectSchedule, ...]:
         """Return the policy's schedule."""
+        return (_in_order(problem, policy.loop_order(problem.space)),)
+
+    def check(self, problem: Problem, schedule: DirectSchedule) -> None:
+        """Raise ScheduleError unless the schedule is legal for the problem."""
+        if not isinstance(schedule.order, str) or len(set(schedule.order)) != len(schedule.order):
+            raise ScheduleError(
+                f"Direct: order={schedule.order!r} must name each index once, as text"
+            )
+        if not isinstance(schedule.steps, tuple):
+            raise ScheduleError(f"Direct: steps={schedule.steps!r} must be a tuple of steps")
+        for step in schedule.steps:
+            _check_step(step, schedule.order)
+        named, nest = _scheduled(problem, schedule)
+        lanes = policy.transposing_lanes(named.nest, problem.machine)
+        if nest.transpose_lanes not in (0, lanes):
+            raise ScheduleError(
+                f"Direct: Transpose(lanes={nest.transpose_lanes}) is not allowed here; "
+                + (f"give lanes={lanes}" if lanes else "only plain transposed copies have one")
+            )
+
+    def neighbours(self, problem: Problem, schedule: DirectSchedule) -> tuple[DirectSchedule, ...]:
+        """Return other tile sizes and unrolling, and other loops innermost or unrolled."""
+        found = []
+        for number, step in enumerate(schedule.steps):
+            others: tuple[steps.Step, ...] = ()
+            if isinstance(step, steps.Tile):
+                others = tuple(replace(step, size=n) for n in (step.size // 2, 2 * step.size) if n)
+            elif isinstance(step, steps.Unroll):
+                others = tuple(replace(step, factor=n) for n in (2, 4, 6, 8) if n != step.factor)
+            for other in others:
+                changed = (*schedule.steps[:number], other, *schedule.steps[number + 1 :])
+                same_index = tuple(
+                    replace(s, size=other.size)
+                    if isinstance(other, steps.Tile)
+                    and isinstance(s, steps.Tile)
+                    and s.index == other.index
+                    else s
+                    for s in changed
+                )
+                found.append(replace(schedule, steps=same_index))
         order = policy.loop_order(problem.space)
-        nest = lower(problem.space, order, problem.arithmetics).nest
-        return (DirectSchedule(order, policy.choose(nest, problem.machine)),)
+        outputs = [n for n in order if n < problem.space.n_output]
+        summed = [n for n in order if n >= problem.space.n_output]
+        for group in (outputs, summed):
+            for number in group[:-1]:
+                moved = [n for n in group if n != number] + [number]
+                changed_order = (*moved, *summed) if group is outputs else (*outputs, *moved)
+                found.append(_in_order(problem, changed_order))
+        return tuple(found)
 
     def seconds(self, problem: Problem, schedule: DirectSchedule) -> float:
-        """Return the roofline of loops whose vectors are loaded anew for most products."""
-        del schedule
-        return problem.roofline(EFFICIENCY)
+        """Return the roofline of loops whose vectors are loaded anew, and the innermost starts."""
+        order = _numbers(problem, schedule.order)
+        inner = problem.space.extents[order[-1]] if order else 1
+        starts = problem.points / max(1, inner)
+        return problem.roofline(EFFICIENCY) + starts * START_CYCLES / problem.machine.hertz
 
     def bind(self, problem: Problem, schedule: DirectSchedule, dump: Dump) -> Bound:
         """Return the scheduled nest's kernel with extents and strides in its order."""
         # IterationSpace -> LoopNest
-        named = lower(problem.space, schedule.order, problem.arithmetics)
+        named, nest = _scheduled(problem, schedule)
         dump("loop nest", print_nest(named.nest))
         # LoopNest -> LoopNest
-        nest = steps.generalize(steps.apply(named.nest, schedule.steps))
-        verify_nest(nest, "schedule")
         dump("schedule", str(schedule))
         dump("scheduled loop nest", print_nest(nest))
         # LoopNest -> Kernel
@@ -76,6 +140,88 @@ class Direct:
             points=problem.points,
             seconds=self.seconds(problem, schedule),
         )
+
+
+def _in_order(problem: Problem, order: tuple[int, ...]) -> DirectSchedule:
+    """Return the policy's schedule for loops in this order."""
+    nest = lower(problem.space, order, problem.arithmetics).nest
+    labels = problem.space.labels
+    letters = {loop_name(p): labels[number][-1:] for p, number in enumerate(order)}
+    chosen = policy.choose(nest, problem.machine)
+    return DirectSchedule("".join(labels[n] for n in order), _renamed(chosen, letters))
+
+
+def _renamed(chosen: steps.Schedule, names: Mapping[str, str]) -> steps.Schedule:
+    """Return steps on indices of other names; those on indices without one are left out."""
+    found: list[steps.Step] = []
+    for step in chosen:
+        match step:
+            case steps.Tile(index=index) | steps.Sink(index=index) | steps.Unroll(index=index):
+                if index in names:
+                    found.append(replace(step, index=names[index]))
+            case _:
+                found.append(step)
+    return tuple(found)
+
+
+def _scheduled(problem: Problem, schedule: DirectSchedule) -> tuple[NamedNest, LoopNest]:
+    """Return the plain nest in the schedule's order, and the nest that its steps make of it.
+
+    Raises:
+        ScheduleError: the order does not name all indices, or a step is not legal.
+    """
+    space = problem.space
+    missing = [letter for label in space.labels for letter in label if letter not in schedule.order]
+    if missing:
+        raise ScheduleError(
+            f"Direct: order={schedule.order!r} misses {', '.join(missing)}; name every index once"
+        )
+    order = _numbers(problem, schedule.order)
+    if any(number < space.n_output for number in order[space.n_output :]):
+        outputs = "".join(space.labels[: space.n_output])
+        raise ScheduleError(
+            f"Direct: order={schedule.order!r} has a contracted index before an output's; name "
+            f"those of {outputs!r} first (Tile and Sink move an output index inside)"
+        )
+    named = lower(space, order, problem.arithmetics)
+    names = {
+        letter: loop_name(position)
+        for position, number in enumerate(order)
+        for letter in space.labels[number]
+    }
+    try:
+        nest = steps.generalize(steps.apply(named.nest, _renamed(schedule.steps, names)))
+        verify_nest(nest, "schedule")
+    except InternalCompilerError as error:
+        raise ScheduleError(f"{schedule} is not legal here: {error.reason}") from None
+    return named, nest
+
+
+def _numbers(problem: Problem, order: str) -> tuple[int, ...]:
+    """Return the numbers of the space's indices in the order of their letters."""
+    labels = problem.space.labels
+    return tuple(sorted(range(len(labels)), key=lambda number: order.index(labels[number][-1])))
+
+
+def _check_step(step: object, order: str) -> None:
+    """Raise ScheduleError unless a step's fields have legal values."""
+    match step:
+        case steps.Tile(size=size):
+            require_integer("Tile", "size", size, 1, _MOST_TILE)
+        case steps.Unroll(factor=factor):
+            require_integer("Unroll", "factor", factor, 1, _MOST_UNROLL)
+        case steps.Parallelize(n_levels=n_levels):
+            require_integer("Parallelize", "n_levels", n_levels, 0, 2 * len(order))
+        case steps.Transpose(lanes=lanes):
+            require_integer("Transpose", "lanes", lanes, 0, 64)
+        case steps.Sink():
+            pass
+        case _:
+            known = ", ".join(kind.__name__ for kind in steps.STEPS)
+            raise ScheduleError(f"Direct: {step!r} is no step; known are {known}")
+    index = getattr(step, "index", None)
+    if index is not None and (not isinstance(index, str) or len(index) != 1 or index not in order):
+        raise ScheduleError(f"{step}: index={index!r} must be one letter of order={order!r}")
 
 
 def _strides(

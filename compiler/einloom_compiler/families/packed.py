@@ -2,50 +2,124 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from einloom_compiler.codegen import jit
 from einloom_compiler.dtypes import arithmetic
-from einloom_compiler.errors import InternalCompilerError
-from einloom_compiler.families.base import Bound, Dump, Problem
-from einloom_compiler.ir.packed import PackedNest
+from einloom_compiler.errors import ScheduleError
+from einloom_compiler.families.base import Bound, Dump, Family, Problem
+from einloom_compiler.ir.packed import PackedNest, RegisterBlock
 from einloom_compiler.lowering.groups import Groups, group
 from einloom_compiler.lowering.packed import bind_packed
 from einloom_compiler.schedule import packed as policy
 from einloom_compiler.schedule.packed_cost import cost
+from einloom_compiler.schedule.text import require_integer, schedule_text
+
+#: Largest block sizes: their packed blocks take 2 GB at most.
+_MOST = {"mr": 32, "nr": 512, "kc": 1 << 14, "mc": 1 << 14, "nc": 1 << 14}
 
 
 @dataclass(frozen=True, slots=True)
-class Packed:
+class PackedSchedule:
+    """Block sizes, in BLIS's names.
+
+    Attributes:
+        mr: rows of the register block.
+        nr: its columns, a multiple of the vector's lanes.
+        kc: contracted points of one packed block.
+        mc: rows of one packed block, a multiple of ``mr``.
+        nc: columns of one packed block of ``kc`` points; more where fewer points are contracted.
+    """
+
+    mr: int
+    nr: int
+    kc: int
+    mc: int
+    nc: int
+
+    def __str__(self) -> str:
+        """Print as the call that reads it back."""
+        return schedule_text(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Packed(Family):
     """The family; it takes products with rows, columns and contracted indices that fill blocks."""
 
-    name: str = "packed"
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return "packed"
 
-    def propose(self, problem: Problem) -> tuple[PackedNest, ...]:
-        """Return a nest for each register block that can pay."""
+    @property
+    def schedule_type(self) -> type[PackedSchedule]:
+        """The dataclass of its schedules."""
+        return PackedSchedule
+
+    def propose(self, problem: Problem) -> tuple[PackedSchedule, ...]:
+        """Return the policy's blocks, one for each register block that can pay."""
         groups = group(problem.space)
         if groups is None:
             return ()
-        return policy.propose(groups, problem.arithmetics, problem.machine)
+        nests = policy.propose(groups, problem.arithmetics, problem.machine)
+        return tuple(map(_schedule_of, nests))
 
-    def seconds(self, problem: Problem, schedule: PackedNest) -> float:
+    def check(self, problem: Problem, schedule: PackedSchedule) -> None:
+        """Raise ScheduleError unless the blocks are legal for the problem."""
+        for field, most in _MOST.items():
+            require_integer("Packed", field, getattr(schedule, field), 1, most)
+        _, nest = _nest(problem, schedule)
+        width, registers, parts = nest.block.width, problem.machine.n_registers, nest.parts
+        require_integer("Packed", "mr", schedule.mr, 1, registers - 2)
+        # accumulators, one vector of each column group, one element of the rows' operand
+        vectors = max(1, (registers - 1) // (parts * (schedule.mr + 1)))
+        require_integer("Packed", "nr", schedule.nr, width, vectors * width)
+        require_integer("Packed", "mc", schedule.mc, schedule.mr, _MOST["mc"])
+        require_integer("Packed", "nc", schedule.nc, schedule.nr, _MOST["nc"])
+        for field, value, unit in (("nr", schedule.nr, width), ("mc", schedule.mc, schedule.mr)):
+            if value % unit:
+                raise ScheduleError(f"Packed: {field}={value} must be a multiple of {unit}")
+
+    def neighbours(self, problem: Problem, schedule: PackedSchedule) -> tuple[PackedSchedule, ...]:
+        """Return other depths, block heights and widths, and other register blocks."""
+        groups = group(problem.space)
+        if groups is None:
+            return ()
+        nests = policy.propose(groups, problem.arithmetics, problem.machine, must_pay=False)
+        found = [
+            replace(schedule, kc=schedule.kc * 2 // 3),
+            replace(schedule, kc=schedule.kc * 4 // 3),
+            replace(schedule, mc=max(schedule.mr, schedule.mc // 2 // schedule.mr * schedule.mr)),
+            replace(schedule, mc=schedule.mc * 2),
+            replace(schedule, nc=max(schedule.nr, schedule.nc // 2)),
+            replace(schedule, nc=schedule.nc * 2),
+        ]
+        for nest in nests:
+            mr, nr = nest.block.mr, nest.block.nr
+            mc = max(mr, schedule.mc // mr * mr)
+            found.append(replace(schedule, mr=mr, nr=nr, mc=mc, nc=max(nr, schedule.nc)))
+        return tuple(found)
+
+    def seconds(self, problem: Problem, schedule: PackedSchedule) -> float:
         """Return what multiplying, packing and storing cost, or the memory behind them."""
-        groups = _grouped(problem)
+        groups, nest = _nest(problem, schedule)
         named = problem.arithmetics
         dtypes = (*(named.inputs[number] for number in groups.operands), named.output)
         a, b, c = (np.dtype(arithmetic(name).storage).itemsize for name in dtypes)
-        found = cost(groups, schedule, problem.machine, (a, b, c))
+        found = cost(groups, nest, problem.machine, (a, b, c))
         return found.seconds(problem.machine, problem.moved_bytes)
 
-    def bind(self, problem: Problem, schedule: PackedNest, dump: Dump) -> Bound:
+    def bind(self, problem: Problem, schedule: PackedSchedule, dump: Dump) -> Bound:
         """Return the nest's kernel with the tables and numbers of the problem's groups."""
-        groups = _grouped(problem)
-        call = bind_packed(groups, schedule, problem.machine)
-        dump("packed nest", str(schedule))
+        groups, nest = _nest(problem, schedule)
+        call = bind_packed(groups, nest, problem.machine)
+        dump("schedule", str(schedule))
+        dump("packed nest", str(nest))
         return Bound(
-            kernel=jit.build(schedule),
+            kernel=jit.build(nest),
             schedule=schedule,
             operands=groups.operands,
             numbers=call.numbers,
@@ -56,11 +130,56 @@ class Packed:
         )
 
 
-def _grouped(problem: Problem) -> Groups:
+def _schedule_of(nest: PackedNest) -> PackedSchedule:
+    """Return the choices that a nest was made by."""
+    mr, nr, size = nest.block.mr, nest.block.nr, nest.depth * nest.parts
+    return PackedSchedule(
+        mr=mr,
+        nr=nr,
+        kc=nest.depth,
+        mc=max(1, nest.row_elements // size // mr) * mr,
+        nc=max(nr, nest.column_elements // size),
+    )
+
+
+def nest_of(problem: Problem, schedule: PackedSchedule) -> PackedNest:
+    """Return the problem's nest with the blocks of ``schedule``.
+
+    Raises:
+        ScheduleError: the family does not take the problem.
+    """
+    return _nest(problem, schedule)[1]
+
+
+def _nest(problem: Problem, schedule: PackedSchedule) -> tuple[Groups, PackedNest]:
+    """Return the problem's groups, and its nest with the blocks of ``schedule``.
+
+    Raises:
+        ScheduleError: the family does not take the problem.
+    """
     groups = group(problem.space)
     if groups is None:
-        raise InternalCompilerError("schedule", "the problem is no matrix product")
-    return groups
+        raise ScheduleError(
+            f"{schedule} is for matrix products: two operands, rows and columns and contracted "
+            "indices, no index that only one operand has, no empty extent; give Direct or None"
+        )
+    nests = policy.propose(groups, problem.arithmetics, problem.machine, must_pay=False)
+    if not nests:
+        raise ScheduleError(
+            f"{schedule}: there is no microkernel for {problem.arithmetics.compute} with these "
+            "casts and maps; give Direct or None"
+        )
+    nest = nests[0]
+    width, kc = nest.block.width, schedule.kc
+    keeps_sums = arithmetic(nest.output).is_half and groups.k_points > kc
+    choices: dict[str, Any] = {
+        "block": RegisterBlock(schedule.mr, max(1, schedule.nr // width), width),
+        "depth": kc,
+        "row_elements": schedule.mc * kc * nest.parts,
+        "column_elements": schedule.nc * kc * nest.parts,
+        "sum_elements": policy.SUM_BYTES // nest.itemsize if keeps_sums else 0,
+    }
+    return groups, replace(nest, **choices)
 
 
 FAMILY = Packed()

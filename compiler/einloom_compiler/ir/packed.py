@@ -117,9 +117,14 @@ class PackedNest:
         return 2 if self.is_complex else 1
 
     @property
+    def itemsize(self) -> int:
+        """Bytes of a packed element."""
+        return 8 if self.element.endswith("64") else 4
+
+    @property
     def line(self) -> int:
         """Elements of a cache line."""
-        return 8 if self.element.endswith("64") else 16
+        return 64 // self.itemsize
 
     @property
     def tile_elements(self) -> int:

@@ -6,13 +6,24 @@ on the nodes (see :mod:`.graph`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from einloom_compiler.errors import ShapeError
-from einloom_compiler.extents import Extent, is_equal, is_known, product, text
+from einloom_compiler.extents import (
+    Extent,
+    evaluate,
+    free_names,
+    is_equal,
+    is_known,
+    product,
+    text,
+)
 from einloom_compiler.ir.einsum import EinsumExpr, Index
-from einloom_compiler.ir.graph import Contraction, Node, Reshape, Shape
+from einloom_compiler.ir.graph import Contraction, Node, Reshape, Shape, contractions_of
+
+#: Extents that stand for symbols, in order of their names.
+_PRIMES = (67, 71, 73, 79, 83, 89, 97, 101, 103, 107, 109, 113)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +118,23 @@ def _unify(node: Contraction) -> tuple[dict[Index, Extent], list[Guard]]:
         for axis in axes:
             extents.setdefault(term[axis], 1)
     return extents, pending
+
+
+def representative_sizes(node: Node) -> dict[str, int]:
+    """Return a size for every symbol in the graph: distinct primes."""
+    names: set[str] = set()
+    for part in contractions_of(node):
+        for extent in index_extents(part).values():
+            names |= free_names(extent)
+    return {
+        name: _PRIMES[number % len(_PRIMES)] + 60 * (number // len(_PRIMES))
+        for number, name in enumerate(sorted(names))
+    }
+
+
+def extents_at(node: Contraction, sizes: Mapping[str, int]) -> dict[Index, int]:
+    """Return the extents of a contraction's indices at these values of its symbols."""
+    return {index: evaluate(extent, sizes) for index, extent in index_extents(node).items()}
 
 
 def bind_extents(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from einloom_compiler.errors import EinloomError
 from einloom_compiler.ir.contraction import ContractionTree, Step
 from einloom_compiler.ir.einsum import EinsumExpr, Index, Term
+from einloom_compiler.order.arrange import arranged
 
 Path = tuple[tuple[int, ...], ...]
 
@@ -24,12 +25,22 @@ def single_step(n_operands: int) -> Path:
     return (tuple(range(n_operands)),)
 
 
-def tree_from_path(expr: EinsumExpr, path: Sequence[Sequence[int]]) -> ContractionTree:
+def tree_from_path(
+    expr: EinsumExpr,
+    path: Sequence[Sequence[int]],
+    extents: Mapping[Index, int] | None = None,
+) -> ContractionTree:
     """Return the tree that ``path`` describes.
 
     At each step the named operands leave the list and their result is appended. Indices that
     nothing else needs are summed as early as possible: those that only one operand of a step has
-    are summed before the step, so that ``ij,kl->ik`` never loops over all four.
+    are summed before the step, so that ``ij,kl->ik`` never loops over all four. Intermediates have
+    their axes in the order of :func:`~.arrange.arranged`.
+
+    Args:
+        expr: the expression.
+        path: positions that leave the list at each step.
+        extents: elements along each index, for the order of axes; alike where None.
 
     Raises:
         PathIndexError: a position does not exist.
@@ -61,13 +72,13 @@ def tree_from_path(expr: EinsumExpr, path: Sequence[Sequence[int]]) -> Contracti
         everything = dict.fromkeys(index for p in positions for index in terms[p])
         output = tuple(index for index in everything if index in needed)
         final = is_last and not alive
-        alive.append(append(tuple(positions), expr.output if final else _grouped(output, expr)))
+        alive.append(append(tuple(positions), expr.output if final else output))
     if len(alive) != 1 or terms[alive[0]] != expr.output:
         raise PathError(
             f"the contraction path {list(map(tuple, path))} leaves {len(alive)} operands "
             "uncontracted; it must end in one"
         )
-    return ContractionTree(expr, tuple(steps))
+    return arranged(ContractionTree(expr, tuple(steps)), extents)
 
 
 def _pick(alive: list[int], picked: Sequence[int], path: Sequence[Sequence[int]]) -> list[int]:
@@ -82,9 +93,3 @@ def _pick(alive: list[int], picked: Sequence[int], path: Sequence[Sequence[int]]
     if len(set(chosen)) != len(chosen):
         raise PathError(f"the path step {tuple(picked)} names an operand twice")
     return chosen
-
-
-def _grouped(output: Term, expr: EinsumExpr) -> Term:
-    """Return an intermediate's indices with the final output's first, in the output's order."""
-    first: list[Index] = [index for index in expr.output if index in output]
-    return (*first, *(index for index in output if index not in expr.output))

@@ -1,9 +1,12 @@
-"""Find a contraction order: the cheapest by our cost model, or what opt_einsum proposes.
+"""Find a contraction order: the tree that is predicted to take the least time.
 
-No search happens for one or two operands. For up to 8, ``optimize=True`` is exact (:mod:`.exact`).
-For more, several of opt_einsum's optimizers propose (dynamic programming up to 12, greedy always)
-and the tree with the fewest FLOPs, then the fewest bytes, is taken. What opt_einsum proposed is
-kept on disk, so that a later process need not import it.
+Up to :data:`EXACT` operands all trees are searched, by dynamic programming in time and in FLOPs;
+beyond, a greedy tree is refined for each. No order of more than twice the least FLOPs found is
+taken, unless it has few: predictions err, and FLOPs bound the damage. Steps are then joined where
+one loop nest is faster than two. No search happens for one or two operands.
+
+An optimizer or path that is named keeps its meaning in NumPy and opt_einsum. What opt_einsum
+proposed is kept on disk, so that a later process need not import it.
 """
 
 from __future__ import annotations
@@ -16,15 +19,27 @@ from einloom_compiler.ir.contraction import ContractionTree
 from einloom_compiler.ir.einsum import EinsumExpr, Index
 from einloom_compiler.ir.printer import print_einsum
 from einloom_compiler.order.cost import tree_cost
-from einloom_compiler.order.exact import MOST_OPERANDS, exact_path
+from einloom_compiler.order.estimate import Rates
+from einloom_compiler.order.exact import (
+    Splits,
+    StepCost,
+    cheapest_splits,
+    flop_cost,
+    path_of,
+    time_cost,
+)
+from einloom_compiler.order.greedy import greedy_splits
+from einloom_compiler.order.merge import MOST_FLOPS, TINY_FLOPS, merged, tree_seconds
+from einloom_compiler.order.network import Network
 from einloom_compiler.order.path import single_step, tree_from_path
+from einloom_compiler.order.refine import refined
+from einloom_compiler.schedule.machine import Machine, host
 from einloom_compiler.store import paths
 
 #: What ``optimize=`` may be: a bool, None, an optimizer's name, (name, memory limit in elements), a
 #: path, or an opt_einsum path optimizer.
 Optimize = Any
 
-_DYNAMIC = 12
 #: Names of opt_einsum's optimizers, so that a correct one is known without importing it; those that
 #: give the same path each time, and those that do not.
 _REPEATABLE = frozenset(
@@ -34,6 +49,8 @@ _REPEATABLE = frozenset(
     )
 )
 _KNOWN = _REPEATABLE | {"auto-hq", "random-greedy", "random-greedy-128"}
+#: Operands up to which every tree is searched: 2 ms for 6, 20 ms for 8.
+EXACT = 8
 
 
 class OptimizerNameError(DTypeError, KeyError):
@@ -47,7 +64,11 @@ class OptimizeTypeError(DTypeError):
 
 
 def search(
-    expr: EinsumExpr, extents: Mapping[Index, int], optimize: Optimize, itemsize: int = 8
+    expr: EinsumExpr,
+    extents: Mapping[Index, int],
+    optimize: Optimize,
+    dtype: str = "float64",
+    machine: Machine | None = None,
 ) -> ContractionTree:
     """Return the contraction tree of ``expr`` at these extents.
 
@@ -55,7 +76,8 @@ def search(
         expr: the expression; broadcast axes are already dropped from its terms.
         extents: elements along each index.
         optimize: see :data:`Optimize`.
-        itemsize: bytes of an element of the result dtype.
+        dtype: name of the dtype that is computed in.
+        machine: what times are predicted for; this one where None.
 
     Raises:
         OptimizerNameError: an optimizer's name is unknown.
@@ -64,19 +86,47 @@ def search(
     """
     n_operands = len(expr.terms)
     if (path := explicit_path(optimize)) is not None:
-        return tree_from_path(expr, path)
+        return tree_from_path(expr, path, extents)
     name, memory_limit = _optimizer(optimize)
-    if name is False or n_operands <= 2:
-        if isinstance(name, str):
-            _check_name(name)
-        return tree_from_path(expr, single_step(n_operands))
-    if name is True and n_operands <= MOST_OPERANDS:
-        return tree_from_path(expr, exact_path(expr, extents))
+    if isinstance(name, str):
+        _check_name(name)
+    if name is False or (n_operands <= 2 and name is not True):
+        return tree_from_path(expr, single_step(n_operands), extents)
     if name is not True:
-        return tree_from_path(expr, _propose(name, expr, extents, memory_limit))
-    names = ["greedy", "dp"] if n_operands <= _DYNAMIC else ["greedy"]
-    trees = [tree_from_path(expr, _propose(n, expr, extents, memory_limit)) for n in names]
-    return min(trees, key=lambda tree: _rank(tree, extents, itemsize))
+        return tree_from_path(expr, _propose(name, expr, extents, memory_limit), extents)
+    if n_operands <= 2:
+        tree = tree_from_path(expr, single_step(n_operands), extents)
+        if len(tree.steps) == 1:
+            return tree
+        return merged(tree, extents, Rates.of(dtype, machine or host()))
+    return _fastest(expr, extents, Rates.of(dtype, machine or host()))
+
+
+def _fastest(expr: EinsumExpr, extents: Mapping[Index, int], rates: Rates) -> ContractionTree:
+    """Return the tree of least predicted time whose FLOPs are near the least."""
+    network = Network(expr, extents)
+    costs = time_cost(network, rates), flop_cost(network)
+    found = [_cheapest(network, cost) for cost in costs]
+    linear = dict.fromkeys(path_of(splits, len(expr.terms)) for splits in found)
+    trees = [tree_from_path(expr, path, extents) for path in linear]
+    flops = [tree_cost(tree, extents, 1).flops for tree in trees]
+    most = max(TINY_FLOPS, MOST_FLOPS * min(flops))
+    near = [tree for tree, own in zip(trees, flops, strict=True) if own <= most]
+    joined = [merged(tree, extents, rates) for tree in near]
+    return min(joined, key=lambda tree: tree_seconds(tree, extents, rates))
+
+
+def least_flops(network: Network) -> Splits:
+    """Return the tree of least FLOPs that is found: of all trees up to :data:`EXACT` operands."""
+    return _cheapest(network, flop_cost(network))
+
+
+def _cheapest(network: Network, cost: StepCost) -> Splits:
+    """Return the cheapest tree up to :data:`EXACT` operands, a good one beyond."""
+    n_operands = len(network.terms)
+    if n_operands <= EXACT:
+        return cheapest_splits([1 << number for number in range(n_operands)], cost)[1]
+    return refined(greedy_splits(network), cost)
 
 
 def check_optimize(expr: EinsumExpr, optimize: Optimize) -> None:
@@ -93,13 +143,6 @@ def check_optimize(expr: EinsumExpr, optimize: Optimize) -> None:
     name, _ = _optimizer(optimize)
     if isinstance(name, str):
         _check_name(name)
-
-
-def _rank(
-    tree: ContractionTree, extents: Mapping[Index, int], itemsize: int
-) -> tuple[object, object]:
-    cost = tree_cost(tree, extents, itemsize)
-    return cost.flops, cost.bytes
 
 
 def explicit_path(optimize: Optimize) -> Sequence[Sequence[int]] | None:

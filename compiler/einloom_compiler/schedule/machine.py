@@ -1,4 +1,9 @@
-"""The machine that code is generated for: what schedules need to know of it."""
+"""The machine that code is generated for: what schedules need to know of it.
+
+Sizes are read from the system. Speeds are usual ones until they were measured once on this machine
+(:mod:`.measuring`: ``einloom doctor`` and ``tune=True`` do it), which takes a tenth of a second;
+they are kept in the cache folder and rounded, so that equal machines make equal kernels.
+"""
 
 from __future__ import annotations
 
@@ -27,6 +32,8 @@ class Machine:
         fma_ports: fused multiply-adds of the widest vectors that a core starts each cycle.
         cache_bandwidth: bytes a second that one core reads from L2.
         memory_bandwidth: bytes a second that one core copies, read and written, beyond its caches.
+        l3_bytes: a core's share of the third-level cache; 0 where there is none, or it is unknown.
+        is_measured: whether the speeds were measured here.
     """
 
     cores: int
@@ -38,6 +45,20 @@ class Machine:
     fma_ports: int = 2
     cache_bandwidth: float = 60e9
     memory_bandwidth: float = 12e9
+    l3_bytes: int = 0
+    is_measured: bool = False
+
+    def __str__(self) -> str:
+        """Print sizes and speeds, one line each."""
+        source = "measured" if self.is_measured else "usual ones; einloom doctor measures"
+        l3 = f", {self.l3_bytes >> 10} KiB of L3" if self.l3_bytes else ""
+        within, beyond = self.cache_bandwidth * 1e-9, self.memory_bandwidth * 1e-9
+        return (
+            f"{self.cores} cores, vectors of {self.simd_bits} bits, {self.n_registers} registers\n"
+            f"{self.l1_bytes >> 10} KiB of L1, {self.l2_bytes >> 10} KiB of L2{l3} a core\n"
+            f"{self.flops(4) * 1e-9:.0f} GFLOP/s in float32, {within:.0f} GB/s within L2, "
+            f"{beyond:.0f} GB/s beyond, a core ({source})"
+        )
 
     def flops(self, itemsize: int) -> float:
         """Return the peak of one core in FLOP/s (a multiply-add is 2) for real elements."""
@@ -52,11 +73,25 @@ class Machine:
 
 @cache
 def host() -> Machine:
-    """Return the machine this process runs on."""
+    """Return the machine this process runs on, with measured speeds where there are any."""
+    from einloom_compiler.schedule.measuring import recalled
+
+    return recalled(described())
+
+
+def described() -> Machine:
+    """Return the machine this process runs on, with usual speeds."""
     affinity = getattr(os, "sched_getaffinity", None)
     cores = len(affinity(0)) if affinity else os.cpu_count() or 1
     bits, registers = _simd()
-    return Machine(cores, bits, registers, _cache_bytes(1, 32 << 10), _cache_bytes(2, 512 << 10))
+    return Machine(
+        cores,
+        bits,
+        registers,
+        _cache_bytes(1, 32 << 10),
+        _cache_bytes(2, 512 << 10),
+        l3_bytes=_cache_bytes(3, 0),
+    )
 
 
 def _simd() -> tuple[int, int]:
@@ -69,14 +104,25 @@ def _simd() -> tuple[int, int]:
 
 
 def _cache_bytes(level: int, default: int) -> int:
-    """Return the size of a core's data or unified cache of a level, as Linux tells it."""
+    """Return a core's share of its data or unified cache of a level, as Linux tells it."""
     for entry in sorted(_CACHES.glob("index*")):
         try:
             found = int((entry / "level").read_text())
             kind = (entry / "type").read_text().strip()
             size = (entry / "size").read_text().strip()
+            sharers = (entry / "shared_cpu_list").read_text().strip()
         except (OSError, ValueError):
             continue
         if found == level and kind != "Instruction" and size.endswith("K"):
-            return int(size[:-1]) << 10
+            share = _count(sharers) if level > 2 else 1  # threads of one core share L1 and L2
+            return (int(size[:-1]) << 10) // share
     return default
+
+
+def _count(cpus: str) -> int:
+    """Return how many CPUs a list such as ``0-3,8`` names."""
+    total = 0
+    for part in cpus.split(","):
+        first, dash, last = part.partition("-")
+        total += int(last) - int(first) + 1 if dash else 1
+    return max(1, total)

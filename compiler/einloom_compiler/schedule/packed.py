@@ -45,15 +45,20 @@ SUM_BYTES = 1 << 20
 LEAST_POINTS = 1 << 12
 
 
-def propose(groups: Groups, arithmetics: Arithmetics, machine: Machine) -> tuple[PackedNest, ...]:
-    """Return a nest for each register block that can pay, none where the family does not apply."""
+def propose(
+    groups: Groups, arithmetics: Arithmetics, machine: Machine, *, must_pay: bool = True
+) -> tuple[PackedNest, ...]:
+    """Return a nest for each register block, the best guess first.
+
+    None where the family does not apply, or packing cannot pay and ``must_pay``.
+    """
     compute, output = arithmetics.compute, arithmetics.output
     element = _ELEMENTS.get(compute)
     if element is None or (arithmetics.epilogue and element != arithmetic(compute).compute):
         # Maps apply to packed elements; those of pairs and of narrow integers are not the dtype's.
         return ()
     n_m, n_n, n_k = groups.rows.points, groups.columns.points, groups.k_points
-    if n_m * n_n * n_k < LEAST_POINTS or min(n_m, n_n) < 4 or n_k < 4:
+    if must_pay and (n_m * n_n * n_k < LEAST_POINTS or min(n_m, n_n) < 4 or n_k < 4):
         return ()
     is_complex = compute.startswith("complex")
     parts = 2 if is_complex else 1

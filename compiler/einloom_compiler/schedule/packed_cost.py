@@ -76,7 +76,7 @@ def cost(groups: Groups, nest: PackedNest, machine: Machine, sizes: tuple[int, i
     tiles = m_panels * n_panels * n_blocks
     vectors = block.mr * block.vectors
     per_point = vectors * (4 if nest.is_complex else 1) / machine.fma_ports
-    efficiency = _EFFICIENCY[block.vectors]
+    efficiency = _EFFICIENCY[min(block.vectors, max(_EFFICIENCY))]
     if nest.element.startswith(("int", "uint")):
         per_point *= _INTEGER[8 if nest.element.endswith("64") else 4]
     pack = (

@@ -129,13 +129,13 @@ def _choose_map(nest: LoopNest, outputs: list[str], machine: Machine) -> list[St
     across = [a.unit for a in nest.inputs if a.unit not in (None, vector) and vector in a.indices]
     if not across or across[0] is None:
         return [Tile(vector, CHUNK)]
-    lanes = _transposing_lanes(nest, machine)
+    lanes = transposing_lanes(nest, machine)
     size = max(TILE, 2 * lanes)
     steps: list[Step] = [Tile(across[0], size), Tile(vector, size), Sink(across[0]), Sink(vector)]
     return [*steps, Transpose(lanes)] if lanes else steps
 
 
-def _transposing_lanes(nest: LoopNest, machine: Machine) -> int:
+def transposing_lanes(nest: LoopNest, machine: Machine) -> int:
     """Return how many lanes a plain transposed copy moves at once, 0 for anything else."""
     first, *others = nest.inputs
     dtypes = {first.dtype, nest.output.dtype, nest.compute}

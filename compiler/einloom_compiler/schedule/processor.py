@@ -39,6 +39,14 @@ def features() -> frozenset[str]:
     return frozenset((described.get("flags") or described.get("Features") or "").split())
 
 
+def clock() -> float | None:
+    """Return the clock that Linux tells, in megahertz; None where it tells none."""
+    try:
+        return float(_described().get("cpu MHz", ""))
+    except ValueError:
+        return None
+
+
 @cache
 def _described() -> dict[str, str]:
     """Return the first processor's block of ``/proc/cpuinfo``, or the like from LLVM."""

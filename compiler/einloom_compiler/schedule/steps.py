@@ -55,6 +55,7 @@ class Transpose:
 
 
 Step = Tile | Sink | Unroll | Parallelize | Transpose
+STEPS: tuple[type[Step], ...] = (Tile, Sink, Unroll, Parallelize, Transpose)
 Schedule = tuple[Step, ...]
 
 
@@ -105,8 +106,3 @@ def generalize(nest: LoopNest) -> LoopNest:
 
     inputs = tuple(general(access) for access in nest.inputs)
     return replace(nest, inputs=inputs, output=general(nest.output))
-
-
-def print_schedule(schedule: Schedule) -> str:
-    """Return the schedule, one step after the other, as Python writes them."""
-    return "; ".join(str(step) for step in schedule) or "as written"

@@ -18,6 +18,7 @@ from einloom.native.build import find_compiler, load
 from einloom.runtime.threads import VARIABLE, ThreadsError, default_backend, least, limits
 from einloom_compiler.codegen.jit import is_jit_disabled
 from einloom_compiler.schedule.machine import host
+from einloom_compiler.schedule.measuring import ensure_measured
 from einloom_compiler.store.folder import cache_folder, cache_path, is_trusted
 
 _PACKAGES = ("numpy", "numba", "llvmlite", "opt_einsum", "sympy")
@@ -85,12 +86,20 @@ def _package(name: str) -> Finding:
 
 
 def _cpu() -> Iterator[Finding]:
+    ensure_measured()
     machine = host()
     yield Finding("CPU", _cpu_name())
     yield Finding("SIMD", f"vectors of {machine.simd_bits} bits, {machine.n_registers} registers")
     yield Finding(
         "caches",
         f"{machine.l1_bytes >> 10} KiB of L1 and {machine.l2_bytes >> 10} KiB of L2 a core",
+    )
+    within, beyond = machine.cache_bandwidth * 1e-9, machine.memory_bandwidth * 1e-9
+    source = "" if machine.is_measured else " (usual values: no cache folder keeps measured ones)"
+    yield Finding(
+        "speed",
+        f"{machine.flops(4) * 1e-9:.0f} GFLOP/s in float32, {within:.0f} GB/s within L2, "
+        f"{beyond:.0f} GB/s beyond, a core{source}",
     )
 
 

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from einloom_compiler.dtypes import AnyDType
 from einloom_compiler.ir.graph import Contraction, contractions_of
-from einloom_compiler.ir.shapes import index_extents
+from einloom_compiler.ir.shapes import extents_at, index_extents, representative_sizes
 from einloom_compiler.order.cost import Cost, tree_cost
-from einloom_compiler.order.path import single_step, tree_from_path
+from einloom_compiler.order.select import tree_at
 
 if TYPE_CHECKING:
     from einloom.expression import Expression
@@ -39,11 +39,4 @@ def itemsize(dtype: AnyDType | None) -> int:
 
 def representative_tree(node: Contraction, optimize: Optimize) -> ContractionTree:
     """Return the contraction tree of a node at its sizes, or at representative ones."""
-    from einloom.report.plan import representative_extents, stripped
-
-    expr = stripped(node)
-    if len(expr.terms) <= 2:
-        return tree_from_path(expr, single_step(len(expr.terms)))
-    from einloom_compiler.order.search import search
-
-    return search(expr, representative_extents(node), optimize, itemsize(node.dtype))
+    return tree_at(node, extents_at(node, representative_sizes(node)), optimize)

@@ -12,22 +12,23 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from einloom.report.program import ProgramText, print_program
+from einloom.runtime.choices import Choices, split_schedules
 from einloom.runtime.launch import n_parts
 from einloom.runtime.signature import Signature
-from einloom_compiler.extents import evaluate, free_names
-from einloom_compiler.ir.einsum import EinsumExpr, Index, without_axes
-from einloom_compiler.ir.graph import Contraction, Node, contractions_of
-from einloom_compiler.ir.printer import print_tree
-from einloom_compiler.ir.shapes import index_extents
-from einloom_compiler.order.cost import peak_elements, tree_cost
-from einloom_compiler.order.search import Optimize, search
+from einloom_compiler.dtypes import arithmetic, dtype_name
+from einloom_compiler.extents import Extent, factored, text
+from einloom_compiler.ir.einsum import Index
+from einloom_compiler.ir.graph import Contraction, contractions_of
+from einloom_compiler.ir.printer import letters_of, print_tree
+from einloom_compiler.ir.shapes import extents_at, index_extents, representative_sizes
+from einloom_compiler.order.cost import peak_elements, step_cost, tree_cost
+from einloom_compiler.order.estimate import LAUNCH_SECONDS
+from einloom_compiler.order.search import Optimize
+from einloom_compiler.order.select import orders_of, tree_at
 
 if TYPE_CHECKING:
     from einloom.expression import Expression
     from einloom_compiler.ir.contraction import ContractionTree
-
-#: Extents that stand for symbols, in order of their names.
-_PRIMES = (67, 71, 73, 79, 83, 89, 97, 101, 103, 107, 109, 113)
 
 
 @dataclass(frozen=True)
@@ -39,12 +40,46 @@ class PlanReport:
         flops: FLOPs at these sizes, counted as opt_einsum counts them.
         peak_bytes: most memory that intermediates of one contraction hold at once.
         text: the generated program and what it was made from.
+        extents: for each contraction, the extent of each index: a number, or a symbol where the
+            sizes are representative ones.
+        n_orders: for each contraction, how many orders its calls choose from.
     """
 
     trees: tuple[ContractionTree, ...]
     flops: int
     peak_bytes: int
     text: ProgramText
+    extents: tuple[Mapping[Index, Extent], ...]
+    n_orders: tuple[int, ...]
+
+    @property
+    def seconds(self) -> float:
+        """Predicted time of a call on one thread: kernels and their launches."""
+        return sum(call.seconds + LAUNCH_SECONDS for call in self.text.calls)
+
+    @property
+    def table(self) -> str:
+        """Each contraction's steps: einsum, extents, FLOPs, predicted seconds, family."""
+        lines: list[str] = []
+        calls = iter(self.text.calls)
+        for tree, extents, n_orders in zip(self.trees, self.extents, self.n_orders, strict=True):
+            head, *steps = print_tree(tree).splitlines()
+            several = f"  (1 of {n_orders} orders that calls choose from)" if n_orders > 1 else ""
+            lines.append(head + several)
+            letters = letters_of(tree.expr)
+            rows = []
+            for line, step in zip(steps, tree.steps, strict=True):
+                call = next(calls)
+                sizes = " ".join(f"{letters[i]}={text(extents[i])}" for i in step.expr.indices)
+                flops = factored(step_cost(step.expr, extents, 1).flops)
+                microseconds = f"{(call.seconds + LAUNCH_SECONDS) * 1e6:.3g} us"
+                rows.append((line, sizes, f"{flops} FLOPs", microseconds, call.family))
+            widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+            lines += [
+                "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip()
+                for row in rows
+            ]
+        return "\n".join(lines)
 
     @property
     def scratch_bytes(self) -> int:
@@ -64,7 +99,7 @@ class PlanReport:
     @property
     def schedule(self) -> str:
         """Each kernel's schedule, as printable data."""
-        return "\n".join(self.text.schedules)
+        return "\n".join(call.schedule for call in self.text.calls)
 
     @property
     def source(self) -> str:
@@ -90,52 +125,66 @@ def report(
     expression: Expression,
     optimize: Optimize = True,
     shapes: Sequence[tuple[int, ...]] | None = None,
+    choices: Choices | None = None,
 ) -> PlanReport:
     """Return what is decided for operands of these shapes, or of representative ones.
 
+    Args:
+        expression: what is computed.
+        optimize: how orders are chosen.
+        shapes: one an input; representative ones where None.
+        choices: what else was settled about kernels. Tuned schedules are shown where they were
+            measured before; nothing is measured here.
+
     Raises:
         ShapeError: the shapes do not fit the expression.
+        ScheduleError: the schedules do not fit its steps.
     """
     node = expression.node
+    choices = choices or Choices()
     if shapes is not None:
-        sizes: Mapping[str, int] = Signature(node, expression.operand_names).check(shapes)
+        signature = Signature(node, expression.operand_names, choices.ranges)
+        sizes: Mapping[str, int] = signature.check(shapes)
     else:
         sizes = representative_sizes(node)
-    trees, flops, peak = [], 0, 0
     nodes = contractions_of(node)
-    for part in nodes:
-        extents = _extents_at(part, sizes)
-        itemsize = 4 if part.dtype is None else part.dtype.itemsize
-        tree = search(stripped(part), extents, optimize, itemsize)
-        trees.append(tree)
-        flops += int(tree_cost(tree, extents, itemsize).flops)
-        peak = max(peak, peak_elements(tree, extents) * itemsize)
-    text = print_program(expression, trees, [_extents_at(part, sizes) for part in nodes])
-    return PlanReport(tuple(trees), flops, peak, text)
+    extents = [extents_at(part, sizes) for part in nodes]
+    trees = [
+        tree_at(part, sizes_of, optimize, choices.ranges)
+        for part, sizes_of in zip(nodes, extents, strict=True)
+    ]
+    if choices.is_tuned:
+        from einloom.runtime.tuning import known
+
+        printed = print_program(
+            expression, trees, extents, [(known,) * len(t.steps) for t in trees]
+        )
+    else:
+        shares = split_schedules(choices.schedules, trees)
+        printed = print_program(expression, trees, extents, shares)
+    peak = max(
+        (
+            peak_elements(tree, own) * _between(part)
+            for part, tree, own in zip(nodes, trees, extents, strict=True)
+        ),
+        default=0,
+    )
+    shown = [
+        extents_at(part, sizes) if shapes is not None else index_extents(part) for part in nodes
+    ]
+    kept = [orders_of(part, optimize, choices.ranges) for part in nodes]
+    return PlanReport(
+        trees=tuple(trees),
+        flops=sum(int(tree_cost(t, own, 1).flops) for t, own in zip(trees, extents, strict=True)),
+        peak_bytes=peak,
+        text=printed,
+        extents=tuple(shown),
+        n_orders=tuple(1 if orders is None else len(orders.paths) for orders in kept),
+    )
 
 
-def stripped(node: Contraction) -> EinsumExpr:
-    """Return the node's einsum without the axes of extent 1 that are broadcast."""
-    return without_axes(node.einsum, node.broadcast)
-
-
-def representative_sizes(node: Node) -> dict[str, int]:
-    """Return a size for every symbol in the graph: distinct primes."""
-    names: set[str] = set()
-    for part in contractions_of(node):
-        for extent in index_extents(part).values():
-            names |= free_names(extent)
-    return {
-        name: _PRIMES[number % len(_PRIMES)] + 60 * (number // len(_PRIMES))
-        for number, name in enumerate(sorted(names))
-    }
-
-
-def representative_extents(node: Contraction) -> dict[Index, int]:
-    """Return the extents of a contraction's indices at representative sizes."""
-    return _extents_at(node, representative_sizes(node))
-
-
-def _extents_at(node: Contraction, sizes: Mapping[str, int]) -> dict[Index, int]:
-    extents = index_extents(node)
-    return {index: evaluate(extent, sizes) for index, extent in extents.items()}
+def _between(node: Contraction) -> int:
+    """Return the bytes of an element of the contraction's intermediates."""
+    if node.dtype is None:
+        return 4
+    return 4 if arithmetic(dtype_name(node.dtype)).is_half else node.dtype.itemsize

@@ -27,6 +27,7 @@ from einloom_compiler.extents import (
     symbol,
     text,
 )
+from einloom_compiler.families import Schedule, family_of
 from einloom_compiler.ir.contraction import ContractionTree
 from einloom_compiler.ir.einsum import EinsumExpr, Index
 from einloom_compiler.ir.graph import (
@@ -44,11 +45,28 @@ from einloom_compiler.lowering.formula import Formula
 from einloom_compiler.lowering.iteration import c_strides
 from einloom_compiler.lowering.nest import Arithmetics, step_arithmetics
 from einloom_compiler.lowering.tables import OFFSETS_SOURCE, OffsetTable
-from einloom_compiler.pipeline import bind
+from einloom_compiler.pipeline import Chooser, bind
 from einloom_compiler.schedule.machine import host
 
 if TYPE_CHECKING:
     from einloom.expression import Expression
+
+
+@dataclass(frozen=True, slots=True)
+class KernelCall:
+    """One step of the program.
+
+    Attributes:
+        equation: its einsum notation.
+        family: the kernel's family.
+        schedule: the kernel's schedule, as text that reads back.
+        seconds: predicted time on one thread at the sizes that it was printed for.
+    """
+
+    equation: str
+    family: str
+    schedule: str
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +75,12 @@ class ProgramText:
 
     Attributes:
         source: the module's text.
-        schedules: the schedule of each kernel call, in one line.
+        calls: the steps, in order of execution.
         kernels: the distinct kernels, compiled only when asked.
     """
 
     source: str
-    schedules: tuple[str, ...]
+    calls: tuple[KernelCall, ...]
     kernels: tuple[Kernel, ...]
 
 
@@ -70,12 +88,20 @@ def print_program(
     expression: Expression,
     trees: Sequence[ContractionTree],
     extents: Sequence[Mapping[Index, int]],
+    schedules: Sequence[Sequence[Schedule | Chooser | None]],
 ) -> ProgramText:
-    """Return the program of an expression whose contractions have these trees and extents."""
+    """Return the program of an expression.
+
+    Args:
+        expression: what it computes.
+        trees: each contraction's tree.
+        extents: of each contraction's indices.
+        schedules: for each contraction, each step's schedule or what chooses it.
+    """
     writer = _Writer(expression)
     nodes = contractions_of(expression.node)
-    for node, tree, sizes in zip(nodes, trees, extents, strict=True):
-        writer.write_contraction(node, tree, sizes)
+    for node, tree, sizes, own in zip(nodes, trees, extents, schedules, strict=True):
+        writer.write_contraction(node, tree, sizes, own)
     return writer.finish()
 
 
@@ -85,14 +111,18 @@ class _Writer:
         self.names = expression.operand_names
         self.kernels: dict[Nest, tuple[str, Kernel]] = {}
         self.has_offsets = False
-        self.calls: list[tuple[str, str]] = []
+        self.calls: list[KernelCall] = []
         self.functions: list[str] = []
         self.function_of: dict[Contraction, str] = {}
 
     # --- one contraction -------------------------------------------------------------------------
 
     def write_contraction(
-        self, node: Contraction, tree: ContractionTree, extents: Mapping[Index, int]
+        self,
+        node: Contraction,
+        tree: ContractionTree,
+        extents: Mapping[Index, int],
+        schedules: Sequence[Schedule | Chooser | None],
     ) -> None:
         """Write the function of one contraction and the kernels that it calls."""
         name = f"contract_{len(self.function_of) + 1}"
@@ -115,12 +145,13 @@ class _Writer:
         )
         sizes = {index: Formula(n, f"n_{letters[index]}") for index, n in extents.items()}
         arrays = list(zip(operands, memory, strict=True))
-        for step, arithmetics in zip(tree.steps, step_arithmetics(tree, whole), strict=True):
+        steps = zip(tree.steps, step_arithmetics(tree, whole), schedules, strict=True)
+        for step, arithmetics, schedule in steps:
             number = len(arrays) - len(operands) + 1
             name = "out" if number == len(tree.steps) else f"t{number}"
             result = name, as_dtype(arithmetics.output)
             given = [arrays[position] for position in step.positions]
-            lines += self._step_lines(step.expr, sizes, arithmetics, given, result)
+            lines += self._step_lines(step.expr, sizes, arithmetics, given, result, schedule)
             arrays.append(result)
         lines.append("    return out")
         self.functions.append("\n".join(lines) + "\n")
@@ -146,15 +177,21 @@ class _Writer:
         arithmetics: Arithmetics,
         operands: Sequence[tuple[str, AnyDType]],
         result: tuple[str, AnyDType],
+        schedule: Schedule | Chooser | None,
     ) -> list[str]:
         shapes = [tuple(extents[index] for index in term) for term in expr.terms]
         shape = tuple(extents[index] for index in expr.output)
         strides = [c_strides(shape) for shape in shapes]
-        bound = bind(expr, shapes, strides, c_strides(shape), arithmetics, host())
+        bound = bind(
+            expr, shapes, strides, c_strides(shape), arithmetics, host(), schedule=schedule
+        )
         name, _ = self.kernels.setdefault(
             bound.nest, (f"kernel_{len(self.kernels) + 1}", bound.kernel)
         )
-        self.calls.append((print_einsum(expr), str(bound.schedule)))
+        family = family_of(bound.schedule).name
+        self.calls.append(
+            KernelCall(print_einsum(expr), family, str(bound.schedule), float(bound.seconds))
+        )
         self.has_offsets |= any(isinstance(table, OffsetTable) for table in bound.built_tables)
         return call_lines(bound, name, operands, result, shape)
 
@@ -170,13 +207,12 @@ class _Writer:
         body = "\n\n".join((*parts, *self.functions, self._run()))
         source = self._header() + print_module(body)
         kernels = tuple(kernel for _, kernel in self.kernels.values())
-        return ProgramText(source, tuple(schedule for _, schedule in self.calls), kernels)
+        return ProgramText(source, tuple(self.calls), kernels)
 
     def _header(self) -> str:
         shape = ", ".join(text(extent) for extent in self.expression.shape)
         lines = [f"# einloom {__version__}: {self.expression.equation} -> [{shape}]"]
-        for equation, schedule in self.calls:
-            lines.append(f"# {equation}: {schedule}")
+        lines += [f"# {call.equation}: {call.schedule}" for call in self.calls]
         return "\n".join(lines) + "\n"
 
     def _run(self) -> str:

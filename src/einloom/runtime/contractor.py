@@ -10,13 +10,16 @@ import numpy.typing as npt
 
 from einloom.runtime.recipe import Builder, Contracted, Launch, Layout, Recipe
 from einloom_compiler.dtypes import AnyDType, as_dtype, dtype_name
+from einloom_compiler.errors import ScheduleError
+from einloom_compiler.families import Schedule
 from einloom_compiler.ir.einsum import EinsumExpr, without_axes
 from einloom_compiler.ir.graph import Map
 from einloom_compiler.ir.shapes import bind_extents
 from einloom_compiler.lowering.iteration import c_strides
 from einloom_compiler.lowering.nest import Arithmetics, step_arithmetics
 from einloom_compiler.order.search import Optimize
-from einloom_compiler.pipeline import bind, plan
+from einloom_compiler.order.select import Orders
+from einloom_compiler.pipeline import Chooser, bind, plan
 from einloom_compiler.schedule.machine import host
 
 Array = npt.NDArray[Any]
@@ -38,6 +41,9 @@ class Contractor:
         epilogue: maps applied to each finished sum.
         optimize: how the order of three and more operands is chosen.
         broadcasts: whether an axis of extent 1 stands for a longer extent of its index.
+        orders: for symbolic extents, the orders to pick from at each new layout.
+        schedules: those given by hand, one a step; empty where the policy chooses.
+        is_tuned: whether schedules are chosen by measuring.
     """
 
     expr: EinsumExpr
@@ -46,6 +52,9 @@ class Contractor:
     epilogue: tuple[Map, ...] = ()
     optimize: Optimize = True
     broadcasts: bool = False
+    orders: Orders | None = None
+    schedules: tuple[Schedule | None, ...] = ()
+    is_tuned: bool = False
     _recipes: dict[tuple[Layout, ...], Recipe] = field(default_factory=dict, repr=False)
     _shapes: dict[tuple[tuple[int, ...], ...], tuple[int, ...]] = field(
         default_factory=dict, repr=False
@@ -94,7 +103,8 @@ class Contractor:
             for shape, axes in zip(shapes, broadcast, strict=True)
         ]
         expr = without_axes(self.expr, broadcast)
-        tree = plan(expr, extents, self.optimize, self.dtype.itemsize)
+        how = self.optimize if self.orders is None else self.orders.pick(extents)
+        tree = plan(expr, extents, how, dtype_name(self.dtype))
         known: list[Value] = [
             (slot, (tuple(shape[a] for a in axes), tuple(strides[a] for a in axes), dtype))
             for (slot, (shape, strides, dtype)), axes in zip(operands, kept, strict=True)
@@ -126,6 +136,7 @@ class Contractor:
                 _in_elements(result[1]),
                 of_step,
                 host(),
+                schedule=self._schedule(number, len(tree.steps)),
             )
             builder.add(Launch(bound, tuple(slot for slot, _ in inputs), result[0]))
         builder.contracted(
@@ -139,6 +150,21 @@ class Contractor:
                 target=(slot, output[0]),
             )
         )
+
+    def _schedule(self, number: int, n_steps: int) -> Schedule | Chooser | None:
+        """Return the schedule of a step, or what chooses it."""
+        if self.schedules:
+            if len(self.schedules) != n_steps:
+                raise ScheduleError(
+                    f"{len(self.schedules)} schedules given, but the order has {n_steps} steps at "
+                    "these sizes; fix the order with optimize="
+                )
+            return self.schedules[number]
+        if self.is_tuned:
+            from einloom.runtime.tuning import tuned
+
+            return tuned
+        return None
 
 
 def _in_elements(layout: Layout) -> tuple[int, ...]:

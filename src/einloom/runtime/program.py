@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from einloom.runtime.choices import Choices, split_schedules
 from einloom.runtime.contractor import Contractor, c_layout
 from einloom.runtime.prepared import Evaluation
 from einloom.runtime.recipe import Builder, Copy, Layout, Recipe, kernel_ready, layout
@@ -17,19 +18,22 @@ from einloom.runtime.threads import Backend
 from einloom_compiler.dtypes import AnyDType, dtype_name, has_kernel
 from einloom_compiler.errors import InternalCompilerError, UnsupportedError
 from einloom_compiler.extents import evaluate
+from einloom_compiler.families import Schedule
 from einloom_compiler.ir.graph import (
     Constant,
     Contraction,
     Node,
     Reshape,
     Shape,
+    contractions_of,
     dtype_of,
     nodes_of,
 )
 from einloom_compiler.ir.maps import check_map
-from einloom_compiler.ir.shapes import shape_of
+from einloom_compiler.ir.shapes import extents_at, representative_sizes, shape_of
 from einloom_compiler.ir.verify import verify_graph
 from einloom_compiler.order.search import Optimize
+from einloom_compiler.order.select import orders_of, tree_at
 
 Array = npt.NDArray[Any]
 
@@ -68,15 +72,30 @@ class Program:
         dtype: the result's.
     """
 
-    def __init__(self, node: Node, names: Mapping[str, str], optimize: Optimize) -> None:
+    def __init__(
+        self,
+        node: Node,
+        names: Mapping[str, str],
+        optimize: Optimize,
+        choices: Choices | None = None,
+    ) -> None:
         """Verify the graph; nothing is compiled yet.
+
+        Args:
+            node: the graph.
+            names: what messages call each input.
+            optimize: how orders are chosen.
+            choices: what else was settled about kernels.
 
         Raises:
             UnsupportedError: a dtype has no generated kernel.
+            ScheduleError: there are more or fewer schedules than steps.
         """
         verify_graph(node, "graph")
         self.node = node
-        self.signature = Signature(node, names)
+        self._choices = choices = choices or Choices()
+        self.signature = Signature(node, names, choices.ranges)
+        self._schedules = _schedules(node, optimize, choices)
         self.shape = shape_of(node)
         self.dtype = _settled(dtype_of(node))
         self._operations: list[_Contract | _Reshape] = []
@@ -110,6 +129,9 @@ class Program:
                     node.epilogue,
                     optimize,
                     broadcasts=any(node.broadcast),
+                    orders=orders_of(node, optimize, self._choices.ranges),
+                    schedules=self._schedules.get(node, ()),
+                    is_tuned=self._choices.is_tuned,
                 )
                 operation = _Contract(contractor, operands, shape_of(node))
             case _:
@@ -230,6 +252,18 @@ class _Value:
             builder.add(Copy(self.slot, slot))
             return _Value(slot, c_layout(shape, dtype))
         return _Value(self.slot, layout(view), view)
+
+
+def _schedules(
+    node: Node, optimize: Optimize, choices: Choices
+) -> dict[Contraction, tuple[Schedule | None, ...]]:
+    """Return the schedules given for each contraction's steps; none where the policy chooses."""
+    if not choices.schedules:
+        return {}
+    nodes = contractions_of(node)
+    sizes = representative_sizes(node)
+    trees = [tree_at(part, extents_at(part, sizes), optimize, choices.ranges) for part in nodes]
+    return dict(zip(nodes, split_schedules(choices.schedules, trees), strict=True))
 
 
 def _evaluated(shape: Shape, sizes: Mapping[str, int]) -> tuple[int, ...]:

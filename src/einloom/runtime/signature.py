@@ -8,6 +8,7 @@ from einloom_compiler.errors import ShapeError
 from einloom_compiler.extents import evaluate, free_names, is_symbol, text
 from einloom_compiler.ir.graph import Node, inputs_of
 from einloom_compiler.ir.shapes import guards
+from einloom_compiler.order.select import Ranges
 
 _KEPT_SHAPES = 1024
 
@@ -19,10 +20,12 @@ class Signature:
         inputs: the graph's inputs, in the order arrays are given.
         names: what messages call each.
         guards: equations of symbolic extents that must hold.
+        ranges: least and largest value of symbols by name.
     """
 
-    def __init__(self, node: Node, names: Mapping[str, str]) -> None:
-        """Take the inputs and guards of a graph, and the name shown for each input."""
+    def __init__(self, node: Node, names: Mapping[str, str], ranges: Ranges | None = None) -> None:
+        """Take the inputs and guards of a graph, each input's name, and the ranges of symbols."""
+        self.ranges = ranges or {}
         self.inputs = inputs_of(node)
         self.names = tuple(names[operand.name] for operand in self.inputs)
         self.guards = guards(node)
@@ -32,7 +35,8 @@ class Signature:
         """Return the value of every symbol for operands of these shapes.
 
         Raises:
-            ShapeError: a rank or extent is not the declared one, or a guard does not hold.
+            ShapeError: a rank or extent is not the declared one, a symbol lies outside its range,
+                or a guard does not hold.
         """
         key = tuple(shapes)
         found = self._checked.get(key)
@@ -73,6 +77,12 @@ class Signature:
                         f"was declared with {text(extent)}; compile for a symbolic extent to allow "
                         "others"
                     )
+        for symbol, (least, most) in self.ranges.items():
+            if symbol in sizes and not least <= sizes[symbol] <= most:
+                raise ShapeError(
+                    f"extent {symbol} is {sizes[symbol]} in {origin[symbol]}, outside the declared "
+                    f"range {least} to {most}; declare a wider one in ranges="
+                )
         for guard in self.guards:
             left, right = evaluate(guard.left, sizes), evaluate(guard.right, sizes)
             if left != right:

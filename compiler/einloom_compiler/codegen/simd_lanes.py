@@ -1,0 +1,188 @@
+"""LLVM for the SIMD primitives that rearrange, sum, gather and scatter lanes.
+
+Part of :mod:`.simd_lowering`, which registers them. Source of the intrinsics: the LLVM language
+reference (``llvm.masked.gather``, ``llvm.masked.scatter``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from einloom_compiler.codegen.simd import PRIMITIVES
+
+#: ``declare(function, typer, *argument types)`` returns the decorator for a lowering.
+Declare = Callable[..., Callable[[Any], Any]]
+
+
+def register_lanes(declare: Declare, types: Any, vector: Any) -> None:
+    """Register the arithmetic and the lane primitives whose width follows from their argument."""
+    from llvmlite import ir
+
+    def both(a: Any, b: Any) -> Any:
+        del b
+        return a
+
+    @declare(PRIMITIVES["vmul"], both, vector, vector)
+    def lower_mul(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        del context
+        is_float = isinstance(signature.return_type.dtype, types.Float)
+        return (builder.fmul if is_float else builder.mul)(*values)
+
+    def rearranged(name: str, lane: Callable[[int], int]) -> None:
+        @declare(PRIMITIVES[name], lambda a: a, vector)
+        def lower(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+            del context
+            (a,) = values
+            return shuffled(builder, a, [lane(n) for n in range(signature.return_type.width)])
+
+    rearranged("vswap", lambda n: n ^ 1)
+    rearranged("vdup_even", lambda n: n & ~1)
+    rearranged("vdup_odd", lambda n: n | 1)
+
+    def summed(name: str, first: int, step: int) -> None:
+        @declare(PRIMITIVES[name], lambda a: a.dtype, vector)
+        def lower(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+            del context
+            (a,) = values
+            width = signature.args[0].width
+            is_float = isinstance(signature.return_type, types.Float)
+            add = builder.fadd if is_float else builder.add
+            lanes = list(range(first, width, step))
+            while len(lanes) > 1:
+                half = len(lanes) // 2
+                a = add(shuffled(builder, a, lanes[:half]), shuffled(builder, a, lanes[half:]))
+                lanes = list(range(half))
+            return builder.extract_element(a, ir.Constant(ir.IntType(32), lanes[0]))
+
+    summed("vsum", 0, 1)
+    summed("vsum_even", 0, 2)
+    summed("vsum_odd", 1, 2)
+
+
+def register_strided(declare: Declare, types: Any, vector: Any, width: int, mask: Any) -> None:
+    """Register the primitives of ``width`` lanes that gather, scatter, or repeat a pair.
+
+    Args:
+        declare: see :data:`Declare`.
+        types: ``numba.types``.
+        vector: the vector type.
+        width: lanes.
+        mask: ``mask(context, builder, type, number, width)``, bits set in lanes below a number.
+    """
+    from llvmlite import ir
+
+    pointer, integer = types.CPointer, types.Integer
+
+    def addresses(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        """Return a vector of pointers to the elements ``at``, ``at + stride``, ..."""
+        word = ir.IntType(64)
+        words = ir.VectorType(word, width)
+        at, stride = (
+            context.cast(builder, values[n], signature.args[n], types.int64) for n in (1, 2)
+        )
+        size = ir.Constant(word, signature.args[0].dtype.bitwidth // 8)
+        start = builder.add(builder.ptrtoint(values[0], word), builder.mul(at, size))
+        numbers = ir.Constant(words, list(range(width)))
+        steps = builder.mul(splat(builder, builder.mul(stride, size), words), numbers)
+        element = context.get_value_type(signature.args[0].dtype)
+        pointers = ir.VectorType(element.as_pointer(), width)
+        return builder.inttoptr(builder.add(splat(builder, start, words), steps), pointers)
+
+    def all_lanes() -> Any:
+        return ir.Constant(ir.VectorType(ir.IntType(1), width), [1] * width)
+
+    def call(context: Any, builder: Any, signature: Any, values: Any, where: Any, v: Any) -> Any:
+        """Call the gather or, where there is a vector ``v``, the scatter intrinsic."""
+        kind = vector(signature.args[0].dtype, width)
+        llvm_type = context.get_value_type(kind)
+        letter = "f" if isinstance(kind.dtype, types.Float) else "i"
+        suffix = f"v{width}{letter}{kind.dtype.bitwidth}.v{width}p0"
+        found = addresses(context, builder, signature, values)
+        alignment = ir.Constant(ir.IntType(32), kind.dtype.bitwidth // 8)
+        if v is None:
+            arguments = [found, alignment, where, ir.Constant(llvm_type, None)]
+            name, returns = f"llvm.masked.gather.{suffix}", llvm_type
+        else:
+            arguments = [v, found, alignment, where]
+            name, returns = f"llvm.masked.scatter.{suffix}", ir.VoidType()
+        function_type = ir.FunctionType(returns, [argument.type for argument in arguments])
+        return builder.call(intrinsic(builder, function_type, name), arguments)
+
+    def gathered(pointer: Any, at: Any, stride: Any, n: Any = None) -> Any:
+        del at, stride, n
+        return vector(pointer.dtype, width)
+
+    @declare(
+        PRIMITIVES[f"vgather{width}"],
+        lambda p, at, stride: gathered(p, at, stride),
+        *(pointer, integer, integer),
+    )
+    def lower_gather(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        return call(context, builder, signature, values, all_lanes(), None)
+
+    @declare(
+        PRIMITIVES[f"vgather{width}_masked"],
+        lambda p, at, stride, n: gathered(p, at, stride),
+        *(pointer, integer, integer, integer),
+    )
+    def lower_masked_gather(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        where = mask(context, builder, signature.args[3], values[3], width)
+        return call(context, builder, signature, values, where, None)
+
+    @declare(
+        PRIMITIVES[f"vscatter{width}"],
+        lambda p, at, stride, v: types.void,
+        *(pointer, integer, integer, vector),
+    )
+    def lower_scatter(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        call(context, builder, signature, values, all_lanes(), values[3])
+        return context.get_dummy_value()
+
+    @declare(
+        PRIMITIVES[f"vscatter{width}_masked"],
+        lambda p, at, stride, v, n: types.void,
+        *(pointer, integer, integer, vector, integer),
+    )
+    def lower_masked_scatter(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        where = mask(context, builder, signature.args[4], values[4], width)
+        call(context, builder, signature, values, where, values[3])
+        return context.get_dummy_value()
+
+    @declare(
+        PRIMITIVES[f"vpair{width}"],
+        lambda even, odd: vector(even, width),
+        *(types.Number, types.Number),
+    )
+    def lower_pair(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        llvm_type = context.get_value_type(signature.return_type)
+        undefined = ir.Constant(llvm_type, ir.Undefined)
+        pair = undefined
+        for n in (0, 1):
+            pair = builder.insert_element(pair, values[n], ir.Constant(ir.IntType(32), n))
+        return shuffled(builder, pair, [n % 2 for n in range(width)])
+
+
+def shuffled(builder: Any, value: Any, lanes: list[int]) -> Any:
+    """Return a vector of these lanes of ``value``."""
+    from llvmlite import ir
+
+    numbers = ir.Constant(ir.VectorType(ir.IntType(32), len(lanes)), lanes)
+    return builder.shuffle_vector(value, ir.Constant(value.type, ir.Undefined), numbers)
+
+
+def splat(builder: Any, value: Any, llvm_type: Any) -> Any:
+    """Return a vector with ``value`` in every lane."""
+    from llvmlite import ir
+
+    undefined = ir.Constant(llvm_type, ir.Undefined)
+    first = builder.insert_element(undefined, value, ir.Constant(ir.IntType(32), 0))
+    return shuffled(builder, first, [0] * llvm_type.count)
+
+
+def intrinsic(builder: Any, function_type: Any, name: str) -> Any:
+    """Return the LLVM intrinsic of this name, declared in the module."""
+    from numba.core import cgutils
+
+    insert: Any = cgutils.get_or_insert_function
+    return insert(builder.module, function_type, name)

@@ -1,0 +1,284 @@
+"""The tiled nest: blocks of the output kept in registers, nothing packed.
+
+Grammar::
+
+    TiledNest = (inputs: Access+, output: Access, compute: dtype name, tasks: name*, rows: Rows*,
+                 lanes: Lanes | None, contracted: name*, static: (name, extent)*,
+                 splits_edge: bool, epilogue: Map*)
+    Rows      = (index: name, count: int)
+    Lanes     = (index: name, width: int, vectors: int)
+
+A block holds ``count`` points of each row index, all unrolled, and ``vectors`` vectors along the
+lane index. It is summed over loops through the contracted indices in their order and then stored.
+The lane index is the output's, or the last contracted one: then the lanes of each accumulator are
+added up at the end. A complex number is two real lanes. Without lanes, a block is made of scalars.
+
+The parallel range runs through the blocks along ``tasks``, the last index fastest. A row or output
+lane index that is no task has a static extent; its blocks are loops within a task, the last of
+which starts early instead of being cut. Along a task, rows beyond the extent are computed as copies
+of the last row and lanes beyond it are masked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+
+from einloom_compiler.dtypes import arithmetic
+from einloom_compiler.errors import InternalCompilerError
+from einloom_compiler.ir.graph import Map
+from einloom_compiler.ir.loops import Access
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """An output index whose neighbouring points are computed together.
+
+    Attributes:
+        index: the index.
+        count: points a block.
+    """
+
+    index: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Lanes:
+    """The index along which vectors lie.
+
+    Attributes:
+        index: the index.
+        width: real lanes of a vector.
+        vectors: vectors a block.
+    """
+
+    index: str
+    width: int
+    vectors: int
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """One vector of a block.
+
+    Attributes:
+        offset: of its first lane from the block's, in real lanes.
+        width: real lanes; 1 for a scalar.
+        valid: lanes that hold elements, where that is static.
+    """
+
+    offset: int
+    width: int
+    valid: int
+
+
+@dataclass(frozen=True, slots=True)
+class TiledNest:
+    """A register-blocked nest; see the module's grammar.
+
+    Attributes:
+        inputs: operands, read only.
+        output: the operand written, each element at least once.
+        compute: dtype of products and sums, also that of every operand in memory.
+        tasks: output indices of the parallel range, slowest first.
+        rows: unrolled output indices.
+        lanes: the vector index, None for scalars.
+        contracted: summed indices, outermost loop first.
+        static: indices whose extents the kernel is made for.
+        splits_edge: whether blocks without masked lanes have a body of their own; for targets where
+            masks cost registers or time.
+        epilogue: maps applied to each sum before it is stored.
+    """
+
+    inputs: tuple[Access, ...]
+    output: Access
+    compute: str
+    tasks: tuple[str, ...]
+    rows: tuple[Rows, ...]
+    lanes: Lanes | None
+    contracted: tuple[str, ...]
+    static: tuple[tuple[str, int], ...]
+    splits_edge: bool = False
+    epilogue: tuple[Map, ...] = ()
+
+    def __str__(self) -> str:
+        """Print the blocking in one line."""
+        rows = "".join(f"{rows.index}={rows.count}, " for rows in self.rows)
+        lanes = "scalars"
+        if self.lanes:
+            kind = "summed lanes" if self.is_dot else "lanes"
+            lanes = f"{kind} {self.lanes.index}={self.lanes.vectors}x{self.lanes.width}"
+        static = "".join(f", {index} is {extent}" for index, extent in self.static)
+        tasks = "".join(self.tasks) or "none"
+        return f"Tiled({rows}{lanes}, tasks={tasks}, sums={''.join(self.contracted)}{static})"
+
+    @property
+    def indices(self) -> tuple[str, ...]:
+        """Every index: tasks, rows and lanes within a task, contracted."""
+        lanes = (self.lanes.index,) if self.lanes else ()
+        rows = (rows.index for rows in self.rows)
+        return tuple(dict.fromkeys((*self.tasks, *rows, *self.contracted, *lanes)))
+
+    @property
+    def run_time(self) -> tuple[str, ...]:
+        """The indices whose extents are arguments of the kernel."""
+        static = dict(self.static)
+        return tuple(index for index in self.indices if index not in static)
+
+    @property
+    def is_dot(self) -> bool:
+        """Whether the lanes are summed."""
+        return self.lanes is not None and self.lanes.index in self.contracted
+
+    @property
+    def is_complex(self) -> bool:
+        """Whether elements are pairs of real lanes."""
+        return arithmetic(self.compute).compute.startswith("complex")
+
+    @property
+    def scale(self) -> int:
+        """Real lanes of one element."""
+        return 2 if self.is_complex else 1
+
+    @property
+    def element(self) -> str:
+        """Dtype of a real lane."""
+        compute = arithmetic(self.compute).compute
+        return {"complex64": "float32", "complex128": "float64"}.get(compute, compute)
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of a real lane."""
+        return 8 if self.element.endswith("64") else 4
+
+    def block(self, index: str) -> int:
+        """Return how many points of ``index`` a block holds."""
+        if self.lanes and index == self.lanes.index:
+            return self.lanes.width * self.lanes.vectors // self.scale
+        return next((rows.count for rows in self.rows if rows.index == index), 1)
+
+    def counts(self, extents: Mapping[str, int]) -> tuple[int, ...]:
+        """Return the number of blocks along each task."""
+        return tuple(-(-extents[index] // self.block(index)) for index in self.tasks)
+
+    def parallel_extent(self, extents: Mapping[str, int]) -> int:
+        """Return the length of the parallel range."""
+        return prod(self.counts(extents))
+
+    @property
+    def pieces(self) -> tuple[Piece, ...]:
+        """The vectors of one block along the lanes."""
+        lanes = self.lanes
+        if lanes is None:
+            return (Piece(0, self.scale, self.scale),)
+        static = dict(self.static).get(lanes.index)
+        whole = tuple(
+            Piece(v * lanes.width, lanes.width, lanes.width) for v in range(lanes.vectors)
+        )
+        if static is None or static >= self.block(lanes.index):
+            return whole
+        return pieces(self.scale * static, lanes.width, 16 // self.itemsize, self.splits_edge)
+
+
+def pieces(n_lanes: int, width: int, least: int, is_cut: bool) -> tuple[Piece, ...]:
+    """Return the vectors that hold ``n_lanes`` real lanes.
+
+    Args:
+        n_lanes: real lanes.
+        width: lanes of the widest vector.
+        least: lanes of the narrowest vector that is no scalar.
+        is_cut: whether the last lanes are cut into narrower vectors and scalars, where masks are
+            dear; otherwise the last vector is the narrowest that holds them all, masked.
+    """
+    found: list[Piece] = []
+    offset = 0
+    while offset < n_lanes:
+        left = n_lanes - offset
+        if is_cut:
+            size = min(width, 1 << (left.bit_length() - 1))
+        else:
+            size = 1 if left == 1 else min(width, max(least, 1 << (left - 1).bit_length()))
+        found.append(Piece(offset, size, min(size, left)))
+        offset += size
+    return tuple(found)
+
+
+def print_tiled(nest: TiledNest) -> str:
+    """Return the nest as indented pseudo code, loops outermost first."""
+    static = dict(nest.static)
+    lines: list[str] = []
+
+    def loop(kind: str, index: str, block: int) -> None:
+        extent = f" below {static[index]}" if index in static else ""
+        by = f" by {block}" if block > 1 else ""
+        lines.append(f"{'  ' * len(lines)}{kind} {index}{extent}{by}:")
+
+    for index in nest.tasks:
+        loop("parallel", index, nest.block(index))
+    for index in nest.indices:
+        if index not in nest.tasks and index not in nest.contracted:
+            loop("blocks", index, nest.block(index))
+    for index in nest.contracted:
+        loop("sum", index, nest.block(index))
+    factors = " * ".join(map(_print_access, nest.inputs))
+    maps = "".join(f" | {step}" for step in nest.epilogue)
+    assign = "+=" if nest.contracted else "="
+    body = f"{_print_access(nest.output)} {assign} {factors}{maps}  in {nest.compute}"
+    return "\n".join([*lines, "  " * len(lines) + body])
+
+
+def _print_access(access: Access) -> str:
+    indices = ", ".join(f"{i}*" if i == access.unit else i for i in access.indices)
+    conjugated = "conj " if access.is_conjugated else ""
+    return f"{conjugated}{access.name}:{access.dtype}[{indices}]"
+
+
+def verify_tiled(nest: TiledNest, stage: str) -> None:
+    """Check that indices are bound once, no task is summed, and edges are covered.
+
+    Raises:
+        InternalCompilerError: what does not hold, with the printed nest.
+    """
+
+    def require(holds: bool, reason: str) -> None:
+        if not holds:
+            raise InternalCompilerError(stage, reason, print_tiled(nest))
+
+    static = dict(nest.static)
+    rows = [part.index for part in nest.rows]
+    lanes = nest.lanes
+    _require_distinct(nest.tasks, "task", require)
+    _require_distinct(rows, "row", require)
+    _require_distinct(nest.contracted, "contracted", require)
+    kept = {*nest.tasks, *rows} | ({lanes.index} if lanes and not nest.is_dot else set())
+    require(kept == set(nest.output.indices), "tasks, rows and lanes are not the output's indices")
+    require(not kept & set(nest.contracted), "a summed index is kept")
+    used = {index for access in nest.inputs for index in access.indices}
+    require(used == kept | set(nest.contracted), "an index is bound by no loop or has no operand")
+    require(all(part.count >= 1 for part in nest.rows), "a row block is empty")
+    for access in (*nest.inputs, nest.output):
+        require(access.unit is None or access.unit in access.indices, "unit is no index")
+        require(access.dtype == nest.compute, f"{access.name} would be cast to {nest.compute}")
+    for part in nest.rows:
+        if part.index not in nest.tasks:
+            extent = static.get(part.index, 0)
+            require(extent >= part.count, f"rows {part.index} overrun their static extent")
+    if lanes is None:
+        return
+    require(lanes.index not in rows, "the lane index is a row")
+    require(lanes.width >= nest.scale and lanes.vectors >= 1, "a vector is empty")
+    if nest.is_dot:
+        require(lanes.index == nest.contracted[-1], "summed lanes are not the innermost loop")
+    elif lanes.index not in nest.tasks:
+        require(lanes.index in static, "lanes within a task have no static extent")
+    accesses = [a for a in (*nest.inputs, nest.output) if lanes.index in a.indices]
+    is_strided = any(access.unit != lanes.index for access in accesses)
+    require(not (nest.is_complex and is_strided), "complex lanes are strided")
+
+
+def _require_distinct(
+    indices: Sequence[str], what: str, require: Callable[[bool, str], None]
+) -> None:
+    require(len(set(indices)) == len(indices), f"a {what} index repeats")

@@ -1,0 +1,19 @@
+"""Schedules to give by hand: ``el.compile(..., schedule=...)``.
+
+What ``f.schedule`` prints is one of these, as text, and can be given back as it is:
+
+>>> import einloom as el
+>>> f = el.compile("ij,jk->ik", (5, 7), (7, 9))
+>>> f.schedule[:24]
+"Direct(order='ikj', step"
+>>> g = el.compile("ij,jk->ik", (5, 7), (7, 9), schedule=f.schedule)
+>>> h = el.compile("ij,jk->ik", (5, 7), (7, 9), schedule=Direct("ikj", (Parallelize(2),)))
+>>> h.schedule
+"Direct(order='ikj', steps=(Parallelize(n_levels=2),))"
+"""
+
+from einloom_compiler.families.direct import DirectSchedule as Direct
+from einloom_compiler.families.packed import PackedSchedule as Packed
+from einloom_compiler.schedule.steps import Parallelize, Sink, Tile, Transpose, Unroll
+
+__all__ = ["Direct", "Packed", "Parallelize", "Sink", "Tile", "Transpose", "Unroll"]

@@ -1,0 +1,176 @@
+"""What el.compile lets a user settle: schedules, tuning, ranges; and what plans show."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import einloom as el
+from einloom import schedules
+from einloom.runtime import tuning
+from einloom_compiler.errors import ScheduleError, ShapeError, SpecError
+from einloom_compiler.schedule.machine import host
+
+_RNG = np.random.default_rng(0)
+
+
+def test_a_printed_schedule_can_be_given_back() -> None:
+    x, y = _RNG.random((40, 50)), _RNG.random((50, 60))
+    specs = [el.spec(array.shape, dtype=array.dtype) for array in (x, y)]
+    f = el.compile("ij,jk->ik", *specs)
+    g = el.compile("ij,jk->ik", *specs, schedule=f.schedule)
+    assert g.schedule == f.schedule
+    np.testing.assert_array_equal(f(x, y), g(x, y))
+
+
+def test_a_schedule_may_be_an_object_of_any_family() -> None:
+    x, y = _RNG.random((40, 50)), _RNG.random((50, 60))
+    direct = schedules.Direct("ikj", (schedules.Unroll("i", 2), schedules.Parallelize(1)))
+    packed = schedules.Packed(4, host().simd_bits // 64, 16, 8, 64)
+    for schedule in (direct, packed):
+        specs = el.spec("M", "K", dtype="float64"), el.spec("K", "N", dtype="float64")
+        f = el.compile("ij,jk->ik", *specs, schedule=schedule)
+        assert f.schedule == str(schedule)
+        np.testing.assert_allclose(f(x, y), x @ y, rtol=1e-12)
+
+
+def test_expressions_of_several_steps_take_one_schedule_a_step() -> None:
+    shapes = [(40, 50), (50, 60), (60, 70)]
+    arrays = [_RNG.random(shape) for shape in shapes]
+    specs = [el.spec(shape, dtype="float64") for shape in shapes]
+    f = el.compile("ij,jk,kl->il", *specs, optimize=[(0, 1), (0, 1)])
+    assert len(f.schedule.splitlines()) == 2
+    first = schedules.Direct("ikj", (schedules.Parallelize(1),))
+    g = el.compile("ij,jk,kl->il", *specs, optimize=[(0, 1), (0, 1)], schedule=[first, None])
+    assert g.schedule.splitlines() == [str(first), f.schedule.splitlines()[1]]
+    np.testing.assert_allclose(g(*arrays), np.linalg.multi_dot(arrays), rtol=1e-12)
+    h = el.compile("ij,jk,kl->il", *specs, optimize=[(0, 1), (0, 1)], schedule=f.schedule)
+    np.testing.assert_array_equal(h(*arrays), f(*arrays))
+
+
+def test_schedules_that_do_not_fit_are_refused_when_compiling() -> None:
+    specs = el.spec(4, 5, dtype="float32"), el.spec(5, 6, dtype="float32")
+    with pytest.raises(ScheduleError, match="2 schedules given for 1 steps"):
+        el.compile("ij,jk->ik", *specs, schedule=[None, None])
+    with pytest.raises(ScheduleError, match="misses k"):
+        el.compile("ij,jk->ik", *specs, schedule="Direct('ij', ())")
+    with pytest.raises(ScheduleError, match="is no schedule"):
+        el.compile("ij,jk->ik", *specs, schedule=[3])
+    with pytest.raises(ScheduleError, match="empty text"):
+        el.compile("ij,jk->ik", *specs, schedule=" ")
+    with pytest.raises(ScheduleError, match="not tuned"):
+        el.compile("ij,jk->ik", *specs, schedule="None", tune=True)
+
+
+def test_ranges_are_checked_at_each_call_and_narrow_the_orders() -> None:
+    specs = el.spec("I", 100), el.spec(100, 100), el.spec(100, "L")
+    f = el.compile("ij,jk,kl->il", *specs, ranges={"I": (1, 8), "L": (64, None)})
+    assert f.plan_for((4, 100), (100, 100), (100, 70)).n_orders == (1,)
+    arrays = [_RNG.random(shape) for shape in ((4, 100), (100, 100), (100, 70))]
+    np.testing.assert_allclose(f(*arrays), np.linalg.multi_dot(arrays), rtol=1e-12)
+    with pytest.raises(ShapeError, match=r"extent I is 9 in axis 0 of operand 'x'.*range 1 to 8"):
+        f(_RNG.random((9, 100)), arrays[1], arrays[2])
+
+
+@pytest.mark.parametrize("bounds", [(3, 2), (-1, 4), 7, (1, 2, 3), ("1", 2)])
+def test_malformed_ranges_are_refused(bounds: object) -> None:
+    with pytest.raises(SpecError, match="must have"):
+        el.compile("ij->ji", el.spec("I", 3), ranges={"I": bounds})
+    with pytest.raises(SpecError, match="'Z' is no symbol of the operands; they have I"):
+        el.compile("ij->ji", el.spec("I", 3), ranges={"Z": (1, 2)})
+
+
+def test_a_compiled_function_picks_the_order_of_least_flops_at_each_call() -> None:
+    f = el.compile("ij,jk,kl->il", el.spec("I", "J"), el.spec("J", "K"), el.spec("K", "L"))
+    for shapes, first in (
+        (((2, 90), (90, 90), (90, 80)), (0, 1)),
+        (((80, 90), (90, 90), (90, 2)), (1, 2)),
+    ):
+        plan = f.plan_for(*shapes)
+        assert plan.trees[0].steps[0].positions == first
+        assert plan.flops == 2 * 2 * 90 * 90 + 2 * 2 * 90 * 80
+        assert plan.n_orders == (2,)
+        arrays = [_RNG.random(shape) for shape in shapes]
+        np.testing.assert_allclose(f(*arrays), np.linalg.multi_dot(arrays), rtol=1e-12)
+
+
+def test_a_plan_shows_extents_flops_time_and_family_of_each_step() -> None:
+    f = el.compile("ij,jk,kl->il", el.spec("I", 5), el.spec(5, 6), el.spec(6, "L"))
+    head, *steps = f.plan.splitlines()
+    assert head == "ij,jk,kl->il  (1 of 2 orders that calls choose from)"
+    assert len(steps) == 2
+    for step in steps:
+        assert "FLOPs" in step
+        assert re.search(r" us +\w+$", step)
+    assert any("i=I" in step for step in steps)
+    plan = f.plan_for((3, 5), (5, 6), (6, 7))
+    assert plan.seconds > 0
+    assert "i=3" in plan.table
+
+
+def test_memory_of_half_intermediates_is_that_of_float32() -> None:
+    shapes = [(30, 40), (40, 50), (50, 60)]
+    specs = [el.spec(shape, dtype="float16") for shape in shapes]
+    f = el.compile("ij,jk,kl->il", *specs, optimize="optimal")
+    (tree,) = f.plan_for(*shapes).trees
+    between = tree.steps[0].expr.output
+    sizes = dict(zip("ijkl", (30, 40, 50, 60), strict=True))
+    elements = np.prod([sizes[index.name] for index in between])
+    assert f.plan_for(*shapes).peak_bytes == 4 * elements
+
+
+@pytest.fixture
+def few_contenders(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    monkeypatch.setenv("EINLOOM_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setattr(tuning, "MOST_CONTENDERS", 3)
+    monkeypatch.setattr(tuning, "REPEATS", 1)
+    monkeypatch.setattr(tuning, "_found", {})
+    return tmp_path / "cache" / "tuned"
+
+
+def test_tuning_measures_once_and_is_remembered(
+    few_contenders: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x, y = _RNG.random((20, 6, 7)), _RNG.random((20, 7, 9))
+    specs = el.spec("B", 6, 7, dtype="float64"), el.spec("B", 7, 9, dtype="float64")
+    f = el.compile("bij,bjk->bik", *specs, tune=True)
+    np.testing.assert_allclose(f(x, y), x @ y, rtol=1e-12)
+    (entry,) = few_contenders.glob("*.json")
+    found = json.loads(entry.read_text())
+    assert found["seconds"] <= found["policy_seconds"]
+    monkeypatch.setattr(tuning, "_found", {})
+    monkeypatch.setattr(tuning, "_search", None)  # a second measurement would fail
+    g = el.compile("bij,bjk->bik", *specs, tune=True)
+    np.testing.assert_array_equal(g(x, y), f(x, y))
+    assert g.plan_for(x.shape, y.shape).schedule == found["schedule"]
+
+
+def test_declared_sizes_are_tuned_when_compiling(few_contenders: Path) -> None:
+    specs = el.spec(9, 8, dtype="int32"), el.spec(8, 7, dtype="int32")
+    f = el.compile("ij,jk->ik", *specs, tune=True)
+    assert list(few_contenders.glob("*.json"))
+    x, y = np.arange(72, dtype=np.int32).reshape(9, 8), np.ones((8, 7), np.int32)
+    np.testing.assert_array_equal(f(x, y), x @ y)
+
+
+@pytest.mark.parametrize("damage", ["", "{}", '{"problem": 3}', "SCHEDULE"])
+def test_a_damaged_entry_is_measured_anew(few_contenders: Path, damage: str) -> None:
+    specs = el.spec(9, 8, dtype="float16"), el.spec(8, 7, dtype="float16")
+    el.compile("ij,jk->ik", *specs, tune=True)
+    (entry,) = few_contenders.glob("*.json")
+    good = entry.read_text()
+    bad = json.dumps({**json.loads(good), "schedule": "Direct('zz', ())"})
+    entry.write_text(bad if damage == "SCHEDULE" else damage)
+    tuning._found.clear()
+    el.compile("ij,jk->ik", *specs, tune=True)
+    schedule = json.loads(entry.read_text())["schedule"]
+    assert schedule.startswith(("Direct(order='ikj'", "Direct(order='kij'", "Packed("))
+
+
+def test_negative_strides_are_tuned_within_their_memory(few_contenders: Path) -> None:
+    x = _RNG.random((30, 40))[::-1, ::-2]
+    f = el.compile("ij->ji", el.spec("I", "J"), tune=True)
+    np.testing.assert_array_equal(f(x), x.T)
+    assert list(few_contenders.glob("*.json"))

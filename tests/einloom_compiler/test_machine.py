@@ -1,0 +1,77 @@
+"""The machine: its sizes, and speeds that are measured once."""
+
+from pathlib import Path
+
+import pytest
+
+from einloom_compiler.schedule import machine, measuring
+from einloom_compiler.schedule.machine import Machine, described, host
+from einloom_compiler.schedule.measuring import measure, measured_host, recalled
+
+_MACHINE = Machine(cores=2, simd_bits=512, n_registers=32, l1_bytes=48 << 10, l2_bytes=1 << 18)
+
+
+@pytest.fixture
+def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    monkeypatch.setenv("EINLOOM_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setattr(measuring, "_LARGE_BYTES", 1 << 20)
+    return tmp_path / "cache" / "machines"
+
+
+def test_speeds_are_usual_until_they_were_measured_and_then_kept(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host.cache_clear()
+    try:
+        assert host() == described()
+        assert not host().is_measured
+        found = measured_host()
+        assert found.is_measured
+        assert host() == found
+        host.cache_clear()
+        assert host() == found
+        assert len(list(cache.glob("*.json"))) == 1
+    finally:
+        monkeypatch.undo()
+        host.cache_clear()
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"hertz": 0, "cache_bandwidth": 1}', "null"])
+def test_a_damaged_file_is_ignored(cache: Path, text: str) -> None:
+    measured = measure(_MACHINE)
+    path = measuring._path(_MACHINE)
+    assert path is not None
+    assert path.parent == cache
+    path.write_text(text)
+    assert recalled(_MACHINE) == _MACHINE
+    assert measured != _MACHINE
+
+
+def test_speeds_are_rounded_so_that_equal_machines_are_equal() -> None:
+    assert measuring._rounded(1.01e9) == measuring._rounded(1.05e9)
+    assert [measuring._rounded(n) for n in (4.0, 4.4, 4.6, 8.1)] == [4.0, 4.0, 5.0, 8.0]
+
+
+def test_a_shared_cache_counts_by_its_share(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number, (level, kind, size, sharers) in enumerate(
+        [(1, "Data", "48K", "0"), (2, "Unified", "2048K", "0,64"), (3, "Unified", "65536K", "0-31")]
+    ):
+        entry = tmp_path / f"index{number}"
+        entry.mkdir()
+        for name, value in zip(
+            ("level", "type", "size", "shared_cpu_list"), (level, kind, size, sharers), strict=True
+        ):
+            (entry / name).write_text(f"{value}\n")
+    monkeypatch.setattr(machine, "_CACHES", tmp_path)
+    sizes = described()
+    assert (sizes.l1_bytes, sizes.l2_bytes, sizes.l3_bytes) == (48 << 10, 2 << 20, 2 << 20)
+
+
+def test_a_machine_prints_sizes_and_where_its_speeds_come_from() -> None:
+    text = str(_MACHINE)
+    assert "2 cores, vectors of 512 bits, 32 registers" in text
+    assert "48 KiB of L1, 256 KiB of L2 a core" in text
+    assert "usual ones" in text
+    assert "(measured)" in str(measure(_MACHINE))
