@@ -68,7 +68,9 @@ class Contracted:
             return points
         if self.unit > 1:
             return depth // self.unit * self.unit
-        return named(-(-points // (8 * n_blocks)) * 8, "k_step")
+        share = -(-points // n_blocks)
+        rounded = -(-points // (8 * n_blocks)) * 8
+        return named(rounded if rounded <= depth else share, "k_step")
 
 
 def contracted(groups: Groups, along_k: tuple[bool, bool], depth: int) -> Contracted:

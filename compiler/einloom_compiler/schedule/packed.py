@@ -15,9 +15,9 @@ from einloom_compiler.lowering.nest import Arithmetics
 from einloom_compiler.schedule.machine import Machine
 
 #: Register blocks by number of registers: (rows, vectors a row), the best first.
-_BLOCKS = {32: ((8, 3), (12, 2), (6, 4), (24, 1)), 16: ((4, 3), (6, 2), (12, 1))}
+_BLOCKS = {32: ((8, 3), (12, 2), (24, 1)), 16: ((4, 3), (6, 2), (12, 1))}
 #: The same where each element has a real and an imaginary accumulator.
-_COMPLEX_BLOCKS = {32: ((6, 2), (12, 1)), 16: ((2, 2), (4, 1))}
+_COMPLEX_BLOCKS = {32: ((4, 2), (8, 1)), 16: ((2, 2), (4, 1))}
 #: Packed element of each compute dtype that has a microkernel.
 _ELEMENTS = {
     "float32": "float32",

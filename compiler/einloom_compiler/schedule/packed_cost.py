@@ -14,7 +14,7 @@ from einloom_compiler.schedule.machine import Machine
 
 #: Share of the multiply-add peak that the microkernel's loop reaches, by vectors a row: with one,
 #: it loads an element for each multiply-add.
-_EFFICIENCY = {1: 0.86, 2: 0.96, 3: 0.97, 4: 0.97}
+_EFFICIENCY = {1: 0.86, 2: 0.96, 3: 0.97}
 #: How often the peak's multiply-adds an integer one takes: AVX-512 multiplies 32 bits by two
 #: instructions, 64 bits by three, and adds by one more.
 _INTEGER = {4: 2.4, 8: 2.8}
