@@ -129,6 +129,9 @@ def settle_threads(threads: int) -> None:
     # The names are those of benchmarks.machine, which must not be imported yet.
     for library in ("EINLOOM", "MKL", "NUMBA", "OMP", "OPENBLAS"):
         os.environ[f"{library}_NUM_THREADS"] = str(threads)
+    # Idle threads of OpenBLAS spin for 2 ** this cycles: by default for 0.1 s, through the turns of
+    # the contenders that come after it.
+    os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "20")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 #: How long a turn waits for other pools to fall asleep, and the busy share that counts as asleep.
-QUIET_WAIT = 0.05
+QUIET_WAIT = 0.3
 _QUIET_STEP = 0.002
 _QUIET_SHARE = 0.1
 

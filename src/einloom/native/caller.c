@@ -25,8 +25,11 @@ static PyObject *available_threads;
 
 /* --- running a record ------------------------------------------------------------------------ */
 
+/* Parts a thread, so that one that is interrupted does not keep all waiting. */
+enum { PARTS_PER_THREAD = 4 };
+
 static int64_t parts_of(const Step *step, int64_t threads) {
-    int64_t parts = threads <= 1 ? 1 : threads * step->parts_per_thread;
+    int64_t parts = threads <= 1 ? 1 : threads * PARTS_PER_THREAD;
     parts = parts < step->total ? parts : step->total;
     return parts < EINLOOM_POOL_PARTS ? parts : EINLOOM_POOL_PARTS;
 }
@@ -62,7 +65,7 @@ static int64_t threads_now(void) {
 /* How a call is launched. */
 typedef struct {
     int64_t asked, available; /* threads: what the call or function says, 0 if nothing; the most */
-    int64_t scratch_bytes;    /* of all parts of the largest launch */
+    int64_t scratch_bytes;    /* of all threads of the largest launch */
     int is_parallel;
 } Effort;
 
@@ -80,7 +83,8 @@ static int settle(Effort *effort, const Caller *caller, const Record *record, co
     effort->is_parallel = effort->asked > 1 || effort->available > 1;
     for (Py_ssize_t s = 0; effort->is_parallel && s < record->n_steps; s++) {
         const Step *step = &record->steps[s];
-        int64_t bytes = parts_of(step, threads_of(step, effort)) * step->scratch_bytes;
+        int64_t threads = threads_of(step, effort);
+        int64_t bytes = (threads < step->total ? threads : step->total) * step->scratch_bytes;
         if (bytes > effort->scratch_bytes)
             effort->scratch_bytes = bytes;
     }

@@ -92,17 +92,15 @@ static int64_t *numbers_of(PyObject *tuple, Py_ssize_t *n) {
 
 static int keep_step(Record *record, Step *step, PyObject *given) {
     unsigned long long entry;
-    long long total, acc_step, scratch_bytes, parts_per_thread;
+    long long total, acc_step, scratch_bytes;
     PyObject *words, *slots;
-    if (!PyArg_ParseTuple(given, "KLLLLpO!O!", &entry, &total, &acc_step, &scratch_bytes,
-                          &parts_per_thread, &step->is_large, &PyTuple_Type, &words, &PyTuple_Type,
-                          &slots))
+    if (!PyArg_ParseTuple(given, "KLLLpO!O!", &entry, &total, &acc_step, &scratch_bytes,
+                          &step->is_large, &PyTuple_Type, &words, &PyTuple_Type, &slots))
         return -1;
     step->entry = (einloom_entry)(uintptr_t)entry;
     step->total = total;
     step->acc_step = acc_step;
     step->scratch_bytes = scratch_bytes;
-    step->parts_per_thread = parts_per_thread;
     Py_ssize_t n_slots;
     int64_t *numbers = numbers_of(slots, &n_slots);
     if (numbers == NULL)
@@ -123,9 +121,8 @@ static int keep_step(Record *record, Step *step, PyObject *given) {
     PyMem_Free(numbers);
     if (!is_kept)
         return -1;
-    if (entry == 0 || step->n_words < 1 || step->n_words > MAX_WORDS || total < 0 ||
-        parts_per_thread < 1) {
-        PyErr_SetString(PyExc_ValueError, "a kept launch needs an entry, words and parts");
+    if (entry == 0 || step->n_words < 1 || step->n_words > MAX_WORDS || total < 0) {
+        PyErr_SetString(PyExc_ValueError, "a kept launch needs an entry and words");
         return -1;
     }
     if (step->n_words > record->max_words)

@@ -17,7 +17,7 @@ typedef struct {
 /* One launch of a kernel. */
 typedef struct {
     einloom_entry entry;
-    int64_t total, acc_step, scratch_bytes, parts_per_thread;
+    int64_t total, acc_step, scratch_bytes;
     int is_large; /* it uses threads unasked */
     Py_ssize_t n_words, n_patches;
     int64_t *words; /* numbers, and addresses of tables and constants */
@@ -53,7 +53,7 @@ typedef struct Record {
  * (result, steps, buffers, workspace_bytes, releases_gil, uses_pool, owners).
  *
  * `result` stands for the results to come; a step is (entry, total, acc_step, scratch_bytes,
- * parts_per_thread, is_large, words, slots), whose first words are the addresses of these slots
+ * is_large, words, slots), whose first words are the addresses of these slots
  * where they are no -1; a buffer is the offset of an intermediate. The call's arrays are slots
  * 0, 1, ... in order, the result is the next slot, then come the buffers. */
 Record *record_new(const Call *call, PyObject *plan);

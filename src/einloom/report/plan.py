@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 from einloom.report.program import ProgramText, print_program
 from einloom.runtime.choices import Choices, split_schedules
-from einloom.runtime.launch import n_parts
 from einloom.runtime.signature import Signature
 from einloom_compiler.dtypes import arithmetic, dtype_name
 from einloom_compiler.extents import Extent, factored, text
@@ -88,8 +87,7 @@ class PlanReport:
 
     def memory_bytes(self, threads: int = 1) -> int:
         """Return the most memory a call takes beside operands and result, on so many threads."""
-        parts = n_parts(self.scratch_bytes, threads) if threads > 1 else 1
-        return self.peak_bytes + parts * self.scratch_bytes
+        return self.peak_bytes + threads * self.scratch_bytes
 
     @property
     def order(self) -> str:

@@ -29,10 +29,8 @@ PARALLEL_SECONDS = 40e-6
 #: Predicted seconds from which the GIL is released: giving it up and taking it again costs 0.1 us,
 #: and more where another thread is waiting for it.
 RELEASING_SECONDS = 5e-6
-#: Parts a thread, so that an unlucky one does not keep all waiting; one where each part needs much
-#: scratch (the packed family's blocks), since their memory adds up.
+#: Parts a thread, so that an unlucky one does not keep all waiting. Scratch is the thread's.
 PARTS_PER_THREAD = 4
-_MUCH_SCRATCH = 1 << 16
 
 _scratch = threading.local()
 
@@ -83,16 +81,6 @@ def is_large(bound: Bound) -> bool:
     return bound.seconds >= PARALLEL_SECONDS
 
 
-def n_parts(scratch_bytes: int, threads: int) -> int:
-    """Return how many parts, each with its own scratch, ``threads`` threads make of a launch."""
-    return threads * parts_per_thread(scratch_bytes)
-
-
-def parts_per_thread(scratch_bytes: int) -> int:
-    """Return how many parts a launch has for each thread."""
-    return 1 if scratch_bytes > _MUCH_SCRATCH else PARTS_PER_THREAD
-
-
 def entry_of(kernel: Kernel) -> int:
     """Return the entry of a kernel's native code, compiled now if it was never needed."""
     entry = kernel.__dict__.get("entry")
@@ -105,12 +93,12 @@ def entry_of(kernel: Kernel) -> int:
 def _run(native: Any, bound: Bound, addresses: list[int], threads: int) -> None:
     """Run in this thread, or with more of the native pool."""
     entry = entry_of(bound.kernel)
-    parts = _parts(bound, threads)
-    block = _block(addresses, bound, parts)
+    block = _block(addresses, bound, threads)
     if native is None:
         serial(entry)(ctypes.addressof(block), 0, 0, bound.total)
     else:
         step = bound.kernel.text.scratch_elements
+        parts = min(threads * PARTS_PER_THREAD, bound.total)
         native.run(entry, ctypes.addressof(block), step, bound.total, parts, threads)
 
 
@@ -118,23 +106,16 @@ def _run_by_numba(bound: Bound, addresses: list[int], threads: int) -> None:
     import numba
 
     entry = entry_of(bound.kernel)
-    parts = _parts(bound, threads)
-    block = _block(addresses, bound, parts)
+    block = _block(addresses, bound, threads)
     with compiling("the parallel launcher"):
         run = spread()
     before = numba.get_num_threads()
     numba.set_num_threads(min(threads, _numba_pool_size()))
     try:
         step = bound.kernel.text.scratch_elements
-        run(entry, ctypes.addressof(block), step, bound.total, parts)
+        run(entry, ctypes.addressof(block), step, bound.total, threads)
     finally:
         numba.set_num_threads(before)
-
-
-def _parts(bound: Bound, threads: int) -> int:
-    if threads == 1:
-        return 1
-    return min(n_parts(bound.kernel.scratch_bytes, threads), bound.total)
 
 
 def _numba_pool_size() -> int:
@@ -144,9 +125,9 @@ def _numba_pool_size() -> int:
     return int(vars(config)["NUMBA_NUM_THREADS"])
 
 
-def _block(addresses: list[int], bound: Bound, parts: int) -> ctypes.Array[ctypes.c_int64]:
-    """Return the kernel's arguments as int64 words."""
-    scratch = _scratch_address(parts * bound.kernel.scratch_bytes)
+def _block(addresses: list[int], bound: Bound, threads: int) -> ctypes.Array[ctypes.c_int64]:
+    """Return the kernel's arguments as int64 words, with scratch for so many threads."""
+    scratch = _scratch_address(threads * bound.kernel.scratch_bytes)
     words = (*addresses, *bound.numbers, scratch)
     return _block_type(len(words))(*words)
 

@@ -22,7 +22,6 @@ from einloom.runtime.launch import (
     entry_of,
     is_large,
     launch,
-    parts_per_thread,
 )
 from einloom.runtime.threads import Backend
 from einloom_compiler.dtypes import AnyDType
@@ -194,7 +193,6 @@ class Recipe:
             bound.total,
             kernel.text.scratch_elements,
             kernel.scratch_bytes,
-            parts_per_thread(kernel.scratch_bytes),
             is_large(bound),
             (*addresses, *bound.numbers, 0),
             tuple(max(slot, -1) for slot in slots),
