@@ -91,8 +91,24 @@ def propose(
             sum_elements=SUM_BYTES // itemsize if is_half and n_k > depth else 0,
             epilogue=arithmetics.epilogue,
         )
-        for block in (RegisterBlock(mr, vectors, width) for mr, vectors in blocks)
+        for block in (
+            RegisterBlock(_rows(mr, vectors, groups, sides[0].order), vectors, width)
+            for mr, vectors in blocks
+        )
     )
+
+
+def _rows(mr: int, vectors: int, groups: Groups, order: Order) -> int:
+    """Return how many of at most ``mr`` rows share out a short run, where ``mr`` leave many empty.
+
+    Transposed packing wants powers of two and keeps ``mr``, and few sums would wait for each other.
+    """
+    run = groups.rows.run.extent
+    n_blocks = -(-run // mr)
+    shared = -(-run // n_blocks)
+    is_wasteful = 8 * (n_blocks * mr - run) > run
+    is_even = order != "k" and shared * vectors >= 16
+    return int(shared) if is_wasteful and is_even else mr
 
 
 def _converts_halves(machine: Machine) -> bool:
