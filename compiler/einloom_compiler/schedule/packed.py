@@ -16,6 +16,8 @@ from einloom_compiler.schedule.machine import Machine
 
 #: Register blocks by number of registers: (rows, vectors a row), the best first.
 _BLOCKS = {32: ((8, 3), (12, 2), (24, 1)), 16: ((4, 3), (6, 2), (12, 1))}
+#: The same for integers of 32 registers, whose products take a register before they are added.
+_INTEGER_BLOCKS = ((8, 3), (8, 2), (16, 1))
 #: The same where each element has a real and an imaginary accumulator.
 _COMPLEX_BLOCKS = {32: ((4, 2), (8, 1)), 16: ((2, 2), (4, 1))}
 #: Packed element of each compute dtype that has a microkernel.
@@ -65,6 +67,8 @@ def propose(
     itemsize = 8 if element.endswith("64") else 4
     width = machine.simd_bits // (8 * itemsize)
     blocks = (_COMPLEX_BLOCKS if is_complex else _BLOCKS)[machine.n_registers]
+    if element.startswith(("int", "uint")) and machine.n_registers == 32:
+        blocks = _INTEGER_BLOCKS
     depth = DEPTH[itemsize] // parts
     sides = [
         Side(
