@@ -456,5 +456,5 @@ def test_printed_packed_kernel_is_the_golden_one(golden: Golden) -> None:
 def test_the_schedule_prints_in_one_line() -> None:
     nest = _square("complex64", AVX2, epilogue=())
     assert str(nest) == (
-        "Packed(mr=2, nr=16, kc=192, mc=1365, nc=170, float32 pairs, rows by k, columns by panel)"
+        "Packed(mr=2, nr=16, kc=192, mc=1364, nc=170, float32 pairs, rows by k, columns by panel)"
     )

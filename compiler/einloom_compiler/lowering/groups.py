@@ -12,6 +12,10 @@ from math import prod
 
 from einloom_compiler.lowering.iteration import IterationSpace
 
+#: Output runs of fewer columns than this are written together with their neighbours in the output:
+#: each ends in the middle of a cache line that the next one continues.
+SHORT_RUN = 64
+
 
 @dataclass(frozen=True, slots=True)
 class Axis:
@@ -113,6 +117,13 @@ def group(space: IterationSpace) -> Groups | None:
 
     column_run = min(right, key=lambda n: abs(space.strides[2][n] or 0))
     row_run = max(left, key=lambda n: (space.strides[first][n] == 1, min(space.extents[n], 24)))
+    beside = min(left, key=lambda n: abs(space.strides[2][n] or 0))
+    run, step = space.extents[column_run], abs(space.strides[2][beside] or 0)
+    n_columns = prod(space.extents[n] for n in right)
+    if run < SHORT_RUN and step <= 2 * run and space.extents[beside] >= 8 and n_columns >= 256:
+        # Rows of a block then share the output's cache lines and pages. Their packing may gather,
+        # which so many columns pay for.
+        row_run = beside
     return Groups(
         operands=(first, second),
         rows=Group(axis(row_run), _digits([axis(n) for n in left if n != row_run], 0)),

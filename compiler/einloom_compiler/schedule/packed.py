@@ -16,6 +16,8 @@ from einloom_compiler.schedule.machine import Machine
 
 #: Register blocks by number of registers: (rows, vectors a row), the best first.
 _BLOCKS = {32: ((8, 3), (12, 2), (24, 1)), 16: ((4, 3), (6, 2), (12, 1))}
+#: The same for integers of 32 registers, whose products take a register before they are added.
+_INTEGER_BLOCKS = ((8, 3), (8, 2), (16, 1))
 #: The same where each element has a real and an imaginary accumulator.
 _COMPLEX_BLOCKS = {32: ((4, 2), (8, 1)), 16: ((2, 2), (4, 1))}
 #: Packed element of each compute dtype that has a microkernel.
@@ -65,6 +67,8 @@ def propose(
     itemsize = 8 if element.endswith("64") else 4
     width = machine.simd_bits // (8 * itemsize)
     blocks = (_COMPLEX_BLOCKS if is_complex else _BLOCKS)[machine.n_registers]
+    if element.startswith(("int", "uint")) and machine.n_registers == 32:
+        blocks = _INTEGER_BLOCKS
     depth = DEPTH[itemsize] // parts
     sides = [
         Side(
@@ -91,8 +95,24 @@ def propose(
             sum_elements=SUM_BYTES // itemsize if is_half and n_k > depth else 0,
             epilogue=arithmetics.epilogue,
         )
-        for block in (RegisterBlock(mr, vectors, width) for mr, vectors in blocks)
+        for block in (
+            RegisterBlock(_rows(mr, vectors, groups, sides[0].order), vectors, width)
+            for mr, vectors in blocks
+        )
     )
+
+
+def _rows(mr: int, vectors: int, groups: Groups, order: Order) -> int:
+    """Return how many of at most ``mr`` rows share out a short run, where ``mr`` leave many empty.
+
+    Transposed packing wants powers of two and keeps ``mr``, and few sums would wait for each other.
+    """
+    run = groups.rows.run.extent
+    n_blocks = -(-run // mr)
+    shared = -(-run // n_blocks)
+    is_wasteful = 8 * (n_blocks * mr - run) > run
+    is_even = order != "k" and shared * vectors >= 16
+    return int(shared) if is_wasteful and is_even else mr
 
 
 def _converts_halves(machine: Machine) -> bool:

@@ -1,7 +1,8 @@
 """Split a packed product into tasks for threads: along rows, columns and batch.
 
-Each task packs what it needs. Tasks along rows pack the same columns again and the other way round,
-so the split that packs least is taken among those that keep all cores busy.
+Each task packs what it needs. Tasks along rows pack the same columns again and the other way round.
+Threads claim tasks one after another: with several a thread, one that starts late or is interrupted
+delays the others by one task only. The split that is predicted to end first is taken.
 """
 
 from __future__ import annotations
@@ -15,6 +16,12 @@ from einloom_compiler.schedule.machine import Machine
 _SPLIT_POINTS = 1 << 18
 #: Multiply-adds that take as long as packing one element; only ratios matter.
 _PACKING = 24
+#: The same for claiming a task and starting its loops.
+_START = 1 << 15
+#: Share of a task by which the last thread ends after the first, usually.
+_LATE = 0.2
+#: Tasks a core at most, those that sums require aside.
+_MOST = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,19 +57,22 @@ def split(
     def seconds(tasks: Tasks) -> tuple[float, int]:
         m, n = -(-m_panels // tasks.rows), -(-n_panels // tasks.columns)
         n_tasks = -(-m_panels // m) * -(-n_panels // n) * n_batches
-        each = m * n * block.mr * block.nr + _PACKING * (m * block.mr + n * block.nr)
-        return -(-n_tasks // machine.cores) * each, n_tasks
+        products = m * n * block.mr * block.nr
+        packing = _PACKING * (m * block.mr + n * block.nr)
+        each = (products + packing) * n_k + _START
+        return (-(-n_tasks // machine.cores) + _LATE) * each, n_tasks
 
     counts = _counts(machine.cores)
     candidates = [
         Tasks(rows, columns)
         for rows in sorted({m_least, *(n for n in counts if m_least < n <= m_panels)})
         for columns in sorted({n_least, *(n for n in counts if n_least < n <= n_panels)})
-        if rows * columns <= max(2 * machine.cores, m_least * n_least)
+        if rows * columns <= max(_MOST * machine.cores, m_least * n_least)
     ]
     return min(candidates, key=seconds)
 
 
 def _counts(cores: int) -> list[int]:
     """Return the numbers of parts worth trying: those that share out evenly among the cores."""
-    return [n for n in range(2, 2 * cores + 1) if (2 * cores) % n == 0 or n <= 4]
+    most = _MOST * cores
+    return [n for n in range(2, most + 1) if most % n == 0 or n <= 4]
