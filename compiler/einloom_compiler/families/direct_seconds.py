@@ -31,6 +31,9 @@ _INTEGER = {"int32": 4.0, "int64": 9.0}
 _OVERLAP = 0.25
 #: A written line is read first.
 _WRITTEN = 1.5
+#: Lines of memory that it costs besides to begin a run of neighbours. Measured 2026-11:
+#: ``bhd,bkhd->bhk`` of 34 MB, runs of 256 bytes, took 2.2 ms, and 1.2 ms in the order of memory.
+_RUNS = 2.0
 #: Adding up the lanes of a vector: 16 to 18 cycles in all for a sum of 16 or 32 float32.
 _SUM = 8.0
 #: Beyond the arithmetic of reals: products of complex lanes, conversions of 16-bit floats.
@@ -121,13 +124,18 @@ def _memory(problem: Problem, named: NamedNest, nest: LoopNest, extents: dict[st
     machine = problem.machine
     numbers = (*named.operands, len(problem.space.strides) - 1)
     seconds = 0.0
+    is_beyond = problem.moved_bytes > machine.l2_bytes
     for number, access in zip(numbers, (*nest.inputs, nest.output), strict=True):
         column = problem.space.strides[number]
         size = _bytes(access, [abs(step) for step in column if step], extents)
-        is_beyond = problem.moved_bytes > machine.l2_bytes
+        gaps = 0.0
+        if is_beyond and nest.transposition is None:
+            pairs = zip(named.nest.indices, named.order, strict=True)
+            steps = {index: abs(column[position] or 0) for index, position in pairs}
+            gaps = _RUNS * _LINE / max(_LINE, _run(access, nest, steps, extents))
         is_read_first = access is nest.output and is_beyond and nest.transposition is None
         written = _WRITTEN if is_read_first else 1.0
-        seconds += written * size / machine.bandwidth(problem.moved_bytes)
+        seconds += (written + gaps) * size / machine.bandwidth(problem.moved_bytes)
         if nest.transposition is not None:
             continue
         inside = size
@@ -140,6 +148,18 @@ def _memory(problem: Problem, named: NamedNest, nest: LoopNest, extents: dict[st
                 seconds += (trips - 1) * size / machine.bandwidth(inside)
                 size *= trips
     return seconds
+
+
+def _run(access: Access, nest: LoopNest, steps: dict[str, int], extents: dict[str, int]) -> float:
+    """Return the bytes that the loops walk through, in their order, before they leave a gap."""
+    run = 1
+    loops = dict.fromkeys(i for v in reversed(nest.levels) for i in (v.index, *reversed(v.fused)))
+    for index in loops:
+        if index in access.indices and extents[index] > 1:
+            if steps[index] > run:
+                break
+            run = max(run, steps[index] * extents[index])
+    return float(run * np.dtype(arithmetic(access.dtype).storage).itemsize)
 
 
 def _bytes(access: Access, steps: list[int], extents: dict[str, int]) -> float:
