@@ -41,10 +41,10 @@ class Machine:
     n_registers: int
     l1_bytes: int
     l2_bytes: int
-    hertz: float = 2.5e9
+    hertz: float = 3.5e9
     fma_ports: int = 2
-    cache_bandwidth: float = 60e9
-    memory_bandwidth: float = 12e9
+    cache_bandwidth: float = 90e9
+    memory_bandwidth: float = 24e9
     l3_bytes: int = 0
     is_measured: bool = False
 

@@ -57,7 +57,7 @@ def measure(machine: Machine) -> Machine:
     small = machine.l2_bytes // 4
     return replace(
         machine,
-        hertz=_rounded(_hertz() or machine.hertz),
+        hertz=_rounded(max(_hertz() or 0.0, machine.hertz)),
         cache_bandwidth=_rounded(_copy_bandwidth(small, _SMALL_COPIES)),
         memory_bandwidth=_rounded(_copy_bandwidth(_LARGE_BYTES, _LARGE_COPIES)),
         is_measured=True,
@@ -90,7 +90,10 @@ def _path(machine: Machine) -> Path | None:
 
 
 def _hertz() -> float | None:
-    """Return the clock in cycles a second: the highest where it varies, None where unknown."""
+    """Return the clock in cycles a second: the highest where it varies, None where unknown.
+
+    Virtual machines tell the nominal clock, below the one that cores run at.
+    """
     try:
         top = Path("/sys/devices/system/cpu/cpu0/cpufreq/cpuinfo_max_freq").read_text()
         return float(top) * 1e3

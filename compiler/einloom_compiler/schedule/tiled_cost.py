@@ -202,12 +202,13 @@ def cycles(nest: TiledNest, extents: Mapping[str, int], machine: Machine) -> flo
     per_trip = max(multiplies / machine.fma_ports, loads / 2, (multiplies + loads) / 4)
     if trips > 4 * _LATENCY and n_points * n_pieces * sums < _LATENCY * machine.fma_ports:
         per_trip = max(per_trip, _LATENCY)
-    ends = n_points * n_pieces * 2.0
+    # Measured 2026-11: 11 cycles for a product of 4 x 2 by 2 x 5, 9 for a dot of 16 in float32.
+    ends = float(n_points * n_pieces)
     if nest.is_dot:
-        ends = n_points * (n_pieces + 2.0 * width.bit_length())
+        ends = n_points * (n_pieces + width.bit_length())
     elif lanes is not None and nest.output.unit != lanes.index:
         ends *= width
     # A row along a task is clamped to the last one, in every operand.
-    ends += 2.0 * sum(rows.count for rows in nest.rows if rows.index in nest.tasks)
+    ends += sum(rows.count for rows in nest.rows if rows.index in nest.tasks)
     n_blocks = prod(-(-extents[index] // nest.block(index)) for index in nest.output.indices)
-    return n_blocks * (trips * per_trip + ends + 8 + 2 * len(nest.tasks))
+    return n_blocks * (trips * per_trip + ends + 4 + len(nest.tasks))
