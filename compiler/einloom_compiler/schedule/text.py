@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Sequence
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from typing import Any
 
 from einloom_compiler.errors import ScheduleError
@@ -24,6 +24,8 @@ def shown_name(kind: type[Any]) -> str:
 def schedule_text(schedule: Any) -> str:
     """Return a schedule, or a part of one, as the call that :func:`parse_schedule` reads.
 
+    Fields equal to their dataclass's defaults are left out.
+
     >>> from einloom_compiler.schedule.steps import Tile
     >>> schedule_text(Tile("j", 256))
     "Tile(index='j', size=256)"
@@ -32,6 +34,7 @@ def schedule_text(schedule: Any) -> str:
         given = ", ".join(
             f"{field.name}={schedule_text(getattr(schedule, field.name))}"
             for field in fields(schedule)
+            if field.default is MISSING or getattr(schedule, field.name) != field.default
         )
         return f"{shown_name(type(schedule))}({given})"
     if isinstance(schedule, tuple):
