@@ -23,6 +23,7 @@ from einloom_compiler.pipeline import bind
 from einloom_compiler.schedule.machine import Machine
 from einloom_compiler.schedule.steps import Parallelize, Sink, Tile, Transpose, Unroll, Vectorize
 from einloom_compiler.schedule.text import parse_schedule, schedule_text
+from einloom_compiler.schedule.tiled_schedule import TiledSchedule
 
 _MACHINE = Machine(cores=2, simd_bits=512, n_registers=32, l1_bytes=48 << 10, l2_bytes=1 << 20)
 _PACKED = PackedSchedule(8, 48, 384, 96, 480)
@@ -144,9 +145,17 @@ def test_malformed_text_is_refused(text: str, message: str) -> None:
         (DirectSchedule("ikj", (Tile("k", 4), Sink("k"), Parallelize(3))), "races"),
         (DirectSchedule("ikj", (Transpose(16, True),)), "a transpose needs tiles"),
         (
-            DirectSchedule("ikj", (Tile("j", 64), Sink("j"), Parallelize(2), Vectorize(4))),
+            DirectSchedule("ikj", (Tile("k", 64), Sink("k"), Parallelize(2), Vectorize(4))),
             "give lanes=16",
         ),
+        (TiledSchedule("ik", 16, 1), "must be one letter, or none"),
+        (TiledSchedule("i", 16, 1), "lanes='i' is not contiguous where vectors need it; give"),
+        (TiledSchedule("k", 3, 1), "width=3 is not allowed; give one of 4, 8, 16"),
+        (TiledSchedule("k", 16, 0), "vectors=0 is not allowed; give an integer from 1"),
+        (TiledSchedule("k", 16, 2, "i", ()), "must have one number for each of rows='i'"),
+        (TiledSchedule("k", 16, 4, "i", (8,)), "need 32 accumulators; at most 24 fit"),
+        (TiledSchedule("k", 16, 1, "j", (4,)), "is not legal here"),
+        (TiledSchedule("k", 16, 1, "i", (4,), "k"), "index of extent 64"),
         (DirectSchedule("ikj", ("Tile",)), "'Tile' is no step"),  # type: ignore[arg-type]
     ],
 )
@@ -217,6 +226,39 @@ def test_every_legal_direct_schedule_computes_the_same(
     bound = bound_by(schedule)
     out = _evaluate(bound, [x, y], np.full((b, i, k), np.nan))
     np.testing.assert_array_equal(out, np.einsum("bijl,lbjk->bik", x, y))
+
+
+@st.composite
+def _tiled_schedules(draw: st.DrawFn) -> TiledSchedule:
+    lanes = draw(st.sampled_from(["k", "l", ""]))
+    rows = "".join(draw(st.permutations("bik"))[: draw(st.integers(0, 2))])
+    return TiledSchedule(
+        lanes=lanes,
+        width=draw(st.sampled_from([2, 4, 8])),
+        vectors=draw(st.integers(1, 3)),
+        rows=rows,
+        counts=tuple(draw(st.integers(1, 5)) for _ in rows),
+        static="".join(letter for letter in "bikjl" if draw(st.booleans())),
+    )
+
+
+@settings(suppress_health_check=[HealthCheck.filter_too_much])
+@given(_tiled_schedules(), st.tuples(*[st.integers(1, 11)] * 5), st.integers(0, 99))
+def test_every_legal_tiled_schedule_computes_the_same(
+    schedule: TiledSchedule, extents: tuple[int, ...], seed: int
+) -> None:
+    b, i, k, j, n = extents
+    shapes = [(b, i, j, n), (b, j, n, k)]
+    problem, bound_by = _problem("bijl,bjlk->bik", shapes, "float64")
+    try:
+        families.choose(problem, schedule)
+    except ScheduleError:
+        assume(False)
+    generator = np.random.default_rng(seed)
+    x, y = (generator.integers(-4, 5, shape).astype(np.float64) for shape in shapes)
+    bound = bound_by(schedule)
+    out = _evaluate(bound, [x, y], np.full((b, i, k), np.nan))
+    np.testing.assert_array_equal(out, np.einsum("bijl,bjlk->bik", x, y))
 
 
 @settings(max_examples=25, deadline=None)

@@ -7,7 +7,7 @@ matrix times a vector, where each byte is read once.
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from einloom_compiler.codegen import jit
 from einloom_compiler.families.base import Bound, Dump, Family, Problem
@@ -15,8 +15,9 @@ from einloom_compiler.ir.tiled import TiledNest, print_tiled, verify_tiled
 from einloom_compiler.lowering.nest import Arithmetics
 from einloom_compiler.lowering.tiled import bind_tiled
 from einloom_compiler.schedule import tiled as policy
-from einloom_compiler.schedule.tiled_cost import TiledSchedule
+from einloom_compiler.schedule.tiled_cost import NumberedNest
 from einloom_compiler.schedule.tiled_cost import seconds as predict
+from einloom_compiler.schedule.tiled_schedule import TiledSchedule, check, numbered, schedule_of
 
 #: Kernels with static extents that one structure gets in a process; a kernel takes about 0.2 s to
 #: compile, so that many sizes of one contraction must end in kernels that serve them all.
@@ -38,31 +39,44 @@ class Tiled(Family):
         return TiledSchedule
 
     def check(self, problem: Problem, schedule: TiledSchedule) -> None:
-        """Raise ScheduleError unless the schedule is legal for the problem."""
+        """Raise ScheduleError unless the block is legal for the problem."""
+        check(schedule, problem.space, problem.arithmetics, problem.machine)
+
+    def neighbours(self, problem: Problem, schedule: TiledSchedule) -> tuple[TiledSchedule, ...]:
+        """Return other numbers of vectors and rows."""
+        del problem
+        found = [replace(schedule, vectors=n) for n in policy.VECTORS if n != schedule.vectors]
+        for position, count in enumerate(schedule.counts):
+            for other in policy.ROWS:
+                if other != count:
+                    before, after = schedule.counts[:position], schedule.counts[position + 1 :]
+                    found.append(replace(schedule, counts=(*before, other, *after)))
+        return tuple(found)
 
     def propose(self, problem: Problem) -> tuple[TiledSchedule, ...]:
         """Return the schedule that is predicted to be the fastest."""
         space, arithmetics, machine = problem.space, problem.arithmetics, problem.machine
-        schedule = policy.choose(space, arithmetics, machine)
-        if schedule and schedule.nest.static and not _may_be_static(problem, schedule.nest):
-            schedule = policy.choose(space, arithmetics, machine, is_static=False)
-        return (schedule,) if schedule else ()
+        chosen = policy.choose(space, arithmetics, machine)
+        if chosen and chosen.nest.static and not _may_be_static(problem, chosen.nest):
+            chosen = policy.choose(space, arithmetics, machine, is_static=False)
+        return (schedule_of(chosen, space),) if chosen else ()
 
     def seconds(self, problem: Problem, schedule: TiledSchedule) -> float:
         """Return the time of arithmetic and cache traffic, or of memory's where that is longer."""
-        return predict(schedule, problem.space, problem.machine)
+        return predict(nest_of(problem, schedule), problem.space, problem.machine)
 
     def bind(self, problem: Problem, schedule: TiledSchedule, dump: Dump) -> Bound:
         """Return the nest's kernel with the problem's extents and strides."""
-        nest = schedule.nest
+        found = nest_of(problem, schedule)
+        nest = found.nest
         verify_tiled(nest, "schedule")
         dump("schedule", str(schedule))
         dump("tiled nest", print_tiled(nest))
-        numbers, total = bind_tiled(problem.space, schedule)
+        numbers, total = bind_tiled(problem.space, found)
         return Bound(
             kernel=jit.build(nest),
             schedule=schedule,
-            operands=schedule.operands,
+            operands=found.operands,
             numbers=numbers,
             total=total,
             points=problem.points,
@@ -70,11 +84,25 @@ class Tiled(Family):
         )
 
 
+def nest_of(problem: Problem, schedule: TiledSchedule) -> NumberedNest:
+    """Return the problem's nest with the blocks of ``schedule``.
+
+    Raises:
+        ScheduleError: the family does not take the problem.
+    """
+    return numbered(schedule, problem.space, problem.arithmetics, problem.machine)
+
+
 def _may_be_static(problem: Problem, nest: TiledNest) -> bool:
-    """Say whether a nest with static extents is, or may become, one of its structure's kernels."""
+    """Say whether a nest with static extents is, or may become, one of its structure's kernels.
+
+    Structures that differ in the order of operands only are one.
+    """
     columns = tuple(
-        tuple(step if step in (None, 1) else 0 for step in column)
-        for column in problem.space.strides
+        sorted(
+            tuple({None: 0, 1: 1}.get(step, 2) for step in column)
+            for column in problem.space.strides
+        )
     )
     with _LOCK:
         known = _STATIC.setdefault((columns, problem.arithmetics), set())
@@ -85,6 +113,6 @@ def _may_be_static(problem: Problem, nest: TiledNest) -> bool:
 
 _LOCK = threading.Lock()
 #: The nests with static extents of each structure: which strides are 1, and the arithmetics.
-_STATIC: dict[tuple[tuple[tuple[int | None, ...], ...], Arithmetics], set[TiledNest]] = {}
+_STATIC: dict[tuple[tuple[tuple[int, ...], ...], Arithmetics], set[TiledNest]] = {}
 
 FAMILY = Tiled()

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from einloom_compiler.lowering.formula import named
 from einloom_compiler.lowering.iteration import IterationSpace
-from einloom_compiler.schedule.tiled_cost import TiledSchedule
+from einloom_compiler.schedule.tiled_cost import NumberedNest
 
 
-def bind_tiled(space: IterationSpace, schedule: TiledSchedule) -> tuple[tuple[int, ...], int]:
+def bind_tiled(space: IterationSpace, schedule: NumberedNest) -> tuple[tuple[int, ...], int]:
     """Return the kernel's numbers and the length of its range.
 
     Strides of complex operands are given in real elements.

@@ -16,7 +16,7 @@ from einloom_compiler.lowering.formula import Formula
 from einloom_compiler.lowering.iteration import IterationSpace
 from einloom_compiler.lowering.nest import Arithmetics, loop_name
 from einloom_compiler.schedule.machine import Machine
-from einloom_compiler.schedule.tiled_cost import TiledSchedule, seconds
+from einloom_compiler.schedule.tiled_cost import NumberedNest, seconds
 
 #: Extents up to this may be constants of a kernel.
 STATIC = 32
@@ -44,7 +44,7 @@ _DTYPES = (
 
 def choose(
     space: IterationSpace, arithmetics: Arithmetics, machine: Machine, *, is_static: bool = True
-) -> TiledSchedule | None:
+) -> NumberedNest | None:
     """Return the schedule that is predicted to be the fastest, None where the family has none.
 
     Args:
@@ -53,14 +53,14 @@ def choose(
         machine: the target.
         is_static: whether short extents may be constants of the kernel.
     """
-    if not _is_supported(space, arithmetics):
+    if not is_supported(space, arithmetics):
         return None
     static = {
         number
         for number, extent in enumerate(space.extents)
         if is_static and extent <= STATIC and not isinstance(extent, Formula)
     }
-    best: tuple[float, TiledSchedule] | None = None
+    best: tuple[float, NumberedNest] | None = None
     for lanes in _lane_candidates(space, arithmetics, machine):
         for rows in _row_candidates(space, lanes):
             for schedule in _blocks(space, arithmetics, machine, lanes, rows, static):
@@ -71,7 +71,8 @@ def choose(
     return best and best[1]
 
 
-def _is_supported(space: IterationSpace, arithmetics: Arithmetics) -> bool:
+def is_supported(space: IterationSpace, arithmetics: Arithmetics) -> bool:
+    """Say whether the family takes a contraction: native dtypes of one kind, no empty extent."""
     dtypes = {*arithmetics.inputs, arithmetics.output, arithmetics.compute}
     if len(dtypes) != 1 or arithmetics.compute not in _DTYPES:
         return False
@@ -101,15 +102,11 @@ def _lane_candidates(
     """
     scale = 2 if arithmetics.compute.startswith("complex") else 1
     found: dict[bool, tuple[int, int, int]] = {}
-    for number, extent in enumerate(space.extents):
+    for number in lane_indices(space, arithmetics):
         steps = [column[number] for column in space.strides if column[number] is not None]
         units = sum(step == 1 for step in steps)
         is_output = number < space.n_output
-        if units == 0 or (scale > 1 and units < len(steps)):
-            continue
-        if is_output and space.strides[-1][number] != 1:
-            continue
-        score = 2 * units - len(steps), extent, number
+        score = 2 * units - len(steps), space.extents[number], number
         found[is_output] = max(found.get(is_output, score), score)
     if True in found:
         _, extent, number = found[True]
@@ -117,6 +114,30 @@ def _lane_candidates(
         if set(steps) == {1} and scale * extent * 8 >= machine.simd_bits // 8:
             return [number]
     return [None, *(number for _, _, number in found.values())]
+
+
+def lane_indices(space: IterationSpace, arithmetics: Arithmetics) -> list[int]:
+    """Return the indices along which vectors may lie.
+
+    Those of the output are contiguous there, contracted ones in an operand; complex ones wherever
+    they occur.
+    """
+    is_complex = arithmetics.compute.startswith("complex")
+    found: list[int] = []
+    for number in range(len(space.extents)):
+        steps = [column[number] for column in space.strides if column[number] is not None]
+        units = sum(step == 1 for step in steps)
+        if units == 0 or (is_complex and units < len(steps)):
+            continue
+        if number >= space.n_output or space.strides[-1][number] == 1:
+            found.append(number)
+    return found
+
+
+def widths(arithmetics: Arithmetics, machine: Machine) -> tuple[int, ...]:
+    """Return the numbers of real lanes that a vector may have."""
+    bits = 32 if arithmetics.compute in ("float32", "int32", "uint32", "complex64") else 64
+    return tuple(n // bits for n in (128, 256, 512) if n <= machine.simd_bits)
 
 
 def _row_candidates(space: IterationSpace, lanes: int | None) -> list[tuple[int, ...]]:
@@ -150,7 +171,7 @@ def _blocks(
     lanes: int | None,
     rows: tuple[int, ...],
     static: set[int],
-) -> Iterator[TiledSchedule]:
+) -> Iterator[NumberedNest]:
     """Yield schedules with blocks that fill the registers."""
     is_complex = arithmetics.compute.startswith("complex")
     sums = 2 if is_complex and len(arithmetics.inputs) == 2 else 1
@@ -180,7 +201,7 @@ def _blocks(
         if key in tried:
             continue
         tried.add(key)
-        yield _schedule(
+        yield numbered(
             space,
             arithmetics,
             machine,
@@ -208,14 +229,24 @@ def _row_count(extent: int, most: int, is_static: bool) -> int:
     return min(enough, max(count for count in ROWS if count <= most))
 
 
-def _schedule(
+def numbered(
     space: IterationSpace,
     arithmetics: Arithmetics,
     machine: Machine,
     lanes: tuple[int | None, int, int],
     rows: tuple[tuple[int, int], ...],
     static: set[int],
-) -> TiledSchedule:
+) -> NumberedNest:
+    """Return the nest of these blocks.
+
+    Args:
+        space: the contraction's indices.
+        arithmetics: its dtypes and maps.
+        machine: the target.
+        lanes: number of the lane index, None for scalars; real lanes of a vector; vectors a row.
+        rows: number and count of each row index.
+        static: numbers of the indices whose extents are constants of the kernel.
+    """
     lane, width, vectors = lanes
     blocked = {number for number, _ in rows} | ({lane} if lane is not None else set())
     tasks = [n for n in range(space.n_output) if n not in blocked or n not in static]
@@ -265,7 +296,7 @@ def _schedule(
         splits_edge=machine.simd_bits < 512,
         epilogue=arithmetics.epilogue,
     )
-    return TiledSchedule(nest, order, tuple(operands))
+    return NumberedNest(nest, order, tuple(operands))
 
 
 def _task_key(space: IterationSpace) -> Callable[[int], tuple[int, int, int]]:

@@ -28,7 +28,7 @@ _LINE = 64
 
 
 @dataclass(frozen=True, slots=True)
-class TiledSchedule:
+class NumberedNest:
     """A tiled nest and what its names stand for.
 
     Attributes:
@@ -60,7 +60,7 @@ class TiledSchedule:
         }
 
 
-def seconds(schedule: TiledSchedule, space: IterationSpace, machine: Machine) -> float:
+def seconds(schedule: NumberedNest, space: IterationSpace, machine: Machine) -> float:
     """Return the predicted time on one thread.
 
     What a cache does not keep between two blocks is read again from the next one: from L2 beside
