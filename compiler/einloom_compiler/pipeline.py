@@ -94,8 +94,8 @@ def bind(
     machine: Machine,
     dump: Dump = _no_dump,
     schedule: Schedule | Chooser | None = None,
-) -> Bound:
-    """Bind one contraction to memory of these shapes and strides (in elements), in one kernel.
+) -> Stages:
+    """Bind one contraction to memory, in two stages where threads need them to share the work.
 
     Args:
         expr: the contraction.
@@ -105,29 +105,11 @@ def bind(
         arithmetics: its dtypes, and what else is computed on load and store.
         machine: the target.
         dump: takes each stage's name and printed representation.
-        schedule: the one to take, or a function of the problem that returns it; the fastest by
-            prediction where None.
+        schedule: the one to take, in one stage, or a function of the problem that returns it; the
+            fastest by prediction where None.
 
     Raises:
         ScheduleError: the given schedule is not legal for this contraction.
-    """
-    space = iteration_space(expr, shapes, strides, output_strides, letters_of(expr))
-    return _bind(Problem(space, arithmetics, machine), dump, schedule)
-
-
-def bind_stages(
-    expr: EinsumExpr,
-    shapes: Sequence[tuple[int, ...]],
-    strides: Sequence[tuple[int, ...]],
-    output_strides: tuple[int, ...],
-    arithmetics: Arithmetics,
-    machine: Machine,
-    dump: Dump = _no_dump,
-    schedule: Schedule | Chooser | None = None,
-) -> Stages:
-    """Bind one contraction to memory, in two stages where threads need them to share the work.
-
-    Arguments and errors are those of :func:`bind`; what has a schedule by hand is one stage.
     """
     # EinsumExpr -> IterationSpace
     space = iteration_space(expr, shapes, strides, output_strides, letters_of(expr))
@@ -160,9 +142,9 @@ def _split(problem: Problem, whole: Bound) -> Split | None:
     return None if chosen is None else split_sum(problem.space, problem.arithmetics, *chosen)
 
 
-def _bind(problem: Problem, dump: Dump, schedule: Schedule | Chooser | None = None) -> Bound:
+def _bind(problem: Problem, dump: Dump, schedule: Schedule | None = None) -> Bound:
     # IterationSpace -> Schedule
-    family, schedule = choose(problem, schedule(problem) if callable(schedule) else schedule)
+    family, schedule = choose(problem, schedule)
     dump("family", family.name)
     # IterationSpace -> Nest -> Kernel
     bound = family.bind(problem, schedule, dump)
@@ -170,4 +152,4 @@ def _bind(problem: Problem, dump: Dump, schedule: Schedule | Chooser | None = No
     return bound
 
 
-__all__ = ["Bound", "Chooser", "Stage", "Stages", "bind", "bind_stages", "plan"]
+__all__ = ["Bound", "Chooser", "Stage", "Stages", "bind", "plan"]

@@ -19,7 +19,7 @@ from einloom_compiler.ir.einsum import EinsumExpr
 from einloom_compiler.language import expand, parse_string
 from einloom_compiler.lowering.iteration import c_strides
 from einloom_compiler.lowering.nest import Arithmetics
-from einloom_compiler.pipeline import Stages, bind_stages
+from einloom_compiler.pipeline import Stages, bind
 from einloom_compiler.schedule.machine import Machine, host
 
 Array = npt.NDArray[Any]
@@ -71,7 +71,7 @@ def _stages(equation: str, machine: Machine, **extents: int) -> Stages:
     n = len(terms)
     arithmetics = Arithmetics(("float32",) * n, "float32", "float32", (False,) * n)
     strides = [c_strides(s) for s in shapes]
-    return bind_stages(expr, shapes, strides, c_strides(shape), arithmetics, machine)
+    return bind(expr, shapes, strides, c_strides(shape), arithmetics, machine)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", "complex64", "int64", "int8", "bool"])

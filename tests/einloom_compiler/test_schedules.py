@@ -45,7 +45,8 @@ def _problem(
     space = iteration_space(expr, shapes, strides, output, letters_of(expr))
 
     def bound(schedule: Any) -> Bound:
-        return bind(expr, shapes, strides, output, arithmetics, _MACHINE, schedule=schedule)
+        found = bind(expr, shapes, strides, output, arithmetics, _MACHINE, schedule=schedule)
+        return found.stages[0].bound
 
     return Problem(space, arithmetics, _MACHINE), bound
 

@@ -46,7 +46,7 @@ from einloom_compiler.lowering.formula import Formula
 from einloom_compiler.lowering.iteration import c_strides
 from einloom_compiler.lowering.nest import Arithmetics, step_arithmetics
 from einloom_compiler.lowering.tables import OFFSETS_SOURCE, OffsetTable
-from einloom_compiler.pipeline import Chooser, bind_stages
+from einloom_compiler.pipeline import Chooser, bind
 from einloom_compiler.schedule.machine import host
 
 if TYPE_CHECKING:
@@ -186,7 +186,7 @@ class _Writer:
         shapes = [tuple(extents[index] for index in term) for term in expr.terms]
         shape = tuple(extents[index] for index in expr.output)
         strides = [c_strides(shape) for shape in shapes]
-        bound = bind_stages(
+        bound = bind(
             expr, shapes, strides, c_strides(shape), arithmetics, host(), schedule=schedule
         )
         lines: list[str] = []

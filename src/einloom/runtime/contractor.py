@@ -19,7 +19,7 @@ from einloom_compiler.lowering.iteration import c_strides
 from einloom_compiler.lowering.nest import Arithmetics, step_arithmetics
 from einloom_compiler.order.search import Optimize
 from einloom_compiler.order.select import Orders
-from einloom_compiler.pipeline import Chooser, bind_stages, plan
+from einloom_compiler.pipeline import Chooser, bind, plan
 from einloom_compiler.schedule.machine import host
 
 Array = npt.NDArray[Any]
@@ -129,7 +129,7 @@ class Contractor:
             if 0 in result[1][0]:
                 continue
             inputs = [known[position] for position in step.positions]
-            bound = bind_stages(
+            bound = bind(
                 step.expr,
                 [shape for _, (shape, _, _) in inputs],
                 [_in_elements(layout) for _, layout in inputs],
