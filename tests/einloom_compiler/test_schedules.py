@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
 from einloom_compiler import families
@@ -196,6 +196,22 @@ def _evaluate(bound: Bound, operands: list[np.ndarray], out: np.ndarray) -> np.n
     return out
 
 
+def _assert_computes_the_same(
+    schedule: object, subscripts: str, shapes: Sequence[tuple[int, ...]], seed: int
+) -> None:
+    """Fail if the schedule is legal for the product and its source gives another result."""
+    problem, bound_by = _problem(subscripts, shapes, "float64")
+    try:
+        families.choose(problem, schedule)
+    except ScheduleError:
+        assume(False)
+    generator = np.random.default_rng(seed)
+    x, y = (generator.integers(-4, 5, shape).astype(np.float64) for shape in shapes)
+    expected = np.einsum(subscripts, x, y)
+    out = _evaluate(bound_by(schedule), [x, y], np.full(expected.shape, np.nan))
+    np.testing.assert_array_equal(out, expected)
+
+
 @st.composite
 def _direct_schedules(draw: st.DrawFn) -> DirectSchedule:
     outputs, summed = draw(st.permutations("bik")), draw(st.permutations("jl"))
@@ -211,22 +227,14 @@ def _direct_schedules(draw: st.DrawFn) -> DirectSchedule:
 
 
 @settings(suppress_health_check=[HealthCheck.filter_too_much])
+@example(DirectSchedule("bikjl", (Unroll("i", 2), Parallelize(0))), (1, 2, 1, 1, 1), 0)
 @given(_direct_schedules(), st.tuples(*[st.integers(1, 5)] * 5), st.integers(0, 99))
 def test_every_legal_direct_schedule_computes_the_same(
     schedule: DirectSchedule, extents: tuple[int, ...], seed: int
 ) -> None:
     b, i, k, j, n = extents
     shapes = [(b, i, j, n), (n, b, j, k)]
-    problem, bound_by = _problem("bijl,lbjk->bik", shapes, "float64")
-    try:
-        families.choose(problem, schedule)
-    except ScheduleError:
-        assume(False)
-    generator = np.random.default_rng(seed)
-    x, y = (generator.integers(-4, 5, shape).astype(np.float64) for shape in shapes)
-    bound = bound_by(schedule)
-    out = _evaluate(bound, [x, y], np.full((b, i, k), np.nan))
-    np.testing.assert_array_equal(out, np.einsum("bijl,lbjk->bik", x, y))
+    _assert_computes_the_same(schedule, "bijl,lbjk->bik", shapes, seed)
 
 
 @st.composite
@@ -250,16 +258,7 @@ def test_every_legal_tiled_schedule_computes_the_same(
 ) -> None:
     b, i, k, j, n = extents
     shapes = [(b, i, j, n), (b, j, n, k)]
-    problem, bound_by = _problem("bijl,bjlk->bik", shapes, "float64")
-    try:
-        families.choose(problem, schedule)
-    except ScheduleError:
-        assume(False)
-    generator = np.random.default_rng(seed)
-    x, y = (generator.integers(-4, 5, shape).astype(np.float64) for shape in shapes)
-    bound = bound_by(schedule)
-    out = _evaluate(bound, [x, y], np.full((b, i, k), np.nan))
-    np.testing.assert_array_equal(out, np.einsum("bijl,bjlk->bik", x, y))
+    _assert_computes_the_same(schedule, "bijl,bjlk->bik", shapes, seed)
 
 
 @settings(max_examples=25, deadline=None)

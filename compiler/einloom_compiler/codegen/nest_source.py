@@ -160,7 +160,8 @@ class NestWriter(AccessWriter):
         elif nest.transposition is not None and position == len(nest.levels) - 2:
             write_transposition(self)
         elif position == len(nest.levels):
-            self.line(self.store(self.product(0), 0))
+            for lane in self.copies:
+                self.line(self.store(self.product(lane), lane))
         elif nest.vectors is not None and position == len(nest.levels) - 1:
             self._map(nest.levels[position], bound, loaded)
         else:
@@ -173,7 +174,8 @@ class NestWriter(AccessWriter):
         def body(number: int) -> None:
             del number
             self.load_operands(bound | {level.index}, loaded)
-            self.line(self.store(self.product(0), 0))
+            for lane in self.copies:
+                self.line(self.store(self.product(lane), lane))
 
         with self.vectors():
             self._vector_loop(level, body)
