@@ -52,20 +52,6 @@ class Problem:
             for name, column in zip(names, self.space.strides, strict=True)
         )
 
-    def roofline(self, efficiency: float, moved: float | None = None) -> float:
-        """Return the least serial seconds: arithmetic at a share of the peak, or memory traffic.
-
-        Args:
-            efficiency: share of the machine's peak that a kernel reaches when memory is no limit.
-            moved: bytes that it moves; every element once where None.
-        """
-        moved = self.moved_bytes if moved is None else moved
-        element = np.dtype(arithmetic(self.arithmetics.compute).compute)
-        real = 4 if element.kind == "c" else 1
-        itemsize = element.itemsize // 2 if element.kind == "c" else element.itemsize
-        arithmetic_seconds = 2 * real * self.points / (self.machine.flops(itemsize) * efficiency)
-        return max(arithmetic_seconds, moved / self.machine.bandwidth(self.moved_bytes))
-
 
 @dataclass(frozen=True)
 class Bound:
