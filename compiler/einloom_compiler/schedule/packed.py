@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from einloom_compiler.codegen.casts import has_block
 from einloom_compiler.dtypes import arithmetic
-from einloom_compiler.ir.packed import Order, PackedNest, RegisterBlock, Side
+from einloom_compiler.ir.packed import STREAM_DEPTH, Order, PackedNest, RegisterBlock, Side
 from einloom_compiler.lowering.groups import Groups
 from einloom_compiler.lowering.nest import Arithmetics
 from einloom_compiler.schedule.machine import Machine
@@ -52,8 +52,6 @@ SUM_BYTES = 1 << 20
 LEAST_POINTS = 1 << 12
 #: Rows of register blocks that meet columns packed before: few kernels serve all numbers of rows.
 _FEW_ROWS = (2, 4, 6, 8, 12, 16, 24)
-#: Depth where only one panel of rows meets them: no cache need keep a packed block for another.
-_STREAM_DEPTH = 4096
 #: The operand that is packed before all calls: 0 the rows, 1 the columns.
 PREPACKED = {"rows": 0, "columns": 1}
 
@@ -116,7 +114,7 @@ def propose(
         if len((groups.rows, groups.columns)[1 - number].digits) == 0:
             extent = (groups.rows, groups.columns)[1 - number].run.extent
             if extent <= (chosen[0].mr, chosen[0].nr)[1 - number]:
-                depth = _STREAM_DEPTH
+                depth = STREAM_DEPTH
     is_half = arithmetic(output).is_half
     is_contiguous = groups.columns.run.strides[2] == 1 and _stores_vectors(compute, output, machine)
     return tuple(
