@@ -31,7 +31,7 @@ from einloom_compiler.ir.graph import (
 )
 from einloom_compiler.ir.maps import check_map
 from einloom_compiler.ir.shapes import extents_at, representative_sizes, shape_of
-from einloom_compiler.ir.verify import verify_graph
+from einloom_compiler.ir.verify_graph import verify_graph
 from einloom_compiler.order.search import Optimize
 from einloom_compiler.order.select import orders_of, tree_at
 
@@ -91,7 +91,7 @@ class Program:
             UnsupportedError: a dtype has no generated kernel.
             ScheduleError: there are more or fewer schedules than steps.
         """
-        verify_graph(node, "graph")
+        verify_graph(node, stage="graph")
         self.node = node
         self._choices = choices = choices or Choices()
         self.signature = Signature(node, names, choices.ranges)
@@ -120,13 +120,16 @@ class Program:
             case Contraction():
                 operands = tuple(self._flatten(o, slots, optimize) for o in node.operands)
                 _require_kernel(node.dtype)
-                for step in node.epilogue:
+                maps = node.epilogue.maps
+                if maps is None:
+                    raise UnsupportedError("an epilogue with operands has no kernel yet")
+                for step in maps:
                     check_map(step, dtype_name(_settled(node.dtype)))
                 contractor = Contractor(
                     node.einsum,
                     _settled(node.dtype),
                     node.conjugated,
-                    node.epilogue,
+                    maps,
                     optimize,
                     broadcasts=any(node.broadcast),
                     orders=orders_of(node, optimize, self._choices.ranges),

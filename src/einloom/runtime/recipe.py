@@ -26,7 +26,7 @@ from einloom.runtime.launch import (
 from einloom.runtime.threads import Backend
 from einloom_compiler.dtypes import AnyDType
 from einloom_compiler.ir.einsum import EinsumExpr
-from einloom_compiler.ir.graph import Map
+from einloom_compiler.ir.maps import Map
 from einloom_compiler.pipeline import Bound
 
 Array = npt.NDArray[Any]
