@@ -137,13 +137,14 @@ class Contractor:
                 of_step,
                 host(),
                 schedule=self._schedule(number, len(tree.steps)),
+                constant=[slot < 0 for slot, _ in inputs],
             )
             sources = tuple(slot for slot, _ in inputs)
             partial = builder.buffer(bound.shape, as_dtype(bound.dtype)) if bound.shape else -1
             for stage in bound.stages:
                 written = partial if stage.writes_partial else result[0]
                 read = (partial,) if stage.reads_partial else sources
-                builder.add(Launch(stage.bound, read, written))
+                builder.add(Launch(stage.bound, builder.packed(stage.bound, read), written))
         builder.contracted(
             Contracted(
                 steps=range(start, builder.n_steps),

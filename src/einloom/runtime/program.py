@@ -12,7 +12,15 @@ import numpy.typing as npt
 from einloom.runtime.choices import Choices, split_schedules
 from einloom.runtime.contractor import Contractor, c_layout
 from einloom.runtime.prepared import Evaluation
-from einloom.runtime.recipe import Builder, Copy, Layout, Recipe, kernel_ready, layout
+from einloom.runtime.recipe import (
+    Builder,
+    Copy,
+    Layout,
+    PackedConstants,
+    Recipe,
+    kernel_ready,
+    layout,
+)
 from einloom.runtime.signature import Signature
 from einloom.runtime.threads import Backend
 from einloom_compiler.dtypes import AnyDType, dtype_name, has_kernel
@@ -106,6 +114,7 @@ class Program:
         for leaf in leaves:
             _require_kernel(dtype_of(leaf))
         self._constants = [kernel_ready(constant.array) for constant in constants]
+        self._packed: PackedConstants = {}
         self._result = self._flatten(node, slots, optimize)
 
     def _flatten(self, node: Node, slots: dict[Node, int], optimize: Optimize) -> int:
@@ -190,7 +199,7 @@ class Program:
 
     def _recipe(self, arrays: Sequence[Array], output: Layout) -> Recipe:
         sizes = self.signature.check([array.shape for array in arrays])
-        builder = Builder(len(arrays), self._constants)
+        builder = Builder(len(arrays), self._constants, self._packed)
         values = [_Value(slot, layout(array), array) for slot, array in enumerate(arrays)]
         values += [
             _Value(-1 - number, layout(array), array)
