@@ -6,6 +6,7 @@ import numpy as np
 
 from einloom_compiler.aot.expressions import c_number
 from einloom_compiler.aot.library import Library, Port
+from einloom_compiler.aot.names import parameter, symbol_parameter
 from einloom_compiler.aot.variants import Variants, constant_offsets, level_key, symbol_names
 from einloom_compiler.dtypes import arithmetic
 
@@ -14,7 +15,7 @@ REQUIRED = {"x86-64-v2": 2, "x86-64-v3": 3, "x86-64-v4": 4}
 
 #: Error codes by name, and their messages; guards follow from :data:`FIRST_CHECK` on.
 ERRORS = (
-    ("OK", "no error"),
+    ("SUCCESS", "no error"),
     ("NULL_POINTER", "a pointer is NULL that must not be"),
     ("EXTENT", "an extent lies outside of its declared range"),
     ("NO_MEMORY", "there is not enough memory"),
@@ -163,7 +164,7 @@ def _checks(library: Library) -> str:
         lines.append(f"    const int64_t s{n} = sizes[{n}];")
         upper = "" if symbol.most is None else f" || s{n} > {c_number(symbol.most, {})}"
         lines.append(f"    if (s{n} < {symbol.least}{upper} || s{n} > INT64_C(1) << 40)")
-        lines.append(f"        return {library.name.upper()}_EXTENT;")
+        lines.append(f"        return {library.name.upper()}_ERROR_EXTENT;")
     for number, guard in enumerate(library.checks):
         left, right = c_number(guard.left, names), c_number(guard.right, names)
         lines.append(f"    if (!({left} {guard.relation} {right}))")
@@ -178,16 +179,16 @@ def _interface(library: Library, version: str) -> str:
         f'    case {FIRST_CHECK + n}:\n        return "{_quoted(guard.text)}";'
         for n, guard in enumerate(library.checks)
     ]
-    typed = [f"(const void *){port.name}" for port in library.inputs]
-    outs = [f"(void *){port.name}" for port in library.outputs]
-    sizes = [symbol_argument(symbol.name, n) for n, symbol in enumerate(library.symbols)]
+    typed = [f"(const void *){parameter(port.name)}" for port in library.inputs]
+    outs = [f"(void *){parameter(port.name)}" for port in library.outputs]
+    sizes = [symbol_parameter(symbol.name, n) for n, symbol in enumerate(library.symbols)]
     signature = typed_signature(library)
     return f"""\
 #define LIBRARY(word) {name}_##word
-#define LIBRARY_ERROR(word) {upper}_##word
+#define LIBRARY_ERROR(word) {upper}_ERROR_##word
 #include "interface.c"
 
-int {name}({signature}) {{
+int {name}_call({signature}) {{
     const void *const inputs[] = {{{", ".join(typed) or "NULL"}}};
     void *const outputs[] = {{{", ".join(outs)}}};
     const int64_t sizes[] = {{{", ".join(sizes) or "0"}}};
@@ -206,16 +207,11 @@ const char *{name}_message(int code) {{
 """
 
 
-def symbol_argument(name: str, number: int) -> str:
-    """Return the name of a symbol's C parameter."""
-    return f"extent_{name}" if name.isascii() and name.isidentifier() else f"extent_{number}"
-
-
 def typed_signature(library: Library) -> str:
     """Return the parameters of the function that takes typed pointers."""
-    parts = [f"const {c_type(port.dtype)} *{port.name}" for port in library.inputs]
-    parts += [f"{c_type(port.dtype)} *{port.name}" for port in library.outputs]
-    parts += [f"int64_t {symbol_argument(s.name, n)}" for n, s in enumerate(library.symbols)]
+    parts = [f"const {c_type(port.dtype)} *{parameter(port.name)}" for port in library.inputs]
+    parts += [f"{c_type(port.dtype)} *{parameter(port.name)}" for port in library.outputs]
+    parts += [f"int64_t {symbol_parameter(s.name, n)}" for n, s in enumerate(library.symbols)]
     return ", ".join([*parts, "int threads"])
 
 

@@ -9,10 +9,10 @@ from einloom_compiler.aot.driver import (
     ERRORS,
     FIRST_CHECK,
     c_type,
-    symbol_argument,
     typed_signature,
 )
 from einloom_compiler.aot.library import Library, Port
+from einloom_compiler.aot.names import parameter, symbol_parameter
 from einloom_compiler.lowering.formula import formula_text
 
 _NOTES = {
@@ -27,9 +27,12 @@ _NOTES = {
 def print_header(library: Library, version: str) -> str:
     """Return the header, for C99 and C++."""
     name, upper = library.name, library.name.upper()
-    codes = [f"    {upper}_{word} = {n}, /* {text} */" for n, (word, text) in enumerate(ERRORS)]
+    codes = [
+        f"    {upper}_{'ERROR_' if n else ''}{word} = {n}, /* {text} */"
+        for n, (word, text) in enumerate(ERRORS)
+    ]
     codes += [
-        f"    {upper}_CHECK_{n} = {FIRST_CHECK + n}, /* {_comment(check.text)} */"
+        f"    {upper}_ERROR_CHECK_{n} = {FIRST_CHECK + n}, /* {_comment(check.text)} */"
         for n, check in enumerate(library.checks)
     ]
     symbols = ", ".join(
@@ -68,9 +71,9 @@ enum {{
 {chr(10).join(codes)}
 }};
 
-/* Compute; return {upper}_OK or an error code, after which nothing has been written.
+/* Compute; return {upper}_SUCCESS or an error code, after which nothing has been written.
  * threads: of this call; 0 for as many as are available, where the work is large. */
-{upper}_API int {name}({typed_signature(library)});
+{upper}_API int {name}_call({typed_signature(library)});
 
 /* The same for arrays of pointers, and of extents in the order above. */
 {upper}_API int {name}_run(const void *const *inputs, void *const *outputs,
@@ -121,20 +124,20 @@ def print_example(library: Library, sizes: Sequence[int], shapes: Sequence[Seque
     declared, filled, summed = [], [], []
     for number, (port, shape) in enumerate(zip(ports, shapes, strict=True)):
         count = max(1, prod(shape)) * (2 if port.dtype.startswith("complex") else 1)
-        kind = c_type(port.dtype)
-        declared.append(f"    {kind} *{port.name} = calloc({count}, sizeof *{port.name});")
+        kind, called = c_type(port.dtype), parameter(port.name)
+        declared.append(f"    {kind} *{called} = calloc({count}, sizeof *{called});")
         if number < len(library.inputs):
             filled.append(f"    for (size_t i = 0; i < {count}; i++)")
-            filled.append(f"        {port.name}[i] = ({kind})(i % 5);")
+            filled.append(f"        {called}[i] = ({kind})(i % 5);")
         else:
             summed.append(f"    for (size_t i = 0; i < {count}; i++)")
-            summed.append(f"        checksum += (double){port.name}[i];")
+            summed.append(f"        checksum += (double){called}[i];")
     arguments = ", ".join(
-        [*(port.name for port in ports), *(f"INT64_C({size})" for size in sizes), "0"]
+        [*(parameter(port.name) for port in ports), *(f"INT64_C({size})" for size in sizes), "0"]
     )
-    missing = " || ".join(f"{port.name} == NULL" for port in ports)
+    missing = " || ".join(f"{parameter(port.name)} == NULL" for port in ports)
     extents = ", ".join(
-        f"{symbol_argument(s.name, n)} = {size}"
+        f"{symbol_parameter(s.name, n)} = {size}"
         for n, (s, size) in enumerate(zip(library.symbols, sizes, strict=True))
     )
     return f"""\
@@ -153,14 +156,14 @@ int main(void) {{
         return 1;
     }}
 {chr(10).join(filled)}
-    int code = {name}({arguments});
-    if (code != {upper}_OK) {{
+    int code = {name}_call({arguments});
+    if (code != {upper}_SUCCESS) {{
         fprintf(stderr, "{name}: %s\\n", {name}_message(code));
         return 1;
     }}
 {chr(10).join(summed)}
     printf("{name} %s on %s: checksum %.6g\\n", {name}_version(), {name}_cpu(), checksum);
-{chr(10).join(f"    free({port.name});" for port in ports)}
+{chr(10).join(f"    free({parameter(port.name)});" for port in ports)}
     return 0;
 }}
 """

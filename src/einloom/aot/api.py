@@ -65,15 +65,15 @@ def checked_name(name: str) -> str:
     """Return the name of a library.
 
     Raises:
-        SpecError: it is no C identifier, or one that C or Python reserves.
+        SpecError: it is no C identifier, or one that Python or the driver reserves.
     """
     from keyword import iskeyword
 
     is_plain = name.isidentifier() and name.isascii() and not name.startswith("_")
-    if not is_plain or iskeyword(name) or name in C_WORDS:
+    if not is_plain or iskeyword(name) or name in _DRIVER_WORDS:
         raise SpecError(
-            f"name={name!r} must be an identifier of ASCII letters, digits and '_' that neither C "
-            "nor Python reserves"
+            f"name={name!r} must be an identifier of ASCII letters, digits and '_' that neither "
+            "Python nor the driver reserves"
         )
     return name
 
@@ -105,16 +105,5 @@ def load(path: str | Path) -> shipped.Function:
     return _Loaded(folder, name)
 
 
-#: Words that C, C++ or the header use.
-C_WORDS = frozenset(
-    (
-        *("auto", "break", "case", "char", "const", "continue", "default", "do", "double", "else"),
-        *("enum", "extern", "float", "for", "goto", "if", "inline", "int", "long", "register"),
-        *("restrict", "return", "short", "signed", "sizeof", "static", "struct", "switch"),
-        *("typedef", "union", "unsigned", "void", "volatile", "while", "asm", "bool", "catch"),
-        *("class", "delete", "explicit", "export", "false", "friend", "mutable", "namespace"),
-        *("new", "operator", "private", "protected", "public", "template", "this", "throw", "true"),
-        *("try", "typeid", "typename", "using", "virtual", "main", "check", "run", "launch"),
-        *("threads", "level", "levels", "prepare", "pool", "inputs", "outputs", "sizes", "serve"),
-    )
-)
+#: Words behind which the driver's own names begin.
+_DRIVER_WORDS = frozenset(("input", "output", "einloom", "constants"))
