@@ -8,7 +8,8 @@ from typing import Any
 
 from einloom.aot import shipped
 from einloom.aot.building import EMBEDDED_BYTES, Built, Progress, build_folder, cpus_of
-from einloom.aot.targets import example_sizes, source_of
+from einloom.aot.lowering import Source
+from einloom.aot.targets import example_sizes, source_of, specs_of
 from einloom_compiler.errors import DTypeError, ShapeError, SpecError
 
 
@@ -23,11 +24,14 @@ def build(
     static: bool = False,
     embedded_bytes: int = EMBEDDED_BYTES,
     progress: Progress | None = None,
-) -> Built:
+) -> Built | tuple[Built, ...]:
     """Write a library of ``target`` to the folder ``path``.
 
+    A specs file gives a library a spec, in the folder of its name below ``path``, and a tuple.
+
     Args:
-        target: a compiled function, an expression, an equation (with operands), or a call as text.
+        target: a compiled function, an expression, an equation (with operands), a call as text, or
+            the path of a specs file.
         path: the folder; what an earlier build wrote there is replaced.
         operands: of an equation, as in :func:`einloom.compile`.
         name: the library's, a C identifier; the folder's name where None.
@@ -46,19 +50,34 @@ def build(
         UnsupportedError: this system, CPU level or target cannot be built for.
         ToolchainError: there is no C compiler, or it fails.
     """
-    folder = Path(path).absolute()
-    called = checked_name(folder.name if name is None else name)
-    source = source_of(target, operands, dtype, ranges)
-    return build_folder(
-        called,
-        source,
-        folder,
-        cpus_of(cpu),
-        example_sizes(source, called),
-        is_static=static,
-        embedded_bytes=embedded_bytes,
-        progress=progress,
+    folder, cpus = Path(path).absolute(), cpus_of(cpu)
+    named: list[tuple[str, Path, Source]]
+    if (specs := specs_of(target)) is not None:
+        if operands or ranges or name:
+            raise SpecError("a specs file names its libraries and operands; give none beside it")
+        sources = [source_of(spec.expression, (), dtype, None) for spec in specs]
+        named = [
+            (checked_name(spec.name), folder / spec.name, source)
+            for spec, source in zip(specs, sources, strict=True)
+        ]
+    else:
+        called = checked_name(folder.name if name is None else name)
+        named = [(called, folder, source_of(target, operands, dtype, ranges))]
+    examples = [example_sizes(source, called) for called, _, source in named]
+    built = tuple(
+        build_folder(
+            called,
+            source,
+            where,
+            cpus,
+            sizes,
+            is_static=static,
+            embedded_bytes=embedded_bytes,
+            progress=progress,
+        )
+        for (called, where, source), sizes in zip(named, examples, strict=True)
     )
+    return built if specs is not None else built[0]
 
 
 def checked_name(name: str) -> str:

@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import einloom
-from einloom.aot import archive, shipped
+from einloom.aot import archive, shipped, snippets
 from einloom.aot.lowering import Source, lower
 from einloom.aot.toolchain import Toolchain, toolchain
 from einloom_compiler.aot.driver import print_driver
@@ -25,6 +25,9 @@ from einloom_compiler.codegen.target import Target, host_target, named_target
 from einloom_compiler.errors import InternalCompilerError, SpecError, UnsupportedError
 from einloom_compiler.lowering.formula import formula_text
 from einloom_compiler.schedule.machine import Machine, described, named_machine
+
+if TYPE_CHECKING:
+    from einloom.aot.checking import Checked
 
 #: Says what is being done, how much of it is done, and how much there is.
 Progress = Callable[[str, int, int], None]
@@ -63,11 +66,33 @@ class Built:
         folder: where it is.
         name: the library's name.
         manifest: as it was written.
+        source: what it was built from.
     """
 
     folder: Path
     name: str
     manifest: dict[str, Any]
+    source: Source
+
+    def check(self) -> Checked:
+        """Run the library in a fresh process without einloom, and compare it with its source.
+
+        Raises:
+            CheckError: results differ, or the process fails.
+        """
+        from einloom.aot.checking import check_source
+
+        return check_source(self)
+
+    def wheel(self, version: str = "1.0") -> Path:
+        """Write a wheel of the loader and the library into the folder; return its path.
+
+        Raises:
+            SpecError: the version is none.
+        """
+        from einloom.aot.wheel import write_wheel
+
+        return write_wheel(self, version)
 
 
 def cpus_of(names: Sequence[str] | str | None) -> Cpus:
@@ -134,7 +159,7 @@ def build_folder(
         if path.exists():
             path.rename(Path(scratch, "old"))
         result.rename(path)
-    return Built(path, name, manifest)
+    return Built(path, name, manifest, source)
 
 
 def _check_folder(path: Path) -> None:
@@ -200,6 +225,13 @@ def _write(
     loader = Path(shipped.__file__).read_text(encoding="utf-8")
     loader += f'\n\n{name} = Function(Path(__file__).parent, "{name}")\n'
     (result / f"{name}.py").write_text(loader, encoding="utf-8")
+    equation = source.expression.equation
+    texts = {
+        f"{name}-config.cmake": snippets.cmake(name),
+        f"{name}.pc": snippets.pkg_config(name, version, equation),
+    }
+    for file_name, text in texts.items():
+        (result / file_name).write_text(text, encoding="utf-8")
     sizes = [example_sizes[symbol.name] for symbol in library.symbols]
     example = print_example(library, sizes, _shapes(library, example_sizes))
     (result / "example.c").write_text(example, encoding="ascii")

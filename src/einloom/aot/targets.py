@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from einloom.aot.lowering import Source
@@ -10,6 +11,7 @@ from einloom.commands.build import small_sizes
 from einloom.compiled import CompiledFunction, compile_expression, expression_of
 from einloom.expression import Expression
 from einloom.frontends.dispatch import settle
+from einloom.text.specs import Spec, read_specs
 from einloom_compiler.dtypes import as_dtype
 from einloom_compiler.errors import SpecError
 from einloom_compiler.ir.graph import inputs_of
@@ -32,6 +34,17 @@ def source_of(
         compiled = compile_expression(expression_of(target, operands), ranges=ranges)
     expression = _settled(compiled.expression, dtype)
     return Source(expression, compiled.optimize, compiled.choices)
+
+
+def specs_of(target: Any) -> tuple[Spec, ...] | None:
+    """Return the specs of the file that ``target`` names, None where it names none.
+
+    Raises:
+        SpecError: the file is malformed.
+    """
+    if isinstance(target, Path) or (isinstance(target, str) and target.endswith(".toml")):
+        return read_specs(target)
+    return None
 
 
 def _settled(expression: Expression, dtype: object) -> Expression:

@@ -28,7 +28,9 @@ def dense(tmp_path_factory: pytest.TempPathFactory) -> Built:
     """Return ``bi,ij->bj`` with a symbolic batch, for all levels, shared and static."""
     call = "np.einsum('bi,ij->bj', x[B,53], w[53,67])"
     folder = tmp_path_factory.mktemp("aot") / "dense"
-    return el.aot.build(call, folder, dtype="float32", static=True)
+    built = el.aot.build(call, folder, dtype="float32", static=True)
+    assert isinstance(built, Built)
+    return built
 
 
 @pytest.fixture(scope="module")
@@ -185,3 +187,42 @@ def test_the_manifest_says_what_was_built(dense: Built) -> None:
     assert manifest["outputs"] == [{"name": "out", "dtype": "float32", "shape": ["B", "67"]}]
     assert manifest["symbols"] == [{"name": "B", "input": 0, "axis": 0, "least": 0, "most": None}]
     assert manifest["cpu"] == ["x86-64-v2", "x86-64-v3", "x86-64-v4"]
+
+
+def test_specs_give_a_folder_each_and_a_wheel_installs(tmp_path: Path) -> None:
+    specs = tmp_path / "specs.toml"
+    specs.write_text(
+        """
+[[spec]]
+name = "scores"
+call = "np.einsum('bqd,bkd->bqk', q[B,T,16], k[B,S,16])"
+dtype = "float32"
+[[spec]]
+name = "classic"
+call = "K.batch_dot(x[B,20,1], y[B,30,20], axes=(1, 2), version='2.2.4')"
+dtype = "float64"
+"""
+    )
+    command = ["build", str(specs), "-o", str(tmp_path / "dist"), "--cpu", CPU, "--check"]
+    run = subprocess.run(
+        [sys.executable, "-m", "einloom", *command, "--wheel", "1.2"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert run.stdout.count("4 sizes on") == 2
+    (wheel,) = (tmp_path / "dist" / "classic").glob("classic-1.2-py3-none-manylinux_*.whl")
+    site = tmp_path / "site"
+    subprocess.run(
+        [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index"]
+        + ["--target", str(site), str(wheel)],
+        check=True,
+    )
+    script = f"""
+import sys
+sys.path.insert(0, {str(site)!r})
+import numpy as np
+from classic import classic
+x, y = np.ones((3, 20, 1)), np.ones((3, 30, 20))
+print(classic(x, y).shape, float(classic(x, y)[0, 0, 0]))
+"""
+    out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert out.stdout == "(3, 1, 30) 20.0\n"
