@@ -82,6 +82,12 @@ def _ports(library: Library) -> str:
     """Return ranks, itemsizes and shapes of inputs and outputs."""
     names = symbol_names(library)
     lines = [f"enum {{ N_SYMBOLS = {len(library.symbols)} }};"]
+    for word, values in (
+        ("inputs", [symbol.input for symbol in library.symbols]),
+        ("axes", [symbol.axis for symbol in library.symbols]),
+    ):
+        listed = ", ".join(map(str, values)) or "0"
+        lines.append(f"static const int symbol_{word}[] = {{{listed}}};")
     for kind, ports in (("input", library.inputs), ("output", library.outputs)):
         n = max(1, len(ports))
         ranks = ", ".join(str(len(port.shape)) for port in ports) or "0"
@@ -192,7 +198,7 @@ int {name}_call({signature}) {{
     const void *const inputs[] = {{{", ".join(typed) or "NULL"}}};
     void *const outputs[] = {{{", ".join(outs)}}};
     const int64_t sizes[] = {{{", ".join(sizes) or "0"}}};
-    return run(inputs, outputs, sizes, NULL, NULL, NULL, 0, threads);
+    return run(inputs, outputs, sizes, NULL, NULL, NULL, 0, threads, NULL);
 }}
 
 const char *{name}_version(void) {{ return "{version}"; }}

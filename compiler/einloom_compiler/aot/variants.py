@@ -18,6 +18,8 @@ from einloom_compiler.lowering.tables import DigitTable, OffsetTable, Table
 
 #: Constants begin at multiples of it, in bytes.
 ALIGNMENT = 64
+#: Work that takes so much less than what threads are woken for lets others have Python's lock.
+LONG = 8
 #: Words of a table that is kept in the library instead of being built at each call.
 KEPT_WORDS = 2048
 
@@ -90,7 +92,11 @@ class Variants:
         lines = [f"static int64_t {name}(Request *request) {{"]
         lines += [f"    const int64_t s{n} = request->sizes[{n}];" for n in used]
         large = [self._large(step) for step in launches]
-        lines.append(f"    settle_threads(request, {' || '.join(dict.fromkeys(large)) or '0'});")
+        long = [self._large(step, LONG) for step in launches]
+        lines.append(
+            f"    settle_threads(request, {' || '.join(dict.fromkeys(large)) or '0'}, "
+            f"{' || '.join(dict.fromkeys(long)) or '0'});"
+        )
         lines.append("    int64_t need = 0;")
         rooms: dict[int, list[str]] = {}
         for buffer in variant.buffers:
@@ -196,8 +202,9 @@ class Variants:
     def _number(self, value: int) -> str:
         return c_number(value, self.names)
 
-    def _large(self, step: Launch) -> str:
-        return f"{self._number(step.points)} >= {c_number(step.parallel_points, {})}"
+    def _large(self, step: Launch, share: int = 1) -> str:
+        least = max(1, step.parallel_points // share)
+        return f"{self._number(step.points)} >= {c_number(least, {})}"
 
     def _place(self, place: Place, buffers: Mapping[int, str]) -> str:
         match place.kind:

@@ -121,7 +121,7 @@ def load(path: str | Path) -> shipped.Function:
         name = manifest["name"]
     except (OSError, ValueError, KeyError) as error:
         raise SpecError(f"{folder} is no folder that einloom.aot.build wrote: {error}") from None
-    return _Loaded(folder, name)
+    return _Loaded(str(folder.absolute()), name)
 
 
 #: Words behind which the driver's own names begin.

@@ -38,7 +38,7 @@ DEFAULT_CPUS = {
 }
 #: Bytes of constants that are linked into the library; more are mapped from a file beside it.
 EMBEDDED_BYTES = 256 << 20
-_SOURCES = ("runtime.c", "interface.c", "weights.c")
+_SOURCES = ("runtime.c", "interface.c", "weights.c", "python.c")
 _NATIVE = Path(__file__).parent / "native"
 _POOL = Path(einloom.__file__).parent / "native"
 
@@ -223,7 +223,7 @@ def _write(
     say("linking", 1, 1)
     (result / f"{name}.h").write_text(header, encoding="ascii")
     loader = Path(shipped.__file__).read_text(encoding="utf-8")
-    loader += f'\n\n{name} = Function(Path(__file__).parent, "{name}")\n'
+    loader += f'\n\n{name} = Function(os.path.dirname(os.path.abspath(__file__)), "{name}")\n'
     (result / f"{name}.py").write_text(loader, encoding="utf-8")
     equation = source.expression.equation
     texts = {

@@ -9,8 +9,9 @@ import ast
 import ctypes
 import json
 import operator
+import os
+import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,17 @@ _OPERATORS: dict[type[ast.operator], Any] = {
     ast.FloorDiv: operator.floordiv,
     ast.Mod: operator.mod,
 }
+#: What the library needs of CPython, in its order; all of it is in every version since 3.11.
+_FUNCTIONS = (
+    *("Py_IncRef", "Py_DecRef", "PyObject_Vectorcall", "PyCFunction_NewEx", "PyCapsule_New"),
+    *("PyCapsule_GetPointer", "PyLong_AsLong", "PyErr_Occurred", "PyErr_Clear"),
+    *("PyEval_SaveThread", "PyEval_RestoreThread", "PyTuple_New", "PyTuple_SetItem"),
+    *("PyTuple_GetItem", "PyTuple_Size"),
+)
+#: Versions of NumPy's binary interface with the same arrays, and where the function that makes them
+#: stands in its table (PyArray_NewFromDescr).
+_NUMPY_VERSIONS = (0x01000009, 0x02000000)
+_NEW_ARRAY = 94
 
 
 class ShapeError(ValueError):
@@ -49,12 +61,15 @@ class Function:
     shape_error: type[Exception] = ShapeError
     dtype_error: type[Exception] = DTypeError
 
-    def __init__(self, folder: Path, name: str) -> None:
+    def __init__(self, folder: str, name: str) -> None:
         """Load ``lib<name>.so`` and the manifest from ``folder``."""
         self.name = name
-        self.folder = Path(folder)
-        self.manifest = json.loads((self.folder / "manifest.json").read_text(encoding="utf-8"))
-        self._library = ctypes.CDLL(str(self.folder / self.manifest["library"]))
+        self.folder = folder
+        # pathlib takes as long to import as all else here.
+        manifest = os.path.join(folder, "manifest.json")  # noqa: PTH118
+        with open(manifest, encoding="utf-8") as file:  # noqa: PTH123
+            self.manifest = json.load(file)
+        self._library = ctypes.CDLL(os.path.join(folder, self.manifest["library"]))  # noqa: PTH118
         self._inputs = [_Port(port) for port in self.manifest["inputs"]]
         self._outputs = [_Port(port) for port in self.manifest["outputs"]]
         self._symbols = self.manifest["symbols"]
@@ -67,6 +82,10 @@ class Function:
         if not self.cpu:
             wanted = ", ".join(self.manifest["cpu"])
             raise OSError(f"{name} has code for {wanted} only, which this CPU does not run")
+        if (direct := self._direct()) is not None:
+            # Calls of the class go to what its attribute says; a built-in function is not bound.
+            kind = type(self)
+            self.__class__ = type(kind.__name__, (kind,), {"__call__": direct, "__doc__": None})
 
     @property
     def cpu(self) -> str:
@@ -141,6 +160,46 @@ class Function:
             if target is not result:
                 result[...] = target
         return results[0] if len(results) == 1 else tuple(results)
+
+    def _direct(self) -> Any:
+        """Return the library's own function for Python, None where this Python is another.
+
+        It does what ``__call__`` does for arrays in C order, and calls it for all others. What it
+        reads of arrays is looked at here first.
+        """
+        head = object.__basicsize__
+        if sys.implementation.name != "cpython" or ctypes.sizeof(ctypes.c_void_p) != 8:
+            return None
+        sample = np.zeros((2, 3), np.int16)
+        fields = _Array.from_address(id(sample) + head)
+        is_known = (
+            fields.data == sample.ctypes.data
+            and fields.rank == 2
+            and list(fields.shape[0:2]) == [2, 3]
+            and fields.dtype == id(sample.dtype)
+            and fields.flags & 0x501 == 0x501
+            and ctypes.c_void_p.from_address(id(sample) + head - 8).value == id(np.ndarray)
+        )
+        try:
+            capsule = np._core._multiarray_umath._ARRAY_API  # type: ignore[attr-defined]
+            get = ctypes.pythonapi.PyCapsule_GetPointer
+            get.restype, get.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
+            table = ctypes.cast(get(capsule, None), ctypes.POINTER(ctypes.c_void_p))
+            version = ctypes.PYFUNCTYPE(ctypes.c_uint)(table[0])()
+            functions = [
+                ctypes.cast(getattr(ctypes.pythonapi, name), ctypes.c_void_p).value
+                for name in _FUNCTIONS
+            ]
+        except (AttributeError, ValueError):
+            return None
+        if not is_known or version not in _NUMPY_VERSIONS:
+            return None
+        dtypes = [port.dtype for port in (*self._inputs, *self._outputs)]
+        objects = [np.ndarray, sys.intern("out"), sys.intern("threads"), None, self.__call__]
+        words = [head, *map(id, objects), *functions, table[_NEW_ARRAY], *map(id, dtypes)]
+        make = getattr(ctypes.PyDLL(self._library._name), f"{self.name}_python")
+        make.restype = ctypes.py_object
+        return make((ctypes.c_void_p * len(words))(*words))
 
     def _ordered(self, arrays: tuple[Any, ...], named: dict[str, Any]) -> list[Any]:
         names = [port.name for port in self._inputs]
@@ -222,6 +281,20 @@ class Function:
         """Print as ``<clf (x) -> (out), built by einloom 0.1.0>``."""
         names = [", ".join(p.name for p in ports) for ports in (self._inputs, self._outputs)]
         return f"<{self.name} ({names[0]}) -> ({names[1]}), built by einloom {self.version}>"
+
+
+class _Array(ctypes.Structure):
+    """The fields of an array behind its head, as NumPy's C API has them."""
+
+    _fields_ = (
+        ("data", ctypes.c_void_p),
+        ("rank", ctypes.c_int),
+        ("shape", ctypes.POINTER(ctypes.c_int64)),
+        ("strides", ctypes.POINTER(ctypes.c_int64)),
+        ("base", ctypes.c_void_p),
+        ("dtype", ctypes.c_void_p),
+        ("flags", ctypes.c_int),
+    )
 
 
 class _Port:

@@ -211,11 +211,8 @@ dtype = "float64"
     assert run.stdout.count("4 sizes on") == 2
     (wheel,) = (tmp_path / "dist" / "classic").glob("classic-1.2-py3-none-manylinux_*.whl")
     site = tmp_path / "site"
-    subprocess.run(
-        [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index"]
-        + ["--target", str(site), str(wheel)],
-        check=True,
-    )
+    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index"]
+    subprocess.run([*install, "--target", str(site), str(wheel)], check=True)
     script = f"""
 import sys
 sys.path.insert(0, {str(site)!r})

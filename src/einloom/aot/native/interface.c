@@ -21,7 +21,7 @@ __attribute__((constructor)) static void prepare(void) {
 /* Strides that are NULL mean C order; so do entries that are. */
 static int run(const void *const *inputs, void *const *outputs, const int64_t *sizes,
                const int64_t *const *input_strides, const int64_t *const *output_strides,
-               void *workspace, int64_t workspace_bytes, int threads) {
+               void *workspace, int64_t workspace_bytes, int threads, const Pause *pause) {
     char *placed_inputs[N_INPUTS + 1], *placed_outputs[N_OUTPUTS];
     int64_t staged_inputs[N_INPUTS + 1], staged_outputs[N_OUTPUTS];
     int64_t shape[MAX_RANK], staged = 0;
@@ -74,7 +74,7 @@ static int run(const void *const *inputs, void *const *outputs, const int64_t *s
     Variant variant = levels[level].choice[cell_of(sizes)];
     if (variant == NULL)
         return LIBRARY_ERROR(SIZE);
-    Request request = {placed_inputs, placed_outputs, sizes, NULL, threads, threads > 0};
+    Request request = {placed_inputs, placed_outputs, sizes, NULL, threads, threads > 0, 0};
     int64_t need = staged + variant(&request);
     _Alignas(ALIGNMENT) char stack[STACK_MEMORY];
     char *memory = stack;
@@ -101,7 +101,10 @@ static int run(const void *const *inputs, void *const *outputs, const int64_t *s
                 placed_outputs[i] = memory + staged_outputs[i];
     }
     request.memory = memory + staged;
+    void *paused = pause != NULL && request.is_long ? pause->begin() : NULL;
     variant(&request);
+    if (paused != NULL)
+        pause->end(paused);
     for (int i = 0; staged > 0 && i < N_OUTPUTS; i++)
         if (staged_outputs[i] >= 0) {
             output_shape(i, sizes, shape);
@@ -115,7 +118,7 @@ int LIBRARY(run)(const void *const *inputs, void *const *outputs, const int64_t 
                  int threads) {
     if (outputs == NULL || (inputs == NULL && N_INPUTS > 0) || (extents == NULL && N_SYMBOLS > 0))
         return LIBRARY_ERROR(NULL_POINTER);
-    return run(inputs, outputs, extents, NULL, NULL, NULL, 0, threads);
+    return run(inputs, outputs, extents, NULL, NULL, NULL, 0, threads, NULL);
 }
 
 int LIBRARY(run_with)(const void *const *inputs, void *const *outputs, const int64_t *extents,
@@ -124,7 +127,7 @@ int LIBRARY(run_with)(const void *const *inputs, void *const *outputs, const int
     if (outputs == NULL || (inputs == NULL && N_INPUTS > 0) || (extents == NULL && N_SYMBOLS > 0))
         return LIBRARY_ERROR(NULL_POINTER);
     return run(inputs, outputs, extents, input_strides, output_strides, workspace, workspace_bytes,
-               threads);
+               threads, NULL);
 }
 
 int64_t LIBRARY(workspace_bytes)(const int64_t *extents, int threads) {
@@ -155,7 +158,7 @@ int64_t LIBRARY(workspace_bytes)(const int64_t *extents, int threads) {
             return -LIBRARY_ERROR(SIZE);
         staged += aligned(bytes);
     }
-    Request request = {NULL, NULL, extents, NULL, threads, threads > 0};
+    Request request = {NULL, NULL, extents, NULL, threads, threads > 0, 0};
     return staged + variant(&request);
 }
 
@@ -173,3 +176,5 @@ int LIBRARY(shape)(int output, const int64_t *extents, int64_t *shape) {
 const char *LIBRARY(cpu)(void) { return level < 0 ? "" : levels[level].name; }
 
 void LIBRARY(release)(void) { release_memory(); }
+
+#include "python.c"

@@ -23,7 +23,14 @@ typedef struct {
     char *memory;         /* NULL: say how much is needed, and run nothing */
     int64_t threads;      /* 0: settled by the amount of work */
     int is_asked;         /* whether the caller named a number of threads */
+    int is_long;          /* set with the memory: whether others may want what the caller holds */
 } Request;
+
+/* What a caller does around work that takes long. */
+typedef struct {
+    void *(*begin)(void);
+    void (*end)(void *);
+} Pause;
 
 /* Return the bytes of memory that are needed, or a negative error code. */
 typedef int64_t (*Variant)(Request *request);
@@ -134,7 +141,8 @@ static int64_t available_threads(void) {
 }
 
 /* Settle how many threads a call has, for which memory is reserved. */
-static void settle_threads(Request *request, int is_large) {
+static void settle_threads(Request *request, int is_large, int is_long) {
+    request->is_long = is_long;
     if (request->threads == 0)
         request->threads = is_large ? available_threads() : 1;
     if (request->threads > EINLOOM_POOL_THREADS)
