@@ -61,6 +61,14 @@ def print_driver(library: Library, version: str, weights: str = "") -> str:
     return "\n".join(part for part in parts if part) + "\n"
 
 
+def identity_function(name: str, digest: str) -> str:
+    """Return the function that tells one build from another, for the end of a driver."""
+    return (
+        f'\n__attribute__((visibility("default"))) const char *{name}_identity(void) {{\n'
+        f'    return "{digest}";\n}}\n'
+    )
+
+
 def _constants(library: Library, weights: str) -> str:
     name = library.name
     _, size = constant_offsets(library.constants)

@@ -77,13 +77,15 @@ class Machine:
 
 #: The machine that code is made for where it is not the one this process runs on.
 _assumed: ContextVar[Machine | None] = ContextVar("assumed", default=None)
-#: Vector bits, registers, L1 and L2 bytes of CPUs that code is shipped for: of common ones of a
-#: level, the least. Source of the levels: :mod:`einloom_compiler.codegen.target`.
+#: Vector bits, registers, L1 and L2 bytes of CPUs that code is shipped for: those of common ones of
+#: a level (v4: Intel's servers since 2023; v3: between AMD's Zen 3 and Intel's clients; aarch64:
+#: Neoverse N1 and V1). Too small an L2 makes products of few rows slow: their weights then seem to
+#: come from memory, where packing them costs nothing.
 _LEVELS = {
     "x86-64-v2": (128, 16, 32 << 10, 256 << 10),
-    "x86-64-v3": (256, 16, 32 << 10, 512 << 10),
-    "x86-64-v4": (512, 32, 32 << 10, 1 << 20),
-    "aarch64": (128, 32, 32 << 10, 512 << 10),
+    "x86-64-v3": (256, 16, 32 << 10, 1 << 20),
+    "x86-64-v4": (512, 32, 48 << 10, 2 << 20),
+    "aarch64": (128, 32, 64 << 10, 1 << 20),
 }
 #: Cores that shipped code is planned for: work is shared out for so many, and runs on any number.
 _SHIPPED_CORES = 2

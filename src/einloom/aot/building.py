@@ -16,7 +16,7 @@ import einloom
 from einloom.aot import archive, shipped, snippets
 from einloom.aot.lowering import Source, lower
 from einloom.aot.toolchain import Toolchain, toolchain
-from einloom_compiler.aot.driver import print_driver
+from einloom_compiler.aot.driver import identity_function, print_driver
 from einloom_compiler.aot.header import print_example, print_header
 from einloom_compiler.aot.library import Library
 from einloom_compiler.aot.variants import constant_offsets, kernel_symbol
@@ -24,7 +24,7 @@ from einloom_compiler.codegen import elf, jit
 from einloom_compiler.codegen.target import Target, host_target, named_target
 from einloom_compiler.errors import InternalCompilerError, SpecError, UnsupportedError
 from einloom_compiler.lowering.formula import formula_text
-from einloom_compiler.schedule.machine import Machine, described, named_machine
+from einloom_compiler.schedule.machine import Machine, named_machine, this_machine
 
 if TYPE_CHECKING:
     from einloom.aot.checking import Checked
@@ -114,7 +114,7 @@ def cpus_of(names: Sequence[str] | str | None) -> Cpus:
     targets, machines = {}, {}
     for name in sorted(wanted):
         if name == "native":
-            targets[name], machines[name] = host_target(), described()
+            targets[name], machines[name] = host_target(), this_machine()
         else:
             targets[name], machines[name] = named_target(name), named_machine(name)
     architectures = sorted({target.triple.partition("-")[0] for target in targets.values()})
@@ -211,7 +211,12 @@ def _write(
             objects.append(tools.compile("constants.s", work).name)
     header = print_header(library, version)
     (work / f"{name}.h").write_text(header, encoding="ascii")
-    (work / "driver.c").write_text(print_driver(library, version, digest), encoding="ascii")
+    driver = print_driver(library, version, digest)
+    identity = sha256(driver.encode())
+    for file in (*_SOURCES, *objects):
+        identity.update((work / file).read_bytes())
+    driver += identity_function(name, identity.hexdigest())
+    (work / "driver.c").write_text(driver, encoding="ascii")
     say("linking", 0, 1)
     objects.insert(0, tools.compile("driver.c", work).name)
     file = f"lib{name}.so"
@@ -236,6 +241,7 @@ def _write(
     example = print_example(library, sizes, _shapes(library, example_sizes))
     (result / "example.c").write_text(example, encoding="ascii")
     manifest = _manifest(library, source, cpus, tools, result)
+    manifest["identity"] = identity.hexdigest()
     text = json.dumps(manifest, indent=2, sort_keys=True) + "\n"
     (result / "manifest.json").write_text(text, encoding="utf-8")
     return manifest

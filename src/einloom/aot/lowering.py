@@ -242,13 +242,13 @@ class _LevelBuilder:
 
 
 def _parallel_points(points: int, seconds: float) -> int:
-    """Return from how many points on threads pay, as a power of two.
+    """Return from how many points on threads pay, as a power of the square root of two.
 
     Rounded, so that cells whose predictions hardly differ share their variants.
     """
     if seconds <= 0 or points <= 0:
         return 1 << 62
-    return 1 << min(62, max(0, math.ceil(math.log2(points * PARALLEL_SECONDS / seconds))))
+    return int(2 ** min(62.0, round(2 * math.log2(points * PARALLEL_SECONDS / seconds)) / 2))
 
 
 def _n_bytes(shape: Sequence[int], itemsize: int) -> int:

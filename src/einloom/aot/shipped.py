@@ -69,7 +69,7 @@ class Function:
         manifest = os.path.join(folder, "manifest.json")  # noqa: PTH118
         with open(manifest, encoding="utf-8") as file:  # noqa: PTH123
             self.manifest = json.load(file)
-        self._library = ctypes.CDLL(os.path.join(folder, self.manifest["library"]))  # noqa: PTH118
+        self._library = self._opened()
         self._inputs = [_Port(port) for port in self.manifest["inputs"]]
         self._outputs = [_Port(port) for port in self.manifest["outputs"]]
         self._symbols = self.manifest["symbols"]
@@ -200,6 +200,20 @@ class Function:
         make = getattr(ctypes.PyDLL(self._library._name), f"{self.name}_python")
         make.restype = ctypes.py_object
         return make((ctypes.c_void_p * len(words))(*words))
+
+    def _opened(self) -> ctypes.CDLL:
+        """Return the library, not an older build of the same path that this process still has.
+
+        The dynamic loader knows libraries by their paths: another way to write one is another.
+        """
+        for step in ("", *("./" * n for n in range(1, 64))):
+            path = f"{self.folder}/{step}{self.manifest['library']}"
+            library = ctypes.CDLL(path)
+            identity = getattr(library, f"{self.name}_identity")
+            identity.restype = ctypes.c_char_p
+            if identity().decode() == self.manifest["identity"]:
+                return library
+        raise OSError(f"{self.folder}: library and manifest are not of one build")
 
     def _ordered(self, arrays: tuple[Any, ...], named: dict[str, Any]) -> list[Any]:
         names = [port.name for port in self._inputs]

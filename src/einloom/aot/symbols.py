@@ -22,11 +22,24 @@ from einloom_compiler.ir.shapes import shape_of
 from einloom_compiler.lowering.formula import Formula, open_symbol
 from einloom_compiler.order.select import Ranges
 
-#: Ratio of neighbouring bounds by number of symbols; more symbols, coarser cells.
-_RATIOS = {0: 2, 1: 2, 2: 4, 3: 16}
-_COARSEST = 64
-#: Bounds go up to it: larger sizes are planned alike.
-_LARGEST = 4096
+#: How sizes of a symbol are cut into ranges, the finest first. The least size of a range settles
+#: how its kernels are chosen: so the usual sizes, powers of two, begin ranges, and short ones, in
+#: which a row too many is another block, have ranges of their own.
+_GRIDS = (
+    (
+        *(1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 13, 16, 17, 24, 25, 32, 33, 48, 49, 64, 65, 96, 97),
+        *(128, 129, 192, 256, 384, 512, 768, 1024, 2048, 4096),
+    ),
+    (1, 2, 3, 4, 5, 8, 9, 16, 17, 32, 33, 64, 65, 128, 256, 512, 1024, 4096),
+    (1, 2, 4, 8, 16, 32, 64, 128, 256, 1024),
+    (1, 2, 4, 16, 64, 256, 1024),
+    (1, 2, 8, 64, 512),
+    (1, 2, 32),
+    (1, 2),
+    (1,),
+)
+#: Cells of all symbols together; each is planned, for every CPU level.
+_MOST_CELLS = 400
 
 
 def bound_symbols(expression: Expression, ranges: Ranges) -> tuple[Symbol, ...]:
@@ -49,21 +62,13 @@ def bound_symbols(expression: Expression, ranges: Ranges) -> tuple[Symbol, ...]:
                 f"no input has the axis {name} alone, only {text(extent)}, so that a library "
                 f"cannot tell its value; declare {name} as an axis of its own, or give it a number"
             )
-    ratio = _RATIOS.get(len(shown), _COARSEST)
+    bounds = next((g for g in _GRIDS if (len(g) + 1) ** len(shown) <= _MOST_CELLS), _GRIDS[-1])
     found = []
     for name, (number, axis) in shown.items():
         least, most = ranges.get(name, (0, math.inf))
         limit = None if most == math.inf else int(most)
-        found.append(Symbol(name, number, axis, int(least), limit, _bounds(ratio)))
+        found.append(Symbol(name, number, axis, int(least), limit, bounds))
     return tuple(found)
-
-
-def _bounds(ratio: int) -> tuple[int, ...]:
-    bounds, bound = [1, 2], 2 * ratio
-    while bound <= _LARGEST:
-        bounds.append(bound)
-        bound *= ratio
-    return tuple(bounds)
 
 
 def representative(symbol: Symbol, number: int, start: int = 64) -> Formula:

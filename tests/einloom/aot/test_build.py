@@ -223,3 +223,12 @@ print(classic(x, y).shape, float(classic(x, y)[0, 0, 0]))
 """
     out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert out.stdout == "(3, 1, 30) 20.0\n"
+
+
+def test_a_folder_can_be_built_again_while_its_library_is_loaded(tmp_path: Path) -> None:
+    folder = tmp_path / "f"
+    for n in (3, 4, 5):
+        built = el.aot.build(f"np.einsum('ab->b', x[B,{n}])", folder, dtype="float32", cpu=CPU)
+        f = el.aot.load(folder)
+        assert isinstance(built, Built)
+        np.testing.assert_array_equal(f(np.ones((7, n), np.float32)), np.full(n, 7))

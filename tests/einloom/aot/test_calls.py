@@ -24,9 +24,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def product(folder: Path) -> Built:
     """Return ``mk,kn->mn``, all extents symbolic, with ``M`` bounded."""
     m, k, n = el.spec("M", "K", name="a"), el.spec("K", "N", name="b"), {"M": (0, 3000)}
-    built = el.aot.build(
-        "mk,kn->mn", folder / "product", m, k, dtype="float64", cpu=CPU, ranges=n
-    )
+    built = el.aot.build("mk,kn->mn", folder / "product", m, k, dtype="float64", cpu=CPU, ranges=n)
     assert isinstance(built, Built)
     return built
 
@@ -68,7 +66,7 @@ def test_direct_calls_raise_what_the_others_do(product: Built) -> None:
     with pytest.raises(ValueError, match="threads must be a positive integer, not 0"):
         f(a, b, threads=0)
     with pytest.raises(ValueError, match="threads must be a positive integer, not 'two'"):
-        f(a, b, threads="two")
+        f(a, b, threads="two")  # type: ignore[arg-type]
     with pytest.raises(el.ShapeError, match="read-only"):
         out = np.empty((2, 4))
         out.flags.writeable = False
@@ -142,7 +140,8 @@ int main() {
     assert(need > 0);
     void *memory = aligned_alloc(64, (size_t)((need + 63) / 64 * 64));
     memset(out, 0, sizeof out);
-    assert(product_run_with(inputs, outputs, extents, in_strides, out_strides, memory, need, 1) == 0);
+    assert(product_run_with(inputs, outputs, extents, in_strides, out_strides, memory, need, 1) ==
+           PRODUCT_SUCCESS);
     assert(out[0] == 4 && out[2] == 5 && out[4] == 10 && out[6] == 11 && out[1] == 0);
     assert(product_run_with(inputs, outputs, extents, in_strides, out_strides, memory, 8, 1) ==
            PRODUCT_ERROR_WORKSPACE);
