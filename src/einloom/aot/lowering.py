@@ -23,6 +23,7 @@ from einloom_compiler.codegen.text import KernelText
 from einloom_compiler.dtypes import AnyDType, dtype_name
 from einloom_compiler.errors import InternalCompilerError, ShapeError, UnsupportedError
 from einloom_compiler.extents import evaluate
+from einloom_compiler.families import few_kernels
 from einloom_compiler.ir.graph import Shape
 from einloom_compiler.order.search import Optimize
 from einloom_compiler.schedule.machine import Machine, assumed
@@ -71,7 +72,7 @@ def lower(
     levels, done = [], 0
     for cpu, machine in machines.items():
         level = _LevelBuilder(cpu, constants, output)
-        with assumed(machine):
+        with assumed(machine), few_kernels():
             for cell in cells:
                 level.add(_recipe_at(program, expression, symbols, cell))
                 done += 1
@@ -118,8 +119,9 @@ def _recipe_at(
             return None
         if stop is not None and stop <= symbol.least:
             return None
-        is_single = stop == start + 1
-        sizes[symbol.name] = start if is_single else representative(symbol, number, start)
+        # Indices of extent 0 and 1 are no loops; other sizes share kernels.
+        is_special = start < 2 and stop == start + 1
+        sizes[symbol.name] = start if is_special else representative(symbol, number, start)
     settled = unified(expression, sizes)
     if settled is None:
         return None

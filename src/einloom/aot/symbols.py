@@ -23,14 +23,14 @@ from einloom_compiler.lowering.formula import Formula, open_symbol
 from einloom_compiler.order.select import Ranges
 
 #: How sizes of a symbol are cut into ranges, the finest first. The least size of a range settles
-#: how its kernels are chosen: so the usual sizes, powers of two, begin ranges, and short ones, in
-#: which a row too many is another block, have ranges of their own.
+#: how its kernels are chosen, so usual sizes begin ranges: powers of two, and what lies between. Odd
+#: ones would have register blocks of their own, up to three times as many kernels.
 _GRIDS = (
     (
-        *(1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 13, 16, 17, 24, 25, 32, 33, 48, 49, 64, 65, 96, 97),
-        *(128, 129, 192, 256, 384, 512, 768, 1024, 2048, 4096),
+        *(1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768),
+        *(1024, 2048, 4096, 16384),
     ),
-    (1, 2, 3, 4, 5, 8, 9, 16, 17, 32, 33, 64, 65, 128, 256, 512, 1024, 4096),
+    (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 256, 512, 1024, 4096),
     (1, 2, 4, 8, 16, 32, 64, 128, 256, 1024),
     (1, 2, 4, 16, 64, 256, 1024),
     (1, 2, 8, 64, 512),
