@@ -10,9 +10,6 @@ from einloom_compiler.aot.names import parameter, symbol_parameter
 from einloom_compiler.aot.variants import Variants, constant_offsets, level_key, symbol_names
 from einloom_compiler.dtypes import arithmetic
 
-#: psABI level that each named CPU level needs; 0 where the architecture has but one.
-REQUIRED = {"x86-64-v2": 2, "x86-64-v3": 3, "x86-64-v4": 4}
-
 #: Error codes by name, and their messages; guards follow from :data:`FIRST_CHECK` on.
 ERRORS = (
     ("SUCCESS", "no error"),
@@ -137,7 +134,8 @@ def alignment(port: Port) -> int:
 def _levels(library: Library) -> str:
     """Return the choice of the CPU level and of the cell."""
     rows = [
-        f'    {{{REQUIRED.get(level.cpu, 0)}, "{level.cpu}", {level_key(level.cpu)}_choice}},'
+        f'    {{{level.needs.level}, "{level.needs.vendor}", {level.needs.family}, '
+        f'{level.needs.model}, "{level.cpu}", {level_key(level.cpu)}_choice}},'
         for level in reversed(library.levels)
     ]
     bounds = [
@@ -161,8 +159,7 @@ def _levels(library: Library) -> str:
     cell += ["    return cell;", "}", ""]
     return "\n".join(
         [
-            "static const struct {\n    int needs;\n    const char *name;\n"
-            "    const Variant *choice;\n} levels[] = {",
+            "static const Level levels[] = {",
             *rows,
             "};\n",
             *[b for b, s in zip(bounds, library.symbols, strict=True) if s.bounds],

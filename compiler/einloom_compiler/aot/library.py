@@ -7,7 +7,8 @@ Grammar::
     Port     = (name, dtype, shape: Number*)
     Symbol   = (name, input, axis, least, most, bounds: int*)
     Check    = (left: Number, right: Number, text, relation: "==" | ">=")
-    Level    = (cpu, kernels: KernelText*, variants: Variant*, choice: (int | None)+)
+    Level    = (cpu, needs: Processor, kernels: KernelText*, variants: Variant*,
+                choice: (int | None)+)
     Variant  = (buffers: Buffer*, steps: Step*)
     Buffer   = (n_bytes: Number, room)
     Step     = Launch(kernel, operands: Place+, target: Place, tables, numbers: Number*,
@@ -166,17 +167,36 @@ class Variant:
 
 
 @dataclass(frozen=True, slots=True)
+class Processor:
+    """Which CPUs run the code of a level.
+
+    Attributes:
+        level: the psABI level of x86-64 that they have at least; 0 for other architectures.
+        vendor: the one vendor whose CPUs do, as CPUID names it; empty for all.
+        family: the one family of that vendor.
+        model: the one model of that family.
+    """
+
+    level: int = 0
+    vendor: str = ""
+    family: int = 0
+    model: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Level:
     """What runs on CPUs of one level.
 
     Attributes:
         cpu: the level's name.
+        needs: the CPUs that it may run on.
         kernels: printed kernels.
         variants: different ones only.
         choice: number of the variant of each cell; None where no size of the cell is legal.
     """
 
     cpu: str
+    needs: Processor
     kernels: tuple[KernelText, ...] = field(repr=False)
     variants: tuple[Variant, ...]
     choice: tuple[int | None, ...]

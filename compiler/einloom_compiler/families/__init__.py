@@ -70,7 +70,7 @@ def _reused(
     """Return the best schedule, or one known for its structure that is nearly as good."""
     space = problem.space
     structure = tuple(tuple({None: 0, 1: 1}.get(s, 2) for s in c) for c in space.strides)
-    openness = tuple(map(is_open, space.extents))
+    openness = bool(space.starts), tuple(map(is_open, space.extents))
     key = space.labels, space.n_output, structure, openness, problem.arithmetics, problem.machine
     others = known.setdefault(key, {})
     if best not in others:

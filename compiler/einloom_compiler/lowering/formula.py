@@ -33,6 +33,7 @@ class Formula(int):
     witness: int
     _rank: int
     _negated: Formula | None
+    _factors: tuple[int, int] | None
 
     def __new__(
         cls,
@@ -57,6 +58,7 @@ class Formula(int):
         made.where = where
         made._rank = rank
         made._negated = None
+        made._factors = None
         return made
 
     def _within(self, rank: int) -> str:
@@ -91,7 +93,12 @@ class Formula(int):
         return self if _is_constant(other, 1) else _binary("*", other, self, 1)
 
     def __floordiv__(self, other: int) -> int:
-        """Return the quotient, rounded down."""
+        """Return the quotient, rounded down; that of a multiple of the divisor is exact."""
+        if self._factors is not None and is_open(self):
+            base, factor = self._factors
+            is_plain = not isinstance(other, Formula) and not isinstance(factor, Formula)
+            if is_plain and other > 0 and factor % other == 0:
+                return base * (factor // other)
         return self if _is_constant(other, 1) else _binary("//", self, other, 1)
 
     def __rfloordiv__(self, other: int) -> int:
@@ -150,14 +157,34 @@ def _binary(operator: str, left: int, right: int, rank: int) -> int:
     Sums and products are associative and need none.
     """
     value = _OPERATIONS[operator](int(left), int(right))
-    at_witness = _OPERATIONS[operator](witness(left), witness(right))
     tight = rank if operator in "+*" else rank + 1
     first = left._within(rank) if isinstance(left, Formula) else str(left)
     second = right._within(tight) if isinstance(right, Formula) else str(right)
     if operator in "+*" and isinstance(right, Formula) and right._rank == rank:
         second = right.text if _only(operator, right.text) else f"({right.text})"
     where = dict.fromkeys((*definitions(left), *definitions(right)))
-    return Formula(value, f"{first} {operator} {second}", rank, tuple(where), at_witness)
+    made = Formula(value, f"{first} {operator} {second}", rank, tuple(where))
+    made.witness = _witness(operator, left, right)
+    if operator == "*":
+        made._factors = (left, right) if isinstance(left, Formula) else (right, left)
+    return made
+
+
+def _witness(operator: str, left: int, right: int) -> int:
+    """Return the witness of a sum, product, quotient or remainder.
+
+    Quotients and remainders of open formulas are numbers of their own: whether one divides the
+    other at the witnesses says nothing of other sizes.
+    """
+    a, b = witness(left), witness(right)
+    if operator in ("//", "%") and (is_open(left) or is_open(right)):
+        return _number_of(f"{a} {operator} {b}")
+    return _OPERATIONS[operator](a, b)
+
+
+def _number_of(text: str) -> int:
+    """Return a large odd number that has nothing to do with those of other texts."""
+    return int.from_bytes(sha256(text.encode()).digest()[:8], "big") | 1
 
 
 def _only(operator: str, text: str) -> bool:
@@ -214,5 +241,4 @@ def open_symbol(value: int, name: str, number: int) -> Formula:
     >>> b == t, b == 4, b * t == t * b, (b * 2).text
     (False, False, True, 'B * 2')
     """
-    digest = sha256(f"witness {number}".encode()).digest()
-    return Formula(value, name, witness=int.from_bytes(digest[:8], "big") | 1)
+    return Formula(value, name, witness=_number_of(f"symbol {number}"))

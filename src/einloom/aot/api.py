@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from einloom.aot import shipped
-from einloom.aot.building import EMBEDDED_BYTES, Built, Progress, build_folder, cpus_of
+from einloom.aot.building import EMBEDDED_BYTES, Built, Progress, build_folder
+from einloom.aot.cpus import cpus_of
 from einloom.aot.lowering import Source
 from einloom.aot.targets import example_sizes, source_of, specs_of
 from einloom_compiler.errors import DTypeError, ShapeError, SpecError

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import platform
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import einloom
 from einloom.aot import archive, shipped, snippets
+from einloom.aot.cpus import Cpus, host_architecture
 from einloom.aot.lowering import Source, lower
 from einloom.aot.toolchain import Toolchain, toolchain
 from einloom_compiler.aot.driver import identity_function, print_driver
@@ -21,41 +21,19 @@ from einloom_compiler.aot.header import print_example, print_header
 from einloom_compiler.aot.library import Library
 from einloom_compiler.aot.variants import constant_offsets, kernel_symbol
 from einloom_compiler.codegen import elf, jit
-from einloom_compiler.codegen.target import Target, host_target, named_target
-from einloom_compiler.errors import InternalCompilerError, SpecError, UnsupportedError
+from einloom_compiler.errors import InternalCompilerError, SpecError
 from einloom_compiler.lowering.formula import formula_text
-from einloom_compiler.schedule.machine import Machine, named_machine, this_machine
 
 if TYPE_CHECKING:
     from einloom.aot.checking import Checked
 
 #: Says what is being done, how much of it is done, and how much there is.
 Progress = Callable[[str, int, int], None]
-#: CPU levels of a library where none are named, by architecture.
-DEFAULT_CPUS = {
-    "x86_64": ("x86-64-v2", "x86-64-v3", "x86-64-v4"),
-    "aarch64": ("aarch64",),
-}
 #: Bytes of constants that are linked into the library; more are mapped from a file beside it.
 EMBEDDED_BYTES = 256 << 20
 _SOURCES = ("runtime.c", "interface.c", "weights.c", "python.c")
 _NATIVE = Path(__file__).parent / "native"
 _POOL = Path(einloom.__file__).parent / "native"
-
-
-@dataclass(frozen=True, slots=True)
-class Cpus:
-    """What code is made for.
-
-    Attributes:
-        architecture: of all of it.
-        targets: by name, in LLVM's words.
-        machines: by name, what schedules need to know.
-    """
-
-    architecture: str
-    targets: Mapping[str, Target]
-    machines: Mapping[str, Machine]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,37 +73,6 @@ class Built:
         return write_wheel(self, version)
 
 
-def cpus_of(names: Sequence[str] | str | None) -> Cpus:
-    """Return what code is made for.
-
-    Args:
-        names: CPU levels, ``native`` for this machine's; all levels of this architecture where
-            None.
-
-    Raises:
-        UnsupportedError: a level is unknown, or they are of several architectures.
-    """
-    host = "aarch64" if platform.machine() in ("aarch64", "arm64") else "x86_64"
-    if names is None:
-        names = DEFAULT_CPUS[host]
-    wanted = (names,) if isinstance(names, str) else tuple(dict.fromkeys(names))
-    if not wanted:
-        raise UnsupportedError("cpu= names no CPU level; leave it out for all usual ones")
-    targets, machines = {}, {}
-    for name in sorted(wanted):
-        if name == "native":
-            targets[name], machines[name] = host_target(), this_machine()
-        else:
-            targets[name], machines[name] = named_target(name), named_machine(name)
-    architectures = sorted({target.triple.partition("-")[0] for target in targets.values()})
-    if len(architectures) > 1:
-        raise UnsupportedError(
-            f"one library is for one architecture, but {', '.join(wanted)} are of "
-            f"{' and '.join(architectures)}; build one folder for each"
-        )
-    return Cpus(architectures[0].replace("arm64", "aarch64"), targets, machines)
-
-
 def build_folder(
     name: str,
     source: Source,
@@ -142,11 +89,10 @@ def build_folder(
     Raises:
         SpecError: ``path`` is a file, or holds what no build wrote.
     """
-    host = "aarch64" if platform.machine() in ("aarch64", "arm64") else "x86_64"
-    tools = toolchain(cpus.architecture, host)
+    tools = toolchain(cpus.architecture, host_architecture())
     _check_folder(path)
     say = progress or (lambda *_: None)
-    library = lower(name, source, cpus.machines, lambda done, n: say("planning", done, n))
+    library = lower(name, source, cpus.levels, lambda done, n: say("planning", done, n))
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as scratch:
         work, result = Path(scratch, "work"), Path(scratch, "result")
@@ -255,7 +201,7 @@ def _kernel_objects(library: Library, cpus: Cpus, work: Path, say: Progress) -> 
         for number, text in enumerate(level.kernels):
             say("compiling kernels", len(found), n_kernels)
             symbol = kernel_symbol(library.name, level.cpu, number)
-            code = jit.compile_for(text, symbol, cpus.targets[level.cpu])
+            code = jit.compile_for(text, symbol, cpus.levels[level.cpu].target)
             (work / f"{symbol}.o").write_bytes(code.contents)
             found.append(f"{symbol}.o")
     say("compiling kernels", n_kernels, n_kernels)

@@ -19,6 +19,7 @@ from einloom.runtime.launch import PARALLEL_SECONDS
 from einloom.runtime.program import Program
 from einloom_compiler.aot import library as ir
 from einloom_compiler.aot.driver import itemsize
+from einloom_compiler.codegen.target import Target
 from einloom_compiler.codegen.text import KernelText
 from einloom_compiler.dtypes import AnyDType, dtype_name
 from einloom_compiler.errors import InternalCompilerError, ShapeError, UnsupportedError
@@ -31,6 +32,21 @@ from einloom_compiler.schedule.machine import Machine, assumed
 Array = npt.NDArray[Any]
 #: Called after each cell: cells done, cells in all.
 Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Cpu:
+    """A level of CPUs that code is made for.
+
+    Attributes:
+        target: in LLVM's words.
+        machine: what schedules need to know.
+        processor: which CPUs run it.
+    """
+
+    target: Target
+    machine: Machine
+    processor: ir.Processor
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +65,14 @@ class Source:
 
 
 def lower(
-    name: str, source: Source, machines: Mapping[str, Machine], progress: Progress | None = None
+    name: str, source: Source, cpus: Mapping[str, Cpu], progress: Progress | None = None
 ) -> ir.Library:
     """Return the library of a function.
 
     Args:
         name: the library's.
         source: the function.
-        machines: what code of each CPU level is planned for.
+        cpus: the CPU levels by name.
         progress: called after each cell.
 
     Raises:
@@ -70,14 +86,14 @@ def lower(
     open_sizes = {symbol.name: representative(symbol, n) for n, symbol in enumerate(symbols)}
     output = _port("out", program.shape, program.dtype, open_sizes)
     levels, done = [], 0
-    for cpu, machine in machines.items():
-        level = _LevelBuilder(cpu, constants, output)
-        with assumed(machine), few_kernels():
+    for cpu, facts in cpus.items():
+        level = _LevelBuilder(cpu, facts.processor, constants, output)
+        with assumed(facts.machine), few_kernels():
             for cell in cells:
                 level.add(_recipe_at(program, expression, symbols, cell))
                 done += 1
                 if progress is not None:
-                    progress(done, len(cells) * len(machines))
+                    progress(done, len(cells) * len(cpus))
         levels.append(level.level())
     names = expression.operand_names
     return ir.Library(
@@ -171,8 +187,11 @@ def _in_memory(array: Array) -> ir.Constant:
 class _LevelBuilder:
     """The variants of one CPU level in the making."""
 
-    def __init__(self, cpu: str, constants: _Constants, output: ir.Port) -> None:
+    def __init__(
+        self, cpu: str, processor: ir.Processor, constants: _Constants, output: ir.Port
+    ) -> None:
         self.cpu = cpu
+        self.processor = processor
         self.constants = constants
         self.output = output
         self.kernels: dict[KernelText, int] = {}
@@ -190,7 +209,9 @@ class _LevelBuilder:
 
     def level(self) -> ir.Level:
         """Return what was built."""
-        return ir.Level(self.cpu, tuple(self.kernels), tuple(self.variants), tuple(self.choice))
+        return ir.Level(
+            self.cpu, self.processor, tuple(self.kernels), tuple(self.variants), tuple(self.choice)
+        )
 
     def _variant(self, recipe: recipes.Recipe) -> ir.Variant:
         first = recipe.n_inputs + 1

@@ -23,8 +23,8 @@ from einloom_compiler.lowering.formula import Formula, open_symbol
 from einloom_compiler.order.select import Ranges
 
 #: How sizes of a symbol are cut into ranges, the finest first. The least size of a range settles
-#: how its kernels are chosen, so usual sizes begin ranges: powers of two, and what lies between. Odd
-#: ones would have register blocks of their own, up to three times as many kernels.
+#: how its kernels are chosen, so usual sizes begin ranges: powers of two and what lies between.
+#: Odd ones would have register blocks of their own, up to three times as many kernels.
 _GRIDS = (
     (
         *(1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768),

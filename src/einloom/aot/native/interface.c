@@ -11,10 +11,10 @@ __attribute__((constructor)) static void prepare(void) {
     int n_levels = (int)(sizeof levels / sizeof *levels), own = cpu_level();
     prepare_memory();
     for (int i = n_levels - 1; i >= 0; i--)
-        if (levels[i].needs <= own)
+        if (runs_here(&levels[i], own))
             level = i;
     for (int i = 0; i < n_levels && named != NULL; i++)
-        if (levels[i].needs <= own && strcmp(named, levels[i].name) == 0)
+        if (runs_here(&levels[i], own) && strcmp(named, levels[i].name) == 0)
             level = i;
 }
 

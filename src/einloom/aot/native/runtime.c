@@ -88,9 +88,40 @@ static int cpu_level(void) {
         return 3;
     return 4;
 }
+
+static int is_model(const char *vendor, int family, int model) {
+    Registers name = cpuid(0, 0), one = cpuid(1, 0);
+    uint32_t words[] = {name.b, name.d, name.c};
+    int own_family = (int)(one.a >> 8 & 15), own_model = (int)(one.a >> 4 & 15);
+    if (own_family == 6 || own_family == 15)
+        own_model += (int)(one.a >> 16 & 15) << 4;
+    if (own_family == 15)
+        own_family += (int)(one.a >> 20 & 255);
+    return strlen(vendor) == sizeof words && memcmp(vendor, words, sizeof words) == 0 &&
+           own_family == family && own_model == model;
+}
 #else
 static int cpu_level(void) { return 0; }
+
+static int is_model(const char *vendor, int family, int model) {
+    (void)vendor, (void)family, (void)model;
+    return 1;
+}
 #endif
+
+/* What runs on some CPUs. */
+typedef struct {
+    int needs;          /* the least psABI level */
+    const char *vendor; /* empty, or of the one model whose CPUs run it */
+    int family, model;
+    const char *name;
+    const Variant *choice; /* by cell */
+} Level;
+
+static int runs_here(const Level *level, int own) {
+    return level->needs <= own &&
+           (*level->vendor == '\0' || is_model(level->vendor, level->family, level->model));
+}
 
 /* --- threads ---------------------------------------------------------------------------------- */
 
