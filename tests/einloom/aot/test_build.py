@@ -1,6 +1,8 @@
 """Built libraries: results in a process that has only NumPy, symbols, errors, equal bytes."""
 
+import importlib.util
 import json
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -12,7 +14,12 @@ import pytest
 
 import einloom as el
 from einloom.aot.building import Built
+from einloom.aot.cpus import cpus_of
+from einloom.aot.lowering import lower
+from einloom.aot.targets import source_of
+from einloom.aot.toolchain import ToolchainError
 from einloom_compiler.codegen import elf
+from einloom_compiler.codegen.objects import print_assembly
 from einloom_compiler.errors import DTypeError, ShapeError, SpecError, UnsupportedError
 
 SIZES = (0, 1, 2, 3, 4, 5, 7, 8, 13, 16, 31, 64, 67, 130, 257)
@@ -232,3 +239,52 @@ def test_a_folder_can_be_built_again_while_its_library_is_loaded(tmp_path: Path)
         f = el.aot.load(folder)
         assert isinstance(built, Built)
         np.testing.assert_array_equal(f(np.ones((7, n), np.float32)), np.full(n, 7))
+
+
+def test_large_weights_lie_in_a_file_beside_the_library(tmp_path: Path, numpy_only: Path) -> None:
+    w = np.random.default_rng(0).standard_normal((40, 30))
+    x = el.spec("B", 40, dtype="float64", name="x")
+    built = el.aot.build(
+        "bi,ij->bj", tmp_path / "mapped", x, w, cpu=CPU, embedded_bytes=1000, static=True
+    )
+    assert isinstance(built, Built)
+    assert (built.folder / "libmapped.weights").stat().st_size >= w.nbytes
+    np.save(tmp_path / "w.npy", w)
+    statements = f"""
+w = np.load({str(tmp_path / "w.npy")!r})
+x = np.random.default_rng(1).standard_normal((7, 40))
+np.testing.assert_allclose(f(x), x @ w, atol=1e-12)
+"""
+    run_alone(built, numpy_only, statements)
+    with (built.folder / "libmapped.weights").open("r+b") as file:
+        file.write(b"other")
+    broken = """
+try:
+    f(np.ones((7, 40)))
+except RuntimeError as error:
+    print(error)
+"""
+    assert "file of weights" in run_alone(built, numpy_only, broken)
+
+
+def test_other_architectures_need_a_cross_compiler_and_get_neon(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(UnsupportedError, match="one library is for one architecture"):
+        el.aot.build(SUM, tmp_path / "f", dtype="float32", cpu=("aarch64", CPU))
+    if importlib.util.find_spec("ziglang") is None:
+        if shutil.which("aarch64-linux-gnu-gcc") is None:
+            with pytest.raises(ToolchainError, match=r"aarch64-linux-gnu-gcc.*ziglang"):
+                el.aot.build(SUM, tmp_path / "f", dtype="float32", cpu="aarch64")
+    else:
+        built = el.aot.build(SUM, tmp_path / "f", dtype="float32", cpu="aarch64")
+        assert isinstance(built, Built)
+        assert built.manifest["glibc"] == "2.17"
+        assert built.manifest["architecture"] == "aarch64"
+    library = lower(
+        "f", source_of("np.einsum('bi,ij->bj', x[B,64], w[64,64])", (), "float32", None),
+        cpus_of("aarch64").levels,
+    )  # fmt: skip
+    target = cpus_of("aarch64").levels["aarch64"].target
+    texts = [print_assembly(text, "f", target) for text in library.levels[0].kernels]
+    assert all("fmla\tv" in text for text in texts)
