@@ -176,7 +176,7 @@ def shape_text(port: Port) -> str:
 
 def _port_lines(ports: Sequence[Port]) -> str:
     lines = [
-        f" *   {port.name}: {port.dtype}{shape_text(port)}"
+        f" *   {_comment(port.name)}: {port.dtype}{_comment(shape_text(port))}"
         + (f" ({_NOTES[port.dtype]})" if port.dtype in _NOTES else "")
         for port in ports
     ]

@@ -19,6 +19,7 @@ from einloom.runtime.launch import PARALLEL_SECONDS
 from einloom.runtime.program import Program
 from einloom_compiler.aot import library as ir
 from einloom_compiler.aot.driver import itemsize
+from einloom_compiler.aot.verify import verify_library
 from einloom_compiler.codegen.target import Target
 from einloom_compiler.codegen.text import KernelText
 from einloom_compiler.dtypes import AnyDType, dtype_name
@@ -96,7 +97,7 @@ def lower(
                     progress(done, len(cells) * len(cpus))
         levels.append(level.level())
     names = expression.operand_names
-    return ir.Library(
+    library = ir.Library(
         name=name,
         inputs=tuple(
             _port(names[node.name], node.shape, node.dtype, open_sizes)
@@ -108,6 +109,8 @@ def lower(
         constants=constants.found(),
         levels=tuple(levels),
     )
+    verify_library(library)
+    return library
 
 
 def _port(name: str, shape: Shape, dtype: AnyDType | None, sizes: Mapping[str, int]) -> ir.Port:
