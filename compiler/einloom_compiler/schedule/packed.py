@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from einloom_compiler.codegen.casts import has_block
 from einloom_compiler.dtypes import arithmetic
 from einloom_compiler.ir.packed import Order, PackedNest, RegisterBlock, Side
+from einloom_compiler.lowering.formula import is_open
 from einloom_compiler.lowering.groups import Groups
 from einloom_compiler.lowering.nest import Arithmetics
 from einloom_compiler.schedule.machine import Machine
@@ -131,7 +132,7 @@ def propose(
             row_elements=max(ROW_BYTES // itemsize, block.mr * depth * parts),
             column_elements=max(machine.l2_bytes // 2 // itemsize, block.nr * depth * parts),
             is_output_contiguous=is_contiguous,
-            sum_elements=SUM_BYTES // itemsize if is_half and n_k > depth else 0,
+            sum_elements=SUM_BYTES // itemsize if is_half and exceeds(n_k, depth) else 0,
             epilogue=arithmetics.epilogue,
         )
         for block in chosen
@@ -180,6 +181,11 @@ def _meeting_rows(blocks: Sequence[tuple[int, int]], groups: Groups, width: int)
     needed = -(-groups.columns.run.extent // width)
     shared = -(-needed // -(-needed // most))
     return RegisterBlock(_rows(mr, most, groups, "prepacked"), int(shared), width)
+
+
+def exceeds(points: int, depth: int) -> bool:
+    """Say whether contracted points take more than one block, at some size where they are open."""
+    return is_open(points) or points > depth
 
 
 def _rows(mr: int, vectors: int, groups: Groups, order: Order) -> int:

@@ -103,8 +103,9 @@ class Contractor:
             for shape, axes in zip(shapes, broadcast, strict=True)
         ]
         expr = without_axes(self.expr, broadcast)
-        how = self.optimize if self.orders is None else self.orders.pick(extents)
-        tree = plan(expr, extents, how, dtype_name(self.dtype))
+        sizes = {index: int(extent) for index, extent in extents.items()}
+        how = self.optimize if self.orders is None else self.orders.pick(sizes)
+        tree = plan(expr, sizes, how, dtype_name(self.dtype))
         known: list[Value] = [
             (slot, (tuple(shape[a] for a in axes), tuple(strides[a] for a in axes), dtype))
             for (slot, (shape, strides, dtype)), axes in zip(operands, kept, strict=True)
