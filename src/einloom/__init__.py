@@ -19,6 +19,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from einloom import aot as aot
     from einloom import linalg as linalg
     from einloom.compiled import CompiledFunction as CompiledFunction
     from einloom.compiled import compile as compile
@@ -65,7 +66,7 @@ _HOME = {
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 
 #: Submodules that ``import einloom as el`` gives as attributes.
-_SUBMODULES = ("keras", "linalg", "tensorflow")
+_SUBMODULES = ("aot", "keras", "linalg", "tensorflow")
 
 #: Names people know from a framework whose meaning depends on it, and where to find them.
 _ELSEWHERE = {

@@ -1,4 +1,4 @@
-"""The command line: explain, compile, model, doctor and cache; also ``python -m einloom``.
+"""The command line: explain, compile, build, model, doctor and cache; also ``python -m einloom``.
 
 Bad input ends with one message on stderr and exit code 2.
 """
@@ -88,14 +88,61 @@ def explain(
 
 @cli.command("compile")
 @click.argument("specs", type=click.Path(dir_okay=False, path_type=Path))
-def compile_command(specs: Path) -> None:
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), help="Build libraries, as einloom build."
+)
+def compile_command(specs: Path, output: Path | None) -> None:
     """Compile each [[spec]] of the TOML file SPECS just in time, and print a summary.
 
     A spec with symbolic extents is compiled for every size and run once at a small one.
     """
     from einloom.commands.build import compile_specs, summary
 
+    if output is not None:
+        from einloom.commands.library import Options, build_libraries
+
+        click.echo(build_libraries(specs, output, Options()))
+        return
     click.echo(summary(compile_specs(specs)))
+
+
+@cli.command("build")
+@click.argument("target")
+@click.argument("shapes", nargs=-1)
+@click.option(
+    "-o", "--output", required=True, type=click.Path(path_type=Path), help="The folder to write."
+)
+@click.option("--name", help="The library's name; the folder's where not given.")
+@click.option("--cpu", "cpus", multiple=True, help="A CPU level, or native; repeat for several.")
+@click.option("--dtype", help="dtype of operands that have none.")
+@click.option("--static", "is_static", is_flag=True, help="Write a static archive too.")
+@click.option("--check", "is_checked", is_flag=True, help="Run it in a fresh process and compare.")
+@click.option("--wheel", metavar="VERSION", help="Write an installable wheel of this version.")
+def build_command(
+    target: str,
+    shapes: tuple[str, ...],
+    output: Path,
+    name: str | None,
+    cpus: tuple[str, ...],
+    dtype: str | None,
+    is_static: bool,
+    is_checked: bool,
+    wheel: str | None,
+) -> None:
+    r"""Build a C library of TARGET: a call as text, an equation with SHAPES, or a specs file.
+
+    The folder holds all that a user ships: library, header, Python loader, example, manifest.
+
+    \b
+    einloom build "bi,ij->bj" B,784 784,512 --dtype float32 -o dist/dense --check
+    einloom build specs.toml -o dist --cpu x86-64-v3
+    """
+    from einloom.commands.library import Options, build_libraries
+    from einloom.commands.target import expression_of
+
+    found = target if target.endswith(".toml") else expression_of(target, shapes, {}, dtype)
+    options = Options(name, cpus, dtype, is_static, is_checked, wheel)
+    click.echo(build_libraries(found, output, options))
 
 
 @cli.command("model")

@@ -85,7 +85,7 @@ def compile(
         (2, 4)
     """
     return compile_expression(
-        _expression(target, operands),
+        expression_of(target, operands),
         optimize=optimize,
         threads=threads,
         threads_backend=threads_backend,
@@ -95,7 +95,8 @@ def compile(
     )
 
 
-def _expression(target: str | Expression, operands: Sequence[Any]) -> Expression:
+def expression_of(target: Any, operands: Sequence[Any]) -> Expression:
+    """Return what ``target`` of :func:`compile` means."""
     if isinstance(target, Expression):
         if operands:
             raise SpecError("an expression brings its own operands; pass none beside it")
@@ -283,6 +284,16 @@ class CompiledFunction(PreparedCalls):
             raise DTypeError(f"out has dtype {out.dtype}, but the result has dtype {program.dtype}")
         if not out.flags.writeable:
             raise ShapeError("out is read-only; pass a writeable array")
+
+    @property
+    def optimize(self) -> Optimize:
+        """How orders of contraction are chosen."""
+        return self._optimize
+
+    @property
+    def choices(self) -> Choices:
+        """What else was settled: ranges and schedules."""
+        return self._choices
 
     @property
     def equation(self) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from einloom_compiler.schedule import machine, measuring
-from einloom_compiler.schedule.machine import Machine, described, host
+from einloom_compiler.schedule.machine import Machine, described, host, this_machine
 from einloom_compiler.schedule.measuring import measure, measured_host, recalled
 
 _MACHINE = Machine(cores=2, simd_bits=512, n_registers=32, l1_bytes=48 << 10, l2_bytes=1 << 18)
@@ -21,19 +21,19 @@ def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 def test_speeds_are_usual_until_they_were_measured_and_then_kept(
     cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    host.cache_clear()
+    this_machine.cache_clear()
     try:
         assert host() == described()
         assert not host().is_measured
         found = measured_host()
         assert found.is_measured
         assert host() == found
-        host.cache_clear()
+        this_machine.cache_clear()
         assert host() == found
         assert len(list(cache.glob("*.json"))) == 1
     finally:
         monkeypatch.undo()
-        host.cache_clear()
+        this_machine.cache_clear()
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"hertz": 0, "cache_bandwidth": 1}', "null"])

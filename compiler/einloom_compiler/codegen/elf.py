@@ -1,4 +1,4 @@
-"""Read the symbols of a relocatable ELF object: what it defines for others, and what it needs.
+"""Read the symbols of ELF files: what they define for others, and what they need.
 
 Source: System V ABI, chapter 4, "Symbol Table" (64-bit little-endian objects, as LLVM writes them).
 """
@@ -11,6 +11,8 @@ from dataclasses import dataclass
 _SECTION = struct.Struct("<IIQQQQIIQQ")
 _SYMBOL = struct.Struct("<IBBHQQ")
 _SYMBOL_TABLE = 2
+_DYNAMIC, _DYNAMIC_SYMBOLS, _VERSIONS_NEEDED = 6, 11, 0x6FFFFFFE
+_NEEDED = 1
 _LOCAL = 0
 
 
@@ -33,11 +35,7 @@ def symbols(contents: bytes) -> Symbols:
     Raises:
         ValueError: the bytes are no 64-bit little-endian ELF file.
     """
-    if contents[:6] != b"\x7fELF\x02\x01":
-        raise ValueError(f"no 64-bit little-endian ELF object: it starts with {contents[:6]!r}")
-    (start,) = struct.unpack_from("<Q", contents, 0x28)
-    size, count = struct.unpack_from("<HH", contents, 0x3A)
-    sections = [_SECTION.unpack_from(contents, start + size * number) for number in range(count)]
+    sections = _sections(contents)
     exported: set[str] = set()
     undefined: set[str] = set()
     for _, kind, _, _, offset, n_bytes, names, *_ in sections:
@@ -49,7 +47,83 @@ def symbols(contents: bytes) -> Symbols:
         ):
             if not name or info >> 4 == _LOCAL:
                 continue
-            begin = strings + name
-            text = contents[begin : contents.index(b"\0", begin)].decode()
-            (exported if section else undefined).add(text)
+            (exported if section else undefined).add(_string(contents, strings + name))
     return Symbols(frozenset(exported), frozenset(undefined))
+
+
+def _sections(contents: bytes) -> list[tuple[int, ...]]:
+    if contents[:6] != b"\x7fELF\x02\x01":
+        raise ValueError(f"no 64-bit little-endian ELF object: it starts with {contents[:6]!r}")
+    (start,) = struct.unpack_from("<Q", contents, 0x28)
+    size, count = struct.unpack_from("<HH", contents, 0x3A)
+    return [_SECTION.unpack_from(contents, start + size * number) for number in range(count)]
+
+
+@dataclass(frozen=True, slots=True)
+class Dynamic:
+    """What a shared object needs where it is loaded.
+
+    Attributes:
+        libraries: names of shared objects.
+        undefined: symbols that are to be found elsewhere, weak ones included.
+        exported: symbols that others see.
+        versions: symbol versions by the library that must have them.
+    """
+
+    libraries: frozenset[str]
+    undefined: frozenset[str]
+    exported: frozenset[str]
+    versions: dict[str, frozenset[str]]
+
+    @property
+    def glibc(self) -> str:
+        """The oldest glibc that has all versions needed; empty where none is named."""
+        numbers = [
+            tuple(map(int, version.removeprefix("GLIBC_").split(".")))
+            for found in self.versions.values()
+            for version in found
+            if version.removeprefix("GLIBC_").replace(".", "").isdecimal()
+        ]
+        return ".".join(map(str, max(numbers, default=())))
+
+
+def dynamic(contents: bytes) -> Dynamic:
+    """Return what a shared object needs and exports.
+
+    Source: System V ABI, chapter 5, "Dynamic Section"; LSB, "Symbol Versioning".
+
+    Raises:
+        ValueError: the bytes are no 64-bit little-endian ELF file.
+    """
+    sections = _sections(contents)
+    libraries: set[str] = set()
+    exported: set[str] = set()
+    undefined: set[str] = set()
+    versions: dict[str, frozenset[str]] = {}
+    for _, kind, _, _, offset, n_bytes, link, *_ in sections:
+        strings = sections[link][4] if link < len(sections) else 0
+        part = contents[offset : offset + n_bytes]
+        if kind == _DYNAMIC:
+            for tag, value in struct.iter_unpack("<qQ", part):
+                if tag == _NEEDED:
+                    libraries.add(_string(contents, strings + value))
+        elif kind == _DYNAMIC_SYMBOLS:
+            for name, info, _, section, _, _ in _SYMBOL.iter_unpack(part):
+                if name and info >> 4 != _LOCAL:
+                    (exported if section else undefined).add(_string(contents, strings + name))
+        elif kind == _VERSIONS_NEEDED:
+            position, step = offset, 1
+            while step:
+                _, count, file, first, step = struct.unpack_from("<HHIII", contents, position)
+                entry, found = position + first, set()
+                for _ in range(count):
+                    _, _, _, name, following = struct.unpack_from("<IHHII", contents, entry)
+                    found.add(_string(contents, strings + name))
+                    entry += following
+                versions[_string(contents, strings + file)] = frozenset(found)
+                position += step
+    return Dynamic(frozenset(libraries), frozenset(undefined), frozenset(exported), versions)
+
+
+def _string(contents: bytes, begin: int) -> str:
+    return contents[begin : contents.index(b"\0", begin)].decode()

@@ -28,6 +28,7 @@ from einloom_compiler.store import kernels
 
 if TYPE_CHECKING:
     from einloom_compiler.codegen.objects import ObjectCode
+    from einloom_compiler.codegen.target import Target
 
 #: One kernel at a time is compiled or loaded: Numba and LLVM serve one thread.
 _COMPILING = threading.RLock()
@@ -157,6 +158,14 @@ def is_jit_disabled() -> bool:
 def build(nest: Nest) -> Kernel:
     """Return the kernel of a scheduled nest; compiled at its first run, once a process."""
     return Kernel(nest, print_text(nest))
+
+
+def compile_for(text: KernelText, symbol: str, target: Target) -> ObjectCode:
+    """Return the object code of a printed kernel for a CPU that need not be this one."""
+    from einloom_compiler.codegen.objects import compile_object
+
+    with _COMPILING:
+        return compile_object(text, symbol, target)
 
 
 def _undecorated(function: Any = None, **_: object) -> Any:

@@ -147,7 +147,9 @@ class _Multiply:
         """Return the lines that go through a block of scratch to any strides and dtype."""
         nest = self.nest
         nr = nest.block.nr
-        compute = arithmetic(casts.part_storage(nest.compute)).compute
+        # 16-bit floats are computed in float32, complex numbers in their parts.
+        is_half = arithmetic(nest.compute).is_half
+        compute = "float32" if is_half else arithmetic(casts.part_storage(nest.compute)).compute
         lines: list[str] = []
         if not nest.sum_elements and not arithmetic(nest.output).is_half:
             values = casts.parts("out", "to", nest.output, nest.compute, False)

@@ -9,6 +9,7 @@ symbols never pay for it.
 
 from einloom_compiler.extents.extent import (
     Extent,
+    fraction,
     free_names,
     is_equal,
     is_known,
@@ -35,6 +36,7 @@ __all__ = [
     "evaluate",
     "exact_text",
     "factored",
+    "fraction",
     "free_names",
     "is_equal",
     "is_known",

@@ -108,3 +108,17 @@ def as_int(extent: Extent) -> Extent:
     if isinstance(extent, int) or not extent.is_Integer:
         return extent
     return int(extent)
+
+
+def fraction(extent: Extent) -> tuple[Extent, Extent]:
+    """Return numerator and denominator of an extent that may be whole at some sizes only.
+
+    >>> fraction(3 * symbol("B") / 2)
+    (3*B, 2)
+    """
+    if isinstance(extent, int):
+        return extent, 1
+    import sympy
+
+    numerator, denominator = sympy.together(extent).as_numer_denom()
+    return as_int(numerator), as_int(denominator)

@@ -7,9 +7,15 @@ one module with the functions of :class:`~.base.Family`.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
 from einloom_compiler.errors import ScheduleError
 from einloom_compiler.families import direct, packed, tiled
 from einloom_compiler.families.base import Bound, Dump, Family, Problem, Schedule
+from einloom_compiler.lowering.formula import is_open
 from einloom_compiler.schedule import steps
 from einloom_compiler.schedule.text import parse_schedule, shown_name
 
@@ -33,7 +39,52 @@ def choose(problem: Problem, schedule: Schedule | None = None) -> tuple[Family, 
     # Only the direct family's kernels start behind their pointers.
     families = (direct.FAMILY,) if problem.space.starts else FAMILIES
     proposed = [(f, schedule) for f in families for schedule in f.propose(problem)]
-    return min(proposed, key=lambda pair: pair[0].seconds(problem, pair[1]))
+    best = min(proposed, key=lambda pair: pair[0].seconds(problem, pair[1]))
+    known = _known.get()
+    return best if known is None else _reused(known, problem, best)
+
+
+@contextmanager
+def few_kernels() -> Iterator[None]:
+    """Let :func:`choose` prefer what it chose for problems of the same structure before.
+
+    That is for code that is shipped: all sizes are planned, and each kernel takes room.
+    """
+    token = _known.set({})
+    try:
+        yield
+    finally:
+        _known.reset(token)
+
+
+#: Chosen schedules by structure, in order of their choice.
+_Known = dict[Any, dict[tuple[Family, Schedule], None]]
+_known: ContextVar[_Known | None] = ContextVar("known", default=None)
+#: How much longer than the best a schedule chosen before may take.
+_TOLERANCE = 1.05
+
+
+def _reused(
+    known: _Known, problem: Problem, best: tuple[Family, Schedule]
+) -> tuple[Family, Schedule]:
+    """Return the best schedule, or one known for its structure that is nearly as good."""
+    space = problem.space
+    structure = tuple(tuple({None: 0, 1: 1}.get(s, 2) for s in c) for c in space.strides)
+    openness = bool(space.starts), tuple(map(is_open, space.extents))
+    facts = problem.arithmetics, problem.machine, problem.constant
+    key = space.labels, space.n_output, structure, openness, *facts
+    others = known.setdefault(key, {})
+    if best not in others:
+        limit = _TOLERANCE * best[0].seconds(problem, best[1])
+        for family, schedule in others:
+            try:
+                family.check(problem, schedule)
+            except ScheduleError:
+                continue
+            if family.seconds(problem, schedule) <= limit:
+                return family, schedule
+        others[best] = None
+    return best
 
 
 def family_of(schedule: Schedule) -> Family:
@@ -73,5 +124,6 @@ __all__ = [
     "Schedule",
     "choose",
     "family_of",
+    "few_kernels",
     "parse",
 ]

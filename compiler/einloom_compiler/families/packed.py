@@ -196,7 +196,7 @@ def _nest(problem: Problem, schedule: PackedSchedule) -> tuple[Groups, PackedNes
         )
     nest = nests[0]
     width, kc = nest.block.width, schedule.kc
-    keeps_sums = arithmetic(nest.output).is_half and groups.k_points > kc
+    keeps_sums = arithmetic(nest.output).is_half and policy.exceeds(groups.k_points, kc)
     choices: dict[str, Any] = {
         "block": RegisterBlock(schedule.mr, max(1, schedule.nr // width), width),
         "depth": kc,

@@ -15,6 +15,7 @@ from einloom_compiler.ir.tiled import TiledNest, print_tiled, verify_tiled
 from einloom_compiler.lowering.nest import Arithmetics
 from einloom_compiler.lowering.tiled import bind_tiled
 from einloom_compiler.schedule import tiled as policy
+from einloom_compiler.schedule.machine import is_assumed
 from einloom_compiler.schedule.tiled_cost import NumberedNest
 from einloom_compiler.schedule.tiled_cost import seconds as predict
 from einloom_compiler.schedule.tiled_schedule import TiledSchedule, check, numbered, schedule_of
@@ -96,8 +97,11 @@ def nest_of(problem: Problem, schedule: TiledSchedule) -> NumberedNest:
 def _may_be_static(problem: Problem, nest: TiledNest) -> bool:
     """Say whether a nest with static extents is, or may become, one of its structure's kernels.
 
-    Structures that differ in the order of operands only are one.
+    Structures that differ in the order of operands only are one. What is shipped has as many as it
+    needs: they do not depend on what this process did before.
     """
+    if is_assumed():
+        return True
     columns = tuple(
         sorted(
             tuple({None: 0, 1: 1}.get(step, 2) for step in column)

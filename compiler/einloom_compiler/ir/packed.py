@@ -21,7 +21,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from einloom_compiler.ir.graph import Map
+from einloom_compiler.ir.maps import Map
 
 #: How an operand is contiguous in memory: along the run that panels are cut from, along contracted
 #: points, along a digit of neighbouring panels, or along nothing that helps; or that its memory

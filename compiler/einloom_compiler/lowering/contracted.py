@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import product
 
-from einloom_compiler.lowering.formula import named
+from einloom_compiler.lowering.formula import is_open, named
 from einloom_compiler.lowering.groups import Axis, Groups
 from einloom_compiler.lowering.tables import OffsetTable
 
@@ -63,6 +63,13 @@ class Contracted:
     def block(self, depth: int) -> int:
         """Return how many points a packed block has: equal shares, at most ``depth``."""
         points = named(self.points, "points")
+        if is_open(points):
+            if self.unit > 1:
+                return depth // self.unit * self.unit
+            blocks = named(-(-points // depth), "k_blocks")
+            if depth % 8 == 0:
+                return named(-(-points // (8 * blocks)) * 8, "k_step")
+            return named(-(-points // blocks), "k_step")
         n_blocks = -(-int(points) // depth)
         if n_blocks == 1:
             return points
@@ -142,6 +149,8 @@ def _tiled(axes: tuple[Axis, ...], first: Axis, second: Axis, depth: int) -> Con
 
 
 def _divisors(extent: int) -> list[int]:
+    if is_open(extent):
+        return [1]
     return [n for n in range(1, min(int(extent), 256) + 1) if extent % n == 0]
 
 

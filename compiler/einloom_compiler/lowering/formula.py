@@ -4,10 +4,16 @@ Binding a contraction computes extents, strides, panel counts and table entries 
 shapes. Bound with plain integers it gives numbers; bound with formulas it gives the same numbers,
 each with the Python expression of the shapes that yields it. Decisions, such as which of two
 extents is larger, are made on the values.
+
+A formula is *open* where it stands for other sizes too, as in code that is shipped. It then carries
+a second value, its witness: its symbols' witnesses are large numbers without relation, so that two
+open formulas are equal at every size if their witnesses are, and ``==`` compares those. ``<`` still
+compares values, which may settle what is faster but never what is right.
 """
 
 from __future__ import annotations
 
+from hashlib import sha256
 from typing import Any
 
 #: Names and the expressions they stand for.
@@ -24,10 +30,19 @@ class Formula(int):
 
     text: str
     where: Definitions
+    witness: int
     _rank: int
     _negated: Formula | None
+    _factors: tuple[int, int] | None
 
-    def __new__(cls, value: int, text: str, rank: int = 3, where: Definitions = ()) -> Formula:
+    def __new__(
+        cls,
+        value: int,
+        text: str,
+        rank: int = 3,
+        where: Definitions = (),
+        witness: int | None = None,
+    ) -> Formula:
         """Make a formula.
 
         Args:
@@ -35,12 +50,15 @@ class Formula(int):
             text: the expression that computes it.
             rank: how tightly its outermost operator binds (3: an atom).
             where: names in ``text`` and what they stand for, those used by others first.
+            witness: the value that equality goes by; ``value`` where None.
         """
         made = super().__new__(cls, value)
+        made.witness = int(value) if witness is None else witness
         made.text = text
         made.where = where
         made._rank = rank
         made._negated = None
+        made._factors = None
         return made
 
     def _within(self, rank: int) -> str:
@@ -75,7 +93,12 @@ class Formula(int):
         return self if _is_constant(other, 1) else _binary("*", other, self, 1)
 
     def __floordiv__(self, other: int) -> int:
-        """Return the quotient, rounded down."""
+        """Return the quotient, rounded down; that of a multiple of the divisor is exact."""
+        if self._factors is not None and is_open(self):
+            base, factor = self._factors
+            is_plain = not isinstance(other, Formula) and not isinstance(factor, Formula)
+            if is_plain and other > 0 and factor % other == 0:
+                return base * (factor // other)
         return self if _is_constant(other, 1) else _binary("//", self, other, 1)
 
     def __rfloordiv__(self, other: int) -> int:
@@ -94,7 +117,7 @@ class Formula(int):
         """Return the negative; that of a negative is what it was made from."""
         if self._negated is not None:
             return self._negated
-        made = Formula(-int(self), f"-{self._within(2)}", 2, self.where)
+        made = Formula(-int(self), f"-{self._within(2)}", 2, self.where, -self.witness)
         made._negated = self
         return made
 
@@ -104,7 +127,19 @@ class Formula(int):
 
     def __reduce__(self) -> Any:
         """Copy and pickle with the text."""
-        return Formula, (int(self), self.text, self._rank, self.where)
+        return Formula, (int(self), self.text, self._rank, self.where, self.witness)
+
+    def __eq__(self, other: object) -> bool:
+        """Compare at every size: by witnesses."""
+        return isinstance(other, int) and self.witness == witness(other)
+
+    def __ne__(self, other: object) -> bool:
+        """Compare at every size: by witnesses."""
+        return not self == other
+
+    def __hash__(self) -> int:
+        """Hash in agreement with equality."""
+        return hash(self.witness)
 
 
 _OPERATIONS = {
@@ -128,7 +163,28 @@ def _binary(operator: str, left: int, right: int, rank: int) -> int:
     if operator in "+*" and isinstance(right, Formula) and right._rank == rank:
         second = right.text if _only(operator, right.text) else f"({right.text})"
     where = dict.fromkeys((*definitions(left), *definitions(right)))
-    return Formula(value, f"{first} {operator} {second}", rank, tuple(where))
+    made = Formula(value, f"{first} {operator} {second}", rank, tuple(where))
+    made.witness = _witness(operator, left, right)
+    if operator == "*":
+        made._factors = (left, right) if isinstance(left, Formula) else (right, left)
+    return made
+
+
+def _witness(operator: str, left: int, right: int) -> int:
+    """Return the witness of a sum, product, quotient or remainder.
+
+    Quotients and remainders of open formulas are numbers of their own: whether one divides the
+    other at the witnesses says nothing of other sizes.
+    """
+    a, b = witness(left), witness(right)
+    if operator in ("//", "%") and (is_open(left) or is_open(right)):
+        return _number_of(f"{a} {operator} {b}")
+    return _OPERATIONS[operator](a, b)
+
+
+def _number_of(text: str) -> int:
+    """Return a large odd number that has nothing to do with those of other texts."""
+    return int.from_bytes(sha256(text.encode()).digest()[:8], "big") | 1
 
 
 def _only(operator: str, text: str) -> bool:
@@ -160,4 +216,29 @@ def named(value: int, name: str) -> int:
     """
     if not isinstance(value, Formula) or value.text == name:
         return value
-    return Formula(int(value), name, 3, (*value.where, (name, value.text)))
+    return Formula(int(value), name, 3, (*value.where, (name, value.text)), value.witness)
+
+
+def witness(value: int) -> int:
+    """Return what equality with ``value`` goes by."""
+    return value.witness if isinstance(value, Formula) else int(value)
+
+
+def is_open(value: int) -> bool:
+    """Say whether ``value`` stands for other integers too."""
+    return isinstance(value, Formula) and value.witness != int(value)
+
+
+def open_symbol(value: int, name: str, number: int) -> Formula:
+    """Return the open formula of a symbol, of which ``value`` is one size.
+
+    Args:
+        value: what decisions go by.
+        name: the symbol's.
+        number: of the symbol among all; each has a witness of its own.
+
+    >>> b, t = open_symbol(4, "B", 0), open_symbol(4, "T", 1)
+    >>> b == t, b == 4, b * t == t * b, (b * 2).text
+    (False, False, True, 'B * 2')
+    """
+    return Formula(value, name, witness=_number_of(f"symbol {number}"))

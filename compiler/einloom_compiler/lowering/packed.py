@@ -60,7 +60,7 @@ def bind_packed(groups: Groups, nest: PackedNest, machine: Machine) -> PackedCal
     k_step = k.block(nest.depth)
     m_panels = named(rows.n_runs * -(-rows.run.extent // block.mr), "m_panels")
     n_panels = named(columns.n_runs * -(-columns.run.extent // block.nr), "n_panels")
-    tasks = split(nest, machine, int(m_panels), int(n_panels), int(k.points), groups.n_batches)
+    tasks = split(nest, machine, m_panels, n_panels, k.points, groups.n_batches)
     task_m = named(-(-m_panels // tasks.rows), "task_m_panels")
     task_n = named(-(-n_panels // tasks.columns), "task_n_panels")
     m_tasks = named(-(-m_panels // task_m), "m_tasks")

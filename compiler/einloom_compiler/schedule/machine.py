@@ -9,10 +9,14 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from einloom_compiler.errors import UnsupportedError
 from einloom_compiler.schedule.processor import features
 
 _CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
@@ -71,8 +75,60 @@ class Machine:
         return self.memory_bandwidth
 
 
-@cache
+#: The machine that code is made for where it is not the one this process runs on.
+_assumed: ContextVar[Machine | None] = ContextVar("assumed", default=None)
+#: Vector bits, registers, L1 and L2 bytes of CPUs that code is shipped for: those of common ones of
+#: a level (v4: Intel's servers since 2023; v3: between AMD's Zen 3 and Intel's clients; aarch64:
+#: Neoverse N1 and V1). Too small an L2 makes products of few rows slow: their weights then seem to
+#: come from memory, where packing them costs nothing.
+_LEVELS = {
+    "x86-64-v2": (128, 16, 32 << 10, 256 << 10),
+    "x86-64-v3": (256, 16, 32 << 10, 1 << 20),
+    "x86-64-v4": (512, 32, 48 << 10, 2 << 20),
+    "aarch64": (128, 32, 64 << 10, 1 << 20),
+}
+#: Cores that shipped code is planned for: work is shared out for so many, and runs on any number.
+_SHIPPED_CORES = 2
+
+
 def host() -> Machine:
+    """Return the machine that code is made for: this one unless another is :func:`assumed`.
+
+    Speeds are measured ones where there are any.
+    """
+    return _assumed.get() or this_machine()
+
+
+@contextmanager
+def assumed(machine: Machine) -> Iterator[None]:
+    """Let :func:`host` be ``machine``, in this thread, within the block."""
+    token = _assumed.set(machine)
+    try:
+        yield
+    finally:
+        _assumed.reset(token)
+
+
+def is_assumed() -> bool:
+    """Say whether code is being made for another machine, or to be shipped."""
+    return _assumed.get() is not None
+
+
+def named_machine(cpu: str) -> Machine:
+    """Return the machine that shipped code of a CPU level is planned for, the same everywhere.
+
+    Raises:
+        UnsupportedError: the level is unknown.
+    """
+    if cpu not in _LEVELS:
+        raise UnsupportedError(
+            f"no code is made for the CPU level {cpu!r}; known: {', '.join(_LEVELS)}"
+        )
+    return Machine(_SHIPPED_CORES, *_LEVELS[cpu])
+
+
+@cache
+def this_machine() -> Machine:
     """Return the machine this process runs on, with measured speeds where there are any."""
     from einloom_compiler.schedule.measuring import recalled
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from einloom_compiler.schedule.machine import Machine, described, host
+from einloom_compiler.schedule.machine import Machine, described, host, this_machine
 from einloom_compiler.schedule.processor import clock, identity
 from einloom_compiler.store.folder import is_trusted, publish, subfolder
 
@@ -42,7 +42,7 @@ def measured_host() -> Machine:
     if path is not None:
         speeds = {name: getattr(machine, name) for name in _SPEEDS}
         publish(path, json.dumps(speeds, indent=1).encode())
-    host.cache_clear()
+    this_machine.cache_clear()
     return machine
 
 

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from einloom_compiler.codegen.casts import has_block
 from einloom_compiler.dtypes import arithmetic
 from einloom_compiler.ir.packed import STREAM_DEPTH, Order, PackedNest, RegisterBlock, Side
+from einloom_compiler.lowering.formula import is_open
 from einloom_compiler.lowering.groups import Groups
 from einloom_compiler.lowering.nest import Arithmetics
 from einloom_compiler.schedule.machine import Machine
@@ -129,7 +130,7 @@ def propose(
             row_elements=max(ROW_BYTES // itemsize, block.mr * depth * parts),
             column_elements=max(machine.l2_bytes // 2 // itemsize, block.nr * depth * parts),
             is_output_contiguous=is_contiguous,
-            sum_elements=SUM_BYTES // itemsize if is_half and n_k > depth else 0,
+            sum_elements=SUM_BYTES // itemsize if is_half and exceeds(n_k, depth) else 0,
             epilogue=arithmetics.epilogue,
         )
         for block in chosen
@@ -150,7 +151,8 @@ def constant(groups: Groups, arithmetics: Arithmetics, is_constant: Sequence[boo
         group = (groups.rows, groups.columns)[number]
         axes = (group.run, *group.digits, *groups.k, *groups.batch)
         is_cast_whole = has_block(arithmetics.inputs[operand], arithmetics.compute)
-        if is_constant[operand] and is_cast_whole and all(axis.strides[number] for axis in axes):
+        is_plain = all(axis.strides[number] and not is_open(axis.extent) for axis in axes)
+        if is_constant[operand] and is_cast_whole and is_plain:
             return name
     return ""
 
@@ -159,14 +161,13 @@ def _meeting_columns(
     blocks: Sequence[tuple[int, int]], groups: Groups, width: int
 ) -> RegisterBlock:
     """Return the block whose columns suit the packed ones, and whose rows suit the others."""
-    run = groups.columns.run.extent
+    run, rows = int(groups.columns.run.extent), int(groups.rows.run.extent)
 
     def padded(block: tuple[int, int]) -> float:
         _, vectors = block
         return -(-run // (vectors * width)) * vectors / EFFICIENCY[vectors]
 
     most, vectors = min(blocks, key=padded)
-    rows = groups.rows.run.extent
     shared = -(-rows // -(-rows // most))
     mr = min((n for n in _FEW_ROWS if shared <= n <= most), default=most)
     return RegisterBlock(mr, vectors, width)
@@ -175,9 +176,14 @@ def _meeting_columns(
 def _meeting_rows(blocks: Sequence[tuple[int, int]], groups: Groups, width: int) -> RegisterBlock:
     """Return the first block with as many of its vectors as the columns need."""
     mr, most = blocks[0]
-    needed = -(-groups.columns.run.extent // width)
+    needed = -(-int(groups.columns.run.extent) // width)
     shared = -(-needed // -(-needed // most))
-    return RegisterBlock(_rows(mr, most, groups, "prepacked"), int(shared), width)
+    return RegisterBlock(_rows(mr, most, groups, "prepacked"), shared, width)
+
+
+def exceeds(points: int, depth: int) -> bool:
+    """Say whether contracted points take more than one block, at some size where they are open."""
+    return is_open(points) or points > depth
 
 
 def _rows(mr: int, vectors: int, groups: Groups, order: Order) -> int:

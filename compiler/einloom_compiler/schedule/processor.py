@@ -7,6 +7,7 @@ those of many cores. Elsewhere llvmlite is asked.
 from __future__ import annotations
 
 import platform
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
@@ -45,6 +46,11 @@ def clock() -> float | None:
         return float(_described().get("cpu MHz", ""))
     except ValueError:
         return None
+
+
+def description() -> Mapping[str, str]:
+    """Return what ``/proc/cpuinfo`` tells of the first processor, or the like from LLVM."""
+    return _described()
 
 
 @cache

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from einloom_compiler.ir.packed import PackedNest
+from einloom_compiler.lowering.formula import is_open
 from einloom_compiler.schedule.machine import Machine
 
 #: Multiply-adds from which a product is split among tasks.
@@ -43,8 +44,16 @@ class Tasks:
 def split(
     nest: PackedNest, machine: Machine, m_panels: int, n_panels: int, n_k: int, n_batches: int
 ) -> Tasks:
-    """Return the split that is predicted to end first on all cores of the machine."""
+    """Return the split that is predicted to end first on all cores of the machine.
+
+    Where panel counts are open and sums must fit, the numbers of tasks are formulas too.
+    """
     block = nest.block
+    if nest.sum_elements and (is_open(m_panels) or is_open(n_panels)):
+        tiles = nest.sum_elements // nest.tile_elements
+        side = max(1, int((tiles * block.nr / block.mr) ** 0.5))
+        return Tasks(-(-m_panels // side), -(-n_panels // max(1, tiles // side)))
+    m_panels, n_panels, n_k = int(m_panels), int(n_panels), int(n_k)
     m_least = n_least = 1
     if nest.sum_elements:
         # A task's sums must fit: square blocks of them.

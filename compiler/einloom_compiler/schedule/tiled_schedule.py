@@ -7,6 +7,7 @@ from functools import lru_cache
 
 from einloom_compiler.errors import InternalCompilerError, ScheduleError
 from einloom_compiler.ir.tiled import verify_tiled
+from einloom_compiler.lowering.formula import is_open
 from einloom_compiler.lowering.iteration import IterationSpace
 from einloom_compiler.lowering.nest import Arithmetics
 from einloom_compiler.schedule import tiled as policy
@@ -117,6 +118,12 @@ def check(
         require_integer("Tiled", "counts", count, 1, _MOST)
     require_integer("Tiled", "vectors", schedule.vectors, 1, _MOST)
     require_integer("Tiled", "width", schedule.width, 1, machine.simd_bits // 32)
+    for extent, label in zip(space.extents, space.labels, strict=True):
+        if is_open(extent) and any(letter in label for letter in schedule.static):
+            raise ScheduleError(
+                f"Tiled: static={schedule.static!r} has an index ({label}) of symbolic extent, "
+                "which is no constant"
+            )
     nest = numbered(schedule, space, arithmetics, machine).nest
     for name, extent in nest.static:
         if extent > policy.STATIC:

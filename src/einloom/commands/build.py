@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from einloom.text.specs import Spec, read_specs
 from einloom_compiler.errors import ShapeError, SpecError
 from einloom_compiler.extents import evaluate, factored, free_names
 from einloom_compiler.extents import text as extent_text
+from einloom_compiler.order.polynomial import Bounds
+from einloom_compiler.order.select import Ranges
 
 #: Extents tried for symbols, so that a spec with symbolic extents can be run once. Distinct for
 #: distinct symbols at first; all equal where guards demand it.
@@ -83,7 +86,7 @@ def sample_arrays(expression: Expression, name: str) -> list[np.ndarray[Any, Any
     Raises:
         SpecError: no small extents satisfy all guards.
     """
-    sizes = _sizes(expression, name)
+    sizes = small_sizes(expression, name)
     generator = np.random.default_rng(0)
     return [
         generator.integers(0, 3, [evaluate(extent, sizes) for extent in operand.shape]).astype(
@@ -93,7 +96,14 @@ def sample_arrays(expression: Expression, name: str) -> list[np.ndarray[Any, Any
     ]
 
 
-def _sizes(expression: Expression, name: str) -> Mapping[str, int]:
+def small_sizes(
+    expression: Expression, name: str, ranges: Ranges | None = None
+) -> Mapping[str, int]:
+    """Return small values of all symbols that satisfy ranges and guards.
+
+    Raises:
+        SpecError: none were found.
+    """
     symbols = sorted(
         {n for operand in expression.inputs for extent in operand.shape for n in free_names(extent)}
     )
@@ -107,7 +117,8 @@ def _sizes(expression: Expression, name: str) -> Mapping[str, int]:
         {symbol: _SMALL[n % len(_SMALL)] for n, symbol in enumerate(symbols)},
         *(dict.fromkeys(symbols, size) for size in (4, 1, *sorted(known))),
     ]
-    for sizes in candidates:
+    for candidate in candidates:
+        sizes = {name: _within(size, (ranges or {}).get(name)) for name, size in candidate.items()}
         try:
             for operand in expression.inputs:
                 for extent in operand.shape:
@@ -122,3 +133,8 @@ def _sizes(expression: Expression, name: str) -> Mapping[str, int]:
             return sizes
     shown = "; ".join(map(str, expression.guards)) or "no extent is negative"
     raise SpecError(f"spec {name}: found no small extents for which {shown}; write integers")
+
+
+def _within(size: int, bounds: Bounds | None) -> int:
+    least, most = (0, math.inf) if bounds is None else bounds
+    return int(min(max(size, least), most))

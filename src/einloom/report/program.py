@@ -149,7 +149,7 @@ class _Writer:
             output=result_dtype,
             compute=result_dtype,
             conjugated=node.conjugated,
-            epilogue=node.epilogue,
+            epilogue=node.epilogue.maps or (),
         )
         sizes = {index: Formula(n, f"n_{letters[index]}") for index, n in extents.items()}
         arrays = list(zip(operands, memory, strict=True))

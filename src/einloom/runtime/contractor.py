@@ -13,7 +13,7 @@ from einloom_compiler.dtypes import AnyDType, as_dtype, dtype_name
 from einloom_compiler.errors import ScheduleError
 from einloom_compiler.families import Schedule
 from einloom_compiler.ir.einsum import EinsumExpr, without_axes
-from einloom_compiler.ir.graph import Map
+from einloom_compiler.ir.maps import Map
 from einloom_compiler.ir.shapes import bind_extents
 from einloom_compiler.lowering.iteration import c_strides
 from einloom_compiler.lowering.nest import Arithmetics, step_arithmetics
@@ -103,8 +103,9 @@ class Contractor:
             for shape, axes in zip(shapes, broadcast, strict=True)
         ]
         expr = without_axes(self.expr, broadcast)
-        how = self.optimize if self.orders is None else self.orders.pick(extents)
-        tree = plan(expr, extents, how, dtype_name(self.dtype))
+        sizes = {index: int(extent) for index, extent in extents.items()}
+        how = self.optimize if self.orders is None else self.orders.pick(sizes)
+        tree = plan(expr, sizes, how, dtype_name(self.dtype))
         known: list[Value] = [
             (slot, (tuple(shape[a] for a in axes), tuple(strides[a] for a in axes), dtype))
             for (slot, (shape, strides, dtype)), axes in zip(operands, kept, strict=True)

@@ -26,7 +26,7 @@ from einloom.runtime.launch import (
 from einloom.runtime.threads import Backend
 from einloom_compiler.dtypes import AnyDType
 from einloom_compiler.ir.einsum import EinsumExpr
-from einloom_compiler.ir.graph import Map
+from einloom_compiler.ir.maps import Map
 from einloom_compiler.lowering.prepacking import Packing
 from einloom_compiler.pipeline import Bound
 
@@ -160,7 +160,7 @@ class Recipe:
         for number, (shape, dtype) in enumerate(self.buffers):
             size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
             size = -(-size // ALIGNMENT) * ALIGNMENT
-            life = self._life(self.n_inputs + 1 + number)
+            life = self.life(self.n_inputs + 1 + number)
             start = 0
             for begin, length, other in sorted(placed, key=lambda place: place[0]):
                 is_concurrent = other.start < life.stop and life.start < other.stop
@@ -202,7 +202,7 @@ class Recipe:
             tuple(max(slot, -1) for slot in slots),
         )
 
-    def _life(self, slot: int) -> range:
+    def life(self, slot: int) -> range:
         """Return the steps during which the value in a slot is needed."""
         uses = [
             number

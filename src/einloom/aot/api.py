@@ -1,0 +1,129 @@
+"""``einloom.aot.build`` and ``einloom.aot.load``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from einloom.aot import shipped
+from einloom.aot.building import EMBEDDED_BYTES, Built, Progress, build_folder
+from einloom.aot.cpus import cpus_of
+from einloom.aot.lowering import Source
+from einloom.aot.targets import example_sizes, source_of, specs_of
+from einloom_compiler.errors import DTypeError, ShapeError, SpecError
+
+
+def build(
+    target: Any,
+    path: str | Path,
+    *operands: Any,
+    name: str | None = None,
+    cpu: str | Sequence[str] | None = None,
+    dtype: object = None,
+    ranges: Mapping[str, Any] | None = None,
+    static: bool = False,
+    embedded_bytes: int = EMBEDDED_BYTES,
+    progress: Progress | None = None,
+) -> Built | tuple[Built, ...]:
+    """Write a library of ``target`` to the folder ``path``.
+
+    A specs file gives a library a spec, in the folder of its name below ``path``, and a tuple.
+
+    Args:
+        target: a compiled function, an expression, an equation (with operands), a call as text, or
+            the path of a specs file.
+        path: the folder; what an earlier build wrote there is replaced.
+        operands: of an equation, as in :func:`einloom.compile`.
+        name: the library's, a C identifier; the folder's name where None.
+        cpu: CPU levels to make code for: ``x86-64-v2``, ``x86-64-v3``, ``x86-64-v4``, ``aarch64``,
+            or ``native`` for this machine's; all of this machine's architecture where None. The
+            best that a CPU runs is chosen when the library is loaded.
+        dtype: of operands that have none.
+        ranges: least and largest value of symbolic extents, as in :func:`einloom.compile`.
+        static: whether to write a static archive too.
+        embedded_bytes: constants of more bytes are mapped from a file beside the library.
+        progress: called with what is being done, how much of it is done, and how much there is.
+
+    Raises:
+        SpecError: the name is no identifier, the target is none, an operand has no dtype, or the
+            folder holds something else.
+        UnsupportedError: this system, CPU level or target cannot be built for.
+        ToolchainError: there is no C compiler, or it fails.
+    """
+    folder, cpus = Path(path).absolute(), cpus_of(cpu)
+    named: list[tuple[str, Path, Source]]
+    if (specs := specs_of(target)) is not None:
+        if operands or ranges or name:
+            raise SpecError("a specs file names its libraries and operands; give none beside it")
+        sources = [source_of(spec.expression, (), dtype, None) for spec in specs]
+        named = [
+            (checked_name(spec.name), folder / spec.name, source)
+            for spec, source in zip(specs, sources, strict=True)
+        ]
+    else:
+        called = checked_name(folder.name if name is None else name)
+        named = [(called, folder, source_of(target, operands, dtype, ranges))]
+    examples = [example_sizes(source, called) for called, _, source in named]
+    built = tuple(
+        build_folder(
+            called,
+            source,
+            where,
+            cpus,
+            sizes,
+            is_static=static,
+            embedded_bytes=embedded_bytes,
+            progress=progress,
+        )
+        for (called, where, source), sizes in zip(named, examples, strict=True)
+    )
+    return built if specs is not None else built[0]
+
+
+def checked_name(name: str) -> str:
+    """Return the name of a library.
+
+    Raises:
+        SpecError: it is no C identifier, or one that Python or the driver reserves.
+    """
+    from keyword import iskeyword
+
+    is_plain = name.isidentifier() and name.isascii() and not name.startswith("_")
+    if not is_plain or iskeyword(name) or name in _DRIVER_WORDS:
+        raise SpecError(
+            f"name={name!r} must be an identifier of ASCII letters, digits and '_' that neither "
+            "Python nor the driver reserves"
+        )
+    return name
+
+
+class _Loaded(shipped.Function):
+    """A function of a built folder, with einloom's own errors."""
+
+    shape_error = ShapeError
+    dtype_error = DTypeError
+
+
+def load(path: str | Path) -> shipped.Function:
+    """Return the function of a built folder.
+
+    Raises:
+        SpecError: the folder was not built by einloom.
+
+    The function is what ``NAME.py`` of the folder defines, with einloom's errors instead of its
+    own.
+    """
+    import json
+
+    folder = Path(path)
+    try:
+        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+        name = manifest["name"]
+    except (OSError, ValueError, KeyError) as error:
+        raise SpecError(f"{folder} is no folder that einloom.aot.build wrote: {error}") from None
+    return _Loaded(str(folder.absolute()), name)
+
+
+#: Words behind which the driver's own names begin.
+_DRIVER_WORDS = frozenset(("input", "output", "einloom", "constants"))

@@ -1,0 +1,288 @@
+"""Build the folder of a library: objects, driver, link, header, loader, example, manifest."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import einloom
+from einloom.aot import archive, shipped, snippets
+from einloom.aot.cpus import Cpus, host_architecture
+from einloom.aot.lowering import Source, lower
+from einloom.aot.toolchain import Toolchain, toolchain
+from einloom_compiler.aot.driver import identity_function, print_driver
+from einloom_compiler.aot.header import print_example, print_header
+from einloom_compiler.aot.library import Library
+from einloom_compiler.aot.variants import constant_offsets, kernel_symbol
+from einloom_compiler.codegen import elf, jit
+from einloom_compiler.errors import InternalCompilerError, SpecError
+from einloom_compiler.lowering.formula import formula_text
+
+if TYPE_CHECKING:
+    from einloom.aot.checking import Checked
+
+#: Says what is being done, how much of it is done, and how much there is.
+Progress = Callable[[str, int, int], None]
+#: Bytes of constants that are linked into the library; more are mapped from a file beside it.
+EMBEDDED_BYTES = 256 << 20
+_SOURCES = ("runtime.c", "interface.c", "weights.c", "python.c")
+_NATIVE = Path(__file__).parent / "native"
+_POOL = Path(einloom.__file__).parent / "native"
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A built folder.
+
+    Attributes:
+        folder: where it is.
+        name: the library's name.
+        manifest: as it was written.
+        source: what it was built from.
+    """
+
+    folder: Path
+    name: str
+    manifest: dict[str, Any]
+    source: Source
+
+    def check(self) -> Checked:
+        """Run the library in a fresh process without einloom, and compare it with its source.
+
+        Raises:
+            CheckError: results differ, or the process fails.
+        """
+        from einloom.aot.checking import check_source
+
+        return check_source(self)
+
+    def wheel(self, version: str = "1.0") -> Path:
+        """Write a wheel of the loader and the library into the folder; return its path.
+
+        Raises:
+            SpecError: the version is none.
+        """
+        from einloom.aot.wheel import write_wheel
+
+        return write_wheel(self, version)
+
+
+def build_folder(
+    name: str,
+    source: Source,
+    path: Path,
+    cpus: Cpus,
+    example_sizes: Mapping[str, int],
+    *,
+    is_static: bool = False,
+    embedded_bytes: int = EMBEDDED_BYTES,
+    progress: Progress | None = None,
+) -> Built:
+    """Write the folder ``path``, all of it or nothing.
+
+    Raises:
+        SpecError: ``path`` is a file, or holds what no build wrote.
+    """
+    tools = toolchain(cpus.architecture, host_architecture())
+    _check_folder(path)
+    say = progress or (lambda *_: None)
+    library = lower(name, source, cpus.levels, lambda done, n: say("planning", done, n))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as scratch:
+        work, result = Path(scratch, "work"), Path(scratch, "result")
+        work.mkdir()
+        result.mkdir()
+        manifest = _write(
+            library, source, cpus, tools, work, result, example_sizes,
+            is_static=is_static, embedded_bytes=embedded_bytes, say=say,
+        )  # fmt: skip
+        if path.exists():
+            path.rename(Path(scratch, "old"))
+        result.rename(path)
+    return Built(path, name, manifest, source)
+
+
+def _check_folder(path: Path) -> None:
+    if path.exists() and not path.is_dir():
+        raise SpecError(f"{path} is a file; name a folder")
+    if path.is_dir() and any(path.iterdir()):
+        try:
+            known = "einloom" in json.loads((path / "manifest.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            known = False
+        if not known:
+            raise SpecError(
+                f"{path} is not empty, and no build of einloom wrote it; name another folder"
+            )
+
+
+def _write(
+    library: Library,
+    source: Source,
+    cpus: Cpus,
+    tools: Toolchain,
+    work: Path,
+    result: Path,
+    example_sizes: Mapping[str, int],
+    *,
+    is_static: bool,
+    embedded_bytes: int,
+    say: Progress,
+) -> dict[str, Any]:
+    name, version = library.name, einloom.__version__
+    for folder, names in ((_POOL, ("pool.c", "pool.h")), (_NATIVE, _SOURCES)):
+        for file in names:
+            shutil.copyfile(folder / file, work / file)
+    objects = _kernel_objects(library, cpus, work, say)
+    offsets, size = constant_offsets(library.constants)
+    is_beside = size > embedded_bytes
+    digest = ""
+    if library.constants:
+        data = bytearray(size)
+        for offset, constant in zip(offsets, library.constants, strict=True):
+            data[offset : offset + len(constant.contents)] = constant.contents
+        if is_beside:
+            digest = sha256(data).hexdigest()
+            head = f"einloom weights {digest}\n".encode().ljust(128, b"\0")
+            (result / f"lib{name}.weights").write_bytes(head + data)
+        else:
+            (work / "constants.bin").write_bytes(data)
+            (work / "constants.s").write_text(_constants_source(name), encoding="ascii")
+            objects.append(tools.compile("constants.s", work).name)
+    header = print_header(library, version)
+    (work / f"{name}.h").write_text(header, encoding="ascii")
+    driver = print_driver(library, version, digest)
+    identity = sha256(driver.encode())
+    for file in (*_SOURCES, *objects):
+        identity.update((work / file).read_bytes())
+    driver += identity_function(name, identity.hexdigest())
+    (work / "driver.c").write_text(driver, encoding="ascii")
+    say("linking", 0, 1)
+    objects.insert(0, tools.compile("driver.c", work).name)
+    file = f"lib{name}.so"
+    shared = tools.link(objects, file, work)
+    shutil.copyfile(shared, result / file)
+    if is_static:
+        members = [(member, (work / member).read_bytes()) for member in objects]
+        (result / f"lib{name}.a").write_bytes(archive.archive(members))
+    say("linking", 1, 1)
+    (result / f"{name}.h").write_text(header, encoding="ascii")
+    loader = Path(shipped.__file__).read_text(encoding="utf-8")
+    loader += f'\n\n{name} = Function(os.path.dirname(os.path.abspath(__file__)), "{name}")\n'
+    (result / f"{name}.py").write_text(loader, encoding="utf-8")
+    equation = source.expression.equation
+    texts = {
+        f"{name}-config.cmake": snippets.cmake(name),
+        f"{name}.pc": snippets.pkg_config(name, version, equation),
+    }
+    for file_name, text in texts.items():
+        (result / file_name).write_text(text, encoding="utf-8")
+    sizes = [example_sizes[symbol.name] for symbol in library.symbols]
+    example = print_example(library, sizes, _shapes(library, example_sizes))
+    (result / "example.c").write_text(example, encoding="ascii")
+    manifest = _manifest(library, source, cpus, tools, result)
+    manifest["identity"] = identity.hexdigest()
+    text = json.dumps(manifest, indent=2, sort_keys=True) + "\n"
+    (result / "manifest.json").write_text(text, encoding="utf-8")
+    return manifest
+
+
+def _kernel_objects(library: Library, cpus: Cpus, work: Path, say: Progress) -> list[str]:
+    """Compile all kernels and return the names of their objects."""
+    n_kernels = sum(len(level.kernels) for level in library.levels)
+    found: list[str] = []
+    for level in library.levels:
+        for number, text in enumerate(level.kernels):
+            say("compiling kernels", len(found), n_kernels)
+            symbol = kernel_symbol(library.name, level.cpu, number)
+            code = jit.compile_for(text, symbol, cpus.levels[level.cpu].target)
+            (work / f"{symbol}.o").write_bytes(code.contents)
+            found.append(f"{symbol}.o")
+    say("compiling kernels", n_kernels, n_kernels)
+    return found
+
+
+def _constants_source(name: str) -> str:
+    return f"""\
+    .section .rodata
+    .globl {name}_constants
+    .hidden {name}_constants
+    .balign 64
+{name}_constants:
+    .incbin "constants.bin"
+    .section .note.GNU-stack,"",%progbits
+"""
+
+
+def _shapes(library: Library, sizes: Mapping[str, int]) -> list[list[int]]:
+    """Return the shapes of all inputs and outputs at these sizes."""
+    ports = (*library.inputs, *library.outputs)
+    return [
+        [shipped.value(shipped.parsed(formula_text(extent)), sizes) for extent in port.shape]
+        for port in ports
+    ]
+
+
+def _manifest(
+    library: Library, source: Source, cpus: Cpus, tools: Toolchain, folder: Path
+) -> dict[str, Any]:
+    file = folder / f"lib{library.name}.so"
+    contents = file.read_bytes()
+    needs = elf.dynamic(contents)
+    unknown = sorted(needs.libraries - {"libc.so.6", "libm.so.6", "libpthread.so.0"} - _LOADERS)
+    if unknown:
+        raise InternalCompilerError("aot", f"the library needs {', '.join(unknown)}")
+    files = {path.name: sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())}
+    ports = {
+        kind: [
+            {"name": p.name, "dtype": p.dtype, "shape": [formula_text(n) for n in p.shape]}
+            for p in found
+        ]
+        for kind, found in (("inputs", library.inputs), ("outputs", library.outputs))
+    }
+    return {
+        "einloom": einloom.__version__,
+        "name": library.name,
+        "library": file.name,
+        **ports,
+        "symbols": [
+            {
+                "name": symbol.name,
+                "input": symbol.input,
+                "axis": symbol.axis,
+                "least": symbol.least,
+                "most": symbol.most,
+            }
+            for symbol in library.symbols
+        ],
+        "guards": [
+            {
+                "text": check.text,
+                "left": formula_text(check.left),
+                "right": formula_text(check.right),
+                "relation": check.relation,
+            }
+            for check in library.checks
+        ],
+        "equation": source.expression.equation,
+        "cpu": [level.cpu for level in library.levels],
+        "kernels": {level.cpu: len(level.kernels) for level in library.levels},
+        "variants": {level.cpu: len(level.variants) for level in library.levels},
+        "weights_bytes": constant_offsets(library.constants)[1],
+        "architecture": cpus.architecture,
+        "glibc": needs.glibc,
+        "libraries": sorted(needs.libraries),
+        "linked_by": tools.name,
+        "files": files,
+        "content": sha256(json.dumps(files, sort_keys=True).encode()).hexdigest(),
+    }
+
+
+#: The dynamic loader, which glibc's own functions may name.
+_LOADERS = frozenset({"ld-linux-x86-64.so.2", "ld-linux-aarch64.so.1"})

@@ -1,0 +1,203 @@
+"""Check a built library: random inputs in a fresh process without einloom, against a reference."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from einloom.aot.building import Built
+from einloom.aot.shipped import parsed, value
+from einloom.aot.targets import example_sizes
+from einloom.compiled import compile_expression
+from einloom_compiler.dtypes import as_dtype
+from einloom_compiler.errors import EinloomError
+
+Array = npt.NDArray[Any]
+#: Returns what the library should, for these inputs.
+Reference = Callable[[Sequence[Array]], Sequence[Array]]
+#: Largest difference allowed, relative to the largest value of an output, by dtype.
+TOLERANCES = {"float16": 2e-3, "bfloat16": 2e-2, "float32": 2e-5, "complex64": 2e-5}
+_TOLERANCE = 1e-12
+#: What the fresh process runs: it may import NumPy, the loader, and nothing of einloom.
+_SCRIPT = """
+import sys
+sys.path[:0] = {paths!r}
+import numpy as np
+sys.path.insert(0, {folder!r})
+from {name} import {name} as function
+assert not any(module.partition(".")[0].startswith("einloom") for module in sys.modules)
+with np.load({inputs!r}) as given:
+    results = {{}}
+    for case in range({n_cases}):
+        arrays = [given[f"{{case}}_{{n}}"].view(dtype) for n, dtype in enumerate({dtypes!r})]
+        found = function(*arrays)
+        for n, array in enumerate(found if isinstance(found, tuple) else (found,)):
+            results[f"{{case}}_{{n}}"] = array.view({storages!r}[n])
+np.savez({outputs!r}, **results)
+print(function.cpu)
+"""
+
+
+class CheckError(EinloomError, RuntimeError):
+    """A library's results differ from the reference, or it could not be run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What a check found.
+
+    Attributes:
+        cpu: the level that ran.
+        cases: how many sizes were tried.
+        error: largest difference, relative to the largest value of its output.
+    """
+
+    cpu: str
+    cases: int
+    error: float
+
+
+def check_source(built: Built) -> Checked:
+    """Compare a library with the expression it was built from, compiled here.
+
+    Small and larger sizes of all symbols are tried, as far as guards and ranges allow.
+
+    Raises:
+        CheckError: as :func:`check`.
+    """
+    source = built.source
+    compiled = compile_expression(source.expression, optimize=source.optimize)
+    small = example_sizes(source, built.name)
+    sizes = [small]
+    for factor in (0, 7, 40):
+        larger = {name: size * factor for name, size in small.items()}
+        if small and is_legal(built, larger):
+            sizes.append(larger)
+    return check(built, lambda arrays: [compiled(*arrays)], sizes)
+
+
+def is_legal(built: Built, sizes: Mapping[str, int]) -> bool:
+    """Say whether ranges and guards of a library allow these sizes."""
+    for symbol in built.manifest["symbols"]:
+        most = symbol["most"]
+        if sizes[symbol["name"]] < symbol["least"] or (most and sizes[symbol["name"]] > most):
+            return False
+    for guard in built.manifest["guards"]:
+        left, right = (value(parsed(guard[side]), sizes) for side in ("left", "right"))
+        if not (left == right if guard["relation"] == "==" else left >= right):
+            return False
+    return True
+
+
+def check(built: Built, reference: Reference, sizes: Sequence[Mapping[str, int]]) -> Checked:
+    """Compare a library with its reference on random inputs.
+
+    Args:
+        built: the library.
+        reference: what it should compute.
+        sizes: of symbols, one mapping a case.
+
+    Raises:
+        CheckError: the process fails, or results differ by more than :data:`TOLERANCES`.
+    """
+    manifest = built.manifest
+    generator = np.random.default_rng(0)
+    cases = [
+        [
+            _random(generator, [value(parsed(n), case) for n in port["shape"]], port["dtype"])
+            for port in manifest["inputs"]
+        ]
+        for case in sizes
+    ]
+    cpu, found = _results(built, cases)
+    worst = 0.0
+    for number, (arrays, results) in enumerate(zip(cases, found, strict=True)):
+        wanted = reference(arrays)
+        for port, result, expected in zip(manifest["outputs"], results, wanted, strict=True):
+            error = _difference(result, expected)
+            worst = max(worst, error)
+            if error > TOLERANCES.get(port["dtype"], _TOLERANCE):
+                raise CheckError(
+                    f"{built.name}: output '{port['name']}' differs from the reference by "
+                    f"{error:.1e} of its largest value at {dict(sizes[number])}"
+                )
+    return Checked(cpu, len(cases), worst)
+
+
+def _results(built: Built, cases: Sequence[Sequence[Array]]) -> tuple[str, list[list[Array]]]:
+    """Return the level that ran and the outputs of each case."""
+    manifest = built.manifest
+    dtypes = [as_dtype(port["dtype"]) for port in manifest["outputs"]]
+    home = str(Path(np.__file__).parent.parent)
+    with tempfile.TemporaryDirectory(prefix="einloom-check-") as scratch:
+        inputs, outputs = Path(scratch, "inputs.npz"), Path(scratch, "outputs.npz")
+        given = {
+            f"{case}_{n}": array.view(_storage(array.dtype))
+            for case, arrays in enumerate(cases)
+            for n, array in enumerate(arrays)
+        }
+        np.savez(inputs, **given)
+        names = [port["dtype"] for port in manifest["inputs"]]
+        packages = Path(scratch, "packages")
+        packages.mkdir()
+        for name in ("numpy", "numpy.libs", *(["ml_dtypes"] if "bfloat16" in names else [])):
+            if Path(home, name).exists():
+                (packages / name).symlink_to(Path(home, name))
+        script = _SCRIPT.format(
+            paths=[str(packages)],
+            folder=str(built.folder),
+            name=built.name,
+            inputs=str(inputs),
+            outputs=str(outputs),
+            n_cases=len(cases),
+            dtypes=names,
+            storages=[str(_storage(dtype)) for dtype in dtypes],
+        )
+        command = [sys.executable, "-I", "-S", "-B", "-c", script]
+        run = subprocess.run(command, capture_output=True, text=True, check=False)
+        if run.returncode != 0:
+            raise CheckError(f"{built.name} fails in a fresh process:\n{run.stderr.strip()}")
+        with np.load(outputs) as loaded:
+            found = [
+                [loaded[f"{case}_{n}"].view(dtype) for n, dtype in enumerate(dtypes)]
+                for case in range(len(cases))
+            ]
+    return run.stdout.strip(), found
+
+
+def _storage(dtype: npt.DTypeLike) -> Any:
+    """Return a dtype that files of arrays can hold, of the same bytes."""
+    found = np.dtype(dtype)
+    return np.dtype(np.uint16) if found.name == "bfloat16" else found
+
+
+def _random(generator: np.random.Generator, shape: Sequence[int], name: str) -> Array:
+    dtype = as_dtype(name)
+    if dtype.kind in "iub":
+        return generator.integers(0, 2, shape).astype(dtype)
+    values: Array = generator.standard_normal(shape)
+    if dtype.kind == "c":
+        values = values + 1j * generator.standard_normal(shape)
+    return values.astype(dtype)
+
+
+def _difference(result: Array, expected: Array) -> float:
+    """Return the largest difference relative to the largest value."""
+    if result.shape != expected.shape:
+        return float("inf")
+    wide = np.complex128 if result.dtype.kind == "c" else np.float64
+    a, b = result.astype(wide), expected.astype(wide)
+    if not np.array_equal(np.isnan(a), np.isnan(b)):
+        return float("inf")
+    with np.errstate(invalid="ignore"):
+        gap = np.nan_to_num(np.where(a == b, 0, abs(a - b)))
+    scale = max(1e-30, float(np.nan_to_num(abs(b), posinf=1.0).max(initial=0.0)))
+    return float(gap.max(initial=0.0)) / scale

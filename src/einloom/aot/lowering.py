@@ -1,0 +1,307 @@
+"""Expressions to libraries: recipes at every cell of sizes, for each CPU level."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from einloom.aot.symbols import bound_symbols, checks_of, representative, unified
+from einloom.expression import Expression
+from einloom.runtime import recipe as recipes
+from einloom.runtime.choices import Choices
+from einloom.runtime.launch import PARALLEL_SECONDS
+from einloom.runtime.program import Program
+from einloom_compiler.aot import library as ir
+from einloom_compiler.aot.driver import itemsize
+from einloom_compiler.aot.verify import verify_library
+from einloom_compiler.codegen.target import Target
+from einloom_compiler.codegen.text import KernelText
+from einloom_compiler.dtypes import AnyDType, dtype_name
+from einloom_compiler.errors import InternalCompilerError, ShapeError, UnsupportedError
+from einloom_compiler.extents import evaluate
+from einloom_compiler.families import few_kernels
+from einloom_compiler.ir.graph import Shape
+from einloom_compiler.order.search import Optimize
+from einloom_compiler.schedule.machine import Machine, assumed
+
+Array = npt.NDArray[Any]
+#: Called after each cell: cells done, cells in all.
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Cpu:
+    """A level of CPUs that code is made for.
+
+    Attributes:
+        target: in LLVM's words.
+        machine: what schedules need to know.
+        processor: which CPUs run it.
+    """
+
+    target: Target
+    machine: Machine
+    processor: ir.Processor
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What a library is made from.
+
+    Attributes:
+        expression: with settled dtypes.
+        optimize: how orders are chosen.
+        choices: ranges of symbols, and schedules.
+    """
+
+    expression: Expression
+    optimize: Optimize
+    choices: Choices
+
+
+def lower(
+    name: str, source: Source, cpus: Mapping[str, Cpu], progress: Progress | None = None
+) -> ir.Library:
+    """Return the library of a function.
+
+    Args:
+        name: the library's.
+        source: the function.
+        cpus: the CPU levels by name.
+        progress: called after each cell.
+
+    Raises:
+        UnsupportedError: a symbol is no axis of any input by itself, or a guard cannot be planned.
+    """
+    expression = source.expression
+    program = Program(expression.node, expression.operand_names, source.optimize, source.choices)
+    symbols = bound_symbols(expression, source.choices.ranges)
+    constants = _Constants()
+    cells = list(product(*(_ranges(symbol) for symbol in symbols)))
+    open_sizes = {symbol.name: representative(symbol, n) for n, symbol in enumerate(symbols)}
+    output = _port("out", program.shape, program.dtype, open_sizes)
+    levels, done = [], 0
+    for cpu, facts in cpus.items():
+        level = _LevelBuilder(cpu, facts.processor, constants, output)
+        with assumed(facts.machine), few_kernels():
+            for cell in cells:
+                level.add(_recipe_at(program, expression, symbols, cell))
+                done += 1
+                if progress is not None:
+                    progress(done, len(cells) * len(cpus))
+        levels.append(level.level())
+    names = expression.operand_names
+    library = ir.Library(
+        name=name,
+        inputs=tuple(
+            _port(names[node.name], node.shape, node.dtype, open_sizes)
+            for node in program.signature.inputs
+        ),
+        outputs=(output,),
+        symbols=symbols,
+        checks=checks_of(expression, open_sizes),
+        constants=constants.found(),
+        levels=tuple(levels),
+    )
+    verify_library(library)
+    return library
+
+
+def _port(name: str, shape: Shape, dtype: AnyDType | None, sizes: Mapping[str, int]) -> ir.Port:
+    if dtype is None:
+        raise InternalCompilerError("aot", f"the dtype of {name} is not settled")
+    return ir.Port(name, dtype_name(dtype), tuple(evaluate(extent, sizes) for extent in shape))
+
+
+def _ranges(symbol: ir.Symbol) -> Iterator[tuple[int, int | None]]:
+    """Yield the ranges that a symbol's bounds cut: least and one more than the largest value."""
+    starts = (0, *symbol.bounds)
+    yield from zip(starts, (*symbol.bounds, None), strict=True)
+
+
+def _recipe_at(
+    program: Program,
+    expression: Expression,
+    symbols: Sequence[ir.Symbol],
+    cell: Sequence[tuple[int, int | None]],
+) -> recipes.Recipe | None:
+    """Return the recipe that serves a cell, None where no size of it is legal."""
+    sizes: dict[str, int] = {}
+    for number, (symbol, (start, stop)) in enumerate(zip(symbols, cell, strict=True)):
+        if symbol.most is not None and start > symbol.most:
+            return None
+        if stop is not None and stop <= symbol.least:
+            return None
+        # Indices of extent 0 and 1 are no loops; other sizes share kernels.
+        is_special = start < 2 and stop == start + 1
+        sizes[symbol.name] = start if is_special else representative(symbol, number, start)
+    settled = unified(expression, sizes)
+    if settled is None:
+        return None
+    try:
+        return program.recipe_at(settled)
+    except ShapeError:
+        if any(type(size) is not int for size in settled.values()):
+            raise
+        return None
+
+
+class _Constants:
+    """The arrays of recipes as bytes, each once."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[tuple[int, bool], int] = {}
+        self._kept: list[Array] = []  # so that no identity is used twice
+        self._found: list[ir.Constant] = []
+
+    def number(self, array: Array, *, is_packed: bool = False) -> int:
+        """Return the number of an array's constant, in C order where ``is_packed``."""
+        key = id(array), is_packed
+        if key not in self._numbers:
+            self._kept.append(array)
+            self._numbers[key] = len(self._found)
+            self._found.append(_in_memory(np.ascontiguousarray(array) if is_packed else array))
+        return self._numbers[key]
+
+    def found(self) -> tuple[ir.Constant, ...]:
+        """Return the constants so far."""
+        return tuple(self._found)
+
+
+def _in_memory(array: Array) -> ir.Constant:
+    """Return the array's memory with its strides, without what lies between its elements."""
+    if array.size == 0:
+        return ir.Constant(b"")
+    reach = [(n - 1) * step for n, step in zip(array.shape, array.strides, strict=True)]
+    start = -sum(step for step in reach if step < 0)
+    size = start + sum(step for step in reach if step > 0) + array.itemsize
+    buffer = bytearray(size)
+    target = np.ndarray(array.shape, array.dtype, buffer, start, array.strides)
+    target[...] = array
+    return ir.Constant(bytes(buffer), start)
+
+
+class _LevelBuilder:
+    """The variants of one CPU level in the making."""
+
+    def __init__(
+        self, cpu: str, processor: ir.Processor, constants: _Constants, output: ir.Port
+    ) -> None:
+        self.cpu = cpu
+        self.processor = processor
+        self.constants = constants
+        self.output = output
+        self.kernels: dict[KernelText, int] = {}
+        self.variants: dict[ir.Variant, int] = {}
+        self.choice: list[int | None] = []
+        self._parallel: dict[tuple[int, int], int] = {}
+
+    def add(self, recipe: recipes.Recipe | None) -> None:
+        """Append the next cell's recipe."""
+        if recipe is None:
+            self.choice.append(None)
+            return
+        variant = self._variant(recipe)
+        self.choice.append(self.variants.setdefault(variant, len(self.variants)))
+
+    def level(self) -> ir.Level:
+        """Return what was built."""
+        return ir.Level(
+            self.cpu, self.processor, tuple(self.kernels), tuple(self.variants), tuple(self.choice)
+        )
+
+    def _variant(self, recipe: recipes.Recipe) -> ir.Variant:
+        first = recipe.n_inputs + 1
+        lives = [recipe.life(first + number) for number in range(len(recipe.buffers))]
+        buffers = tuple(
+            ir.Buffer(_n_bytes(shape, dtype.itemsize), room)
+            for (shape, dtype), room in zip(recipe.buffers, _rooms(lives), strict=True)
+        )
+        steps = tuple(self._step(recipe, step) for step in recipe.steps)
+        return ir.Variant(buffers, steps)
+
+    def _step(self, recipe: recipes.Recipe, step: recipes.Step) -> ir.Step:
+        if isinstance(step, recipes.Copy):
+            return ir.Copy(
+                self._place(recipe, step.source, is_packed=True),
+                self._place(recipe, step.target),
+                self._n_bytes_of(recipe, step.target),
+            )
+        if not isinstance(step, recipes.Launch):
+            raise UnsupportedError(f"{type(step).__name__} steps cannot be shipped yet")
+        bound = step.bound
+        kernel = self.kernels.setdefault(bound.kernel.text, len(self.kernels))
+        return ir.Launch(
+            kernel=kernel,
+            operands=tuple(
+                self._place(recipe, step.operands[position]) for position in bound.operands
+            ),
+            target=self._place(recipe, step.target),
+            tables=bound.built_tables,
+            numbers=tuple(bound.numbers),
+            total=bound.total,
+            points=bound.points,
+            parallel_points=_parallel_points(int(bound.points), bound.seconds),
+        )
+
+    def _n_bytes_of(self, recipe: recipes.Recipe, slot: int) -> int:
+        if slot == recipe.n_inputs:
+            return _n_bytes(self.output.shape, itemsize(self.output))
+        shape, dtype = recipe.buffers[slot - recipe.n_inputs - 1]
+        return _n_bytes(shape, dtype.itemsize)
+
+    def _place(self, recipe: recipes.Recipe, slot: int, *, is_packed: bool = False) -> ir.Place:
+        if slot < 0:
+            array = recipe.constants[-1 - slot]
+            return ir.Place("constant", self.constants.number(array, is_packed=is_packed))
+        if slot < recipe.n_inputs:
+            return ir.Place("input", slot)
+        if slot == recipe.n_inputs:
+            return ir.Place("output", 0)
+        return ir.Place("buffer", slot - recipe.n_inputs - 1)
+
+
+def _parallel_points(points: int, seconds: float) -> int:
+    """Return from how many points on threads pay, as a power of the square root of two.
+
+    Rounded, so that cells whose predictions hardly differ share their variants.
+    """
+    if seconds <= 0 or points <= 0:
+        return 1 << 62
+    return int(2 ** min(62.0, round(2 * math.log2(points * PARALLEL_SECONDS / seconds)) / 2))
+
+
+def _n_bytes(shape: Sequence[int], itemsize: int) -> int:
+    count = itemsize
+    for extent in shape:
+        count = count * extent
+    return count
+
+
+def _rooms(lives: Sequence[range]) -> list[int]:
+    """Return the room of each buffer: the first that is free during its life."""
+    rooms: list[list[range]] = []
+    found = []
+    for life in lives:
+        room = next(
+            (
+                number
+                for number, others in enumerate(rooms)
+                if all(o.stop <= life.start or life.stop <= o.start for o in others)
+            ),
+            len(rooms),
+        )
+        if room == len(rooms):
+            rooms.append([])
+        rooms[room].append(life)
+        found.append(room)
+    return found
+
+
+__all__ = ["Source", "lower"]

@@ -1,0 +1,33 @@
+"""What lets C projects find a built library: a CMake package file and a pkg-config file."""
+
+from __future__ import annotations
+
+
+def cmake(name: str) -> str:
+    """Return ``NAME-config.cmake``; ``find_package(NAME)`` defines the target ``NAME::NAME``."""
+    return f"""\
+# find_package({name} REQUIRED PATHS <this folder> NO_DEFAULT_PATH)
+# target_link_libraries(<your target> PRIVATE {name}::{name})
+if(NOT TARGET {name}::{name})
+  add_library({name}::{name} SHARED IMPORTED)
+  set_target_properties({name}::{name} PROPERTIES
+    IMPORTED_LOCATION "${{CMAKE_CURRENT_LIST_DIR}}/lib{name}.so"
+    INTERFACE_INCLUDE_DIRECTORIES "${{CMAKE_CURRENT_LIST_DIR}}"
+    INTERFACE_LINK_LIBRARIES "m;pthread")
+endif()
+"""
+
+
+def pkg_config(name: str, version: str, equation: str) -> str:
+    """Return ``NAME.pc``; it refers to the folder that it lies in."""
+    return f"""\
+# PKG_CONFIG_PATH=<this folder> pkg-config --cflags --libs {name}
+prefix=${{pcfiledir}}
+
+Name: {name}
+Description: {equation}, built by einloom
+Version: {version}
+Cflags: -I${{prefix}}
+Libs: -L${{prefix}} -l{name} -Wl,-rpath,${{prefix}}
+Libs.private: -lm -lpthread
+"""

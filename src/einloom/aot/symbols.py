@@ -1,0 +1,138 @@
+"""The symbolic extents of a shipped function: where calls show them, how their sizes are cut."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from einloom.expression import Expression
+from einloom_compiler.aot.library import Check, Symbol
+from einloom_compiler.errors import UnsupportedError
+from einloom_compiler.extents import (
+    Extent,
+    evaluate,
+    exact_text,
+    fraction,
+    free_names,
+    is_symbol,
+    text,
+)
+from einloom_compiler.ir.graph import nodes_of
+from einloom_compiler.ir.shapes import shape_of
+from einloom_compiler.lowering.formula import Formula, open_symbol
+from einloom_compiler.order.select import Ranges
+
+#: How sizes of a symbol are cut into ranges, the finest first. The least size of a range settles
+#: how its kernels are chosen, so usual sizes begin ranges: powers of two and what lies between.
+#: Odd ones would have register blocks of their own, up to three times as many kernels.
+_GRIDS = (
+    (
+        *(1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768),
+        *(1024, 2048, 4096, 16384),
+    ),
+    (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 256, 512, 1024, 4096),
+    (1, 2, 4, 8, 16, 32, 64, 128, 256, 1024),
+    (1, 2, 4, 16, 64, 256, 1024),
+    (1, 2, 8, 64, 512),
+    (1, 2, 32),
+    (1, 2),
+    (1,),
+)
+#: Cells of all symbols together; each is planned, for every CPU level.
+_MOST_CELLS = 400
+
+
+def bound_symbols(expression: Expression, ranges: Ranges) -> tuple[Symbol, ...]:
+    """Return the symbols of an expression's inputs, in order of first appearance.
+
+    Raises:
+        UnsupportedError: a symbol is no axis of any input by itself, so that a call cannot tell its
+            value.
+    """
+    shown: dict[str, tuple[int, int]] = {}
+    used: dict[str, Extent] = {}
+    for number, operand in enumerate(expression.inputs):
+        for axis, extent in enumerate(operand.shape):
+            if is_symbol(extent):
+                shown.setdefault(str(extent), (number, axis))
+            used.update(dict.fromkeys(sorted(free_names(extent)), extent))
+    for name, extent in used.items():
+        if name not in shown:
+            raise UnsupportedError(
+                f"no input has the axis {name} alone, only {text(extent)}, so that a library "
+                f"cannot tell its value; declare {name} as an axis of its own, or give it a number"
+            )
+    bounds = next((g for g in _GRIDS if (len(g) + 1) ** len(shown) <= _MOST_CELLS), _GRIDS[-1])
+    found = []
+    for name, (number, axis) in shown.items():
+        least, most = ranges.get(name, (0, math.inf))
+        limit = None if most == math.inf else int(most)
+        found.append(Symbol(name, number, axis, int(least), limit, bounds))
+    return tuple(found)
+
+
+def representative(symbol: Symbol, number: int, start: int = 64) -> Formula:
+    """Return the open formula that stands for a symbol's range: its least size decides."""
+    return open_symbol(max(2, start, symbol.least), symbol.name, number)
+
+
+def unified(expression: Expression, sizes: Mapping[str, int]) -> Mapping[str, int] | None:
+    """Return sizes under which guards hold as formulas; None where they hold at none.
+
+    A guard between a symbol and another extent lets the symbol be that extent.
+
+    Raises:
+        UnsupportedError: neither side of a guard on one index is a symbol.
+    """
+    found = dict(sizes)
+    for guard in expression.guards:
+        left, right = evaluate(guard.left, found), evaluate(guard.right, found)
+        if left == right:
+            continue
+        if type(left) is int and type(right) is int:
+            return None
+        for side, other in ((guard.left, right), (guard.right, left)):
+            if is_symbol(side):
+                _substitute(found, str(side), other)
+                break
+        else:
+            if "reshape" not in guard.reason:
+                raise UnsupportedError(
+                    f"the guard {guard} relates two computed extents, which a library cannot plan "
+                    "for; declare them by the same expression"
+                )
+    return found
+
+
+def _substitute(sizes: dict[str, int], name: str, value: int) -> None:
+    """Let a symbol, and all that were settled to be equal to it, be ``value``."""
+    known = sizes[name]
+    for other, size in sizes.items():
+        if size == known:
+            sizes[other] = value
+
+
+def checks_of(expression: Expression, sizes: Mapping[str, int]) -> tuple[Check, ...]:
+    """Return what must hold at a call besides ranges: guards; whole, non-negative extents."""
+    found: dict[str, Check] = {}
+    for guard in expression.guards:
+        left, right = evaluate(guard.left, sizes), evaluate(guard.right, sizes)
+        found.setdefault(str(guard), Check(left, right, str(guard)))
+    for node in nodes_of(expression.node):
+        for extent in shape_of(node):
+            if not isinstance(extent, int) and not is_symbol(extent):
+                for check in _whole(extent, sizes):
+                    found.setdefault(check.text, check)
+    return tuple(found.values())
+
+
+def _whole(extent: Extent, sizes: Mapping[str, int]) -> list[Check]:
+    """Return the checks that an extent is a whole number and not negative."""
+    found = []
+    numerator, denominator = fraction(extent)
+    if denominator != 1:
+        over, under = evaluate(numerator, sizes), evaluate(denominator, sizes)
+        found.append(Check(over % under, 0, f"{text(extent)} is a whole number"))
+    if "-" in exact_text(extent):
+        found.append(Check(evaluate(extent, sizes), 0, f"{text(extent)} is not negative", ">="))
+    return found

@@ -1,0 +1,132 @@
+"""``einloom build``: libraries from what a command line names, with progress and a summary."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from einloom.aot import api
+from einloom.aot.building import Built, Progress
+from einloom.aot.checking import Checked
+from einloom.report.tables import table
+from einloom_compiler.extents import factored
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the command line says besides the target.
+
+    Attributes:
+        name: of the library, None for the folder's.
+        cpus: CPU levels, none for all usual ones.
+        dtype: of operands that have none.
+        is_static: whether to write a static archive too.
+        is_checked: whether to run each library in a fresh process.
+        wheel: the version of a wheel to write, None for none.
+    """
+
+    name: str | None = None
+    cpus: tuple[str, ...] = ()
+    dtype: str | None = None
+    is_static: bool = False
+    is_checked: bool = False
+    wheel: str | None = None
+
+
+def build_libraries(target: Any, folder: Path, options: Options) -> str:
+    """Build what ``target`` names and return a summary.
+
+    A specs file gives one folder a spec, below ``folder``.
+
+    Raises:
+        EinloomError: as :func:`einloom.aot.build` and :meth:`Built.check`.
+    """
+    with _progress() as progress:
+        built = api.build(
+            target,
+            folder,
+            name=options.name,
+            cpu=options.cpus or None,
+            dtype=options.dtype,
+            static=options.is_static,
+            progress=progress,
+        )
+        libraries = built if isinstance(built, tuple) else (built,)
+        checked = [library.check() if options.is_checked else None for library in libraries]
+        if options.wheel is not None:
+            for library in libraries:
+                library.wheel(options.wheel)
+    return "\n\n".join(map(_summary, libraries, checked))
+
+
+def _summary(built: Built, checked: Checked | None) -> str:
+    """Return what was built: signature, cost, files."""
+    manifest = built.manifest
+    expression = built.source.expression
+    symbols = [
+        f"{s['name']} ({s['least']} to {'any' if s['most'] is None else s['most']})"
+        for s in manifest["symbols"]
+    ]
+    ports = {
+        kind: ", ".join(
+            f"{p['name']}: {p['dtype']}[{', '.join(p['shape'])}]" for p in manifest[kind]
+        )
+        for kind in ("inputs", "outputs")
+    }
+    levels = ", ".join(f"{cpu} ({manifest['kernels'][cpu]} kernels)" for cpu in manifest["cpu"])
+    rows = [
+        ("computes", manifest["equation"]),
+        ("inputs", ports["inputs"]),
+        ("outputs", ports["outputs"]),
+        ("symbols", ", ".join(symbols) or "none"),
+        ("guards", "; ".join(guard["text"] for guard in manifest["guards"]) or "none"),
+        ("FLOPs", factored(expression.cost.flops)),
+        ("memory", f"{factored(expression.cost.bytes)} bytes moved"),
+        ("weights", _size(manifest["weights_bytes"])),
+        ("CPUs", levels),
+        ("needs", f"glibc {manifest['glibc']}, {', '.join(manifest['libraries'])}"),
+    ]
+    if checked is not None:
+        found = f"{checked.cases} sizes on {checked.cpu}, largest error {checked.error:.1e}"
+        rows.append(("check", found))
+    files = [
+        (path.name, _size(path.stat().st_size))
+        for path in sorted(built.folder.iterdir())
+        if path.is_file()
+    ]
+    return f"{built.name} in {built.folder}\n{table(('', ''), [*rows, *files])}"
+
+
+def _size(n_bytes: int) -> str:
+    for unit in ("bytes", "kB", "MB"):
+        if n_bytes < 1000:
+            return f"{n_bytes:.3g} {unit}"
+        n_bytes = n_bytes / 1000  # type: ignore[assignment]
+    return f"{n_bytes:.3g} GB"
+
+
+@contextmanager
+def _progress() -> Iterator[Progress | None]:
+    """Show a bar while libraries are built, if stderr is a terminal."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bars
+
+    columns = (TextColumn("einloom: {task.description}"), BarColumn(), TimeElapsedColumn())
+    with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
+        task = bars.add_task("planning", total=None)
+
+        def show(what: str, done: int, total: int) -> None:
+            bars.update(task, description=what, completed=done, total=total)
+
+        yield show
+
+
+__all__: Sequence[str] = ("Options", "build_libraries")
