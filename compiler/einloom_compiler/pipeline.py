@@ -94,6 +94,7 @@ def bind(
     machine: Machine,
     dump: Dump = _no_dump,
     schedule: Schedule | Chooser | None = None,
+    constant: Sequence[bool] = (),
 ) -> Stages:
     """Bind one contraction to memory, in two stages where threads need them to share the work.
 
@@ -107,13 +108,15 @@ def bind(
         dump: takes each stage's name and printed representation.
         schedule: the one to take, in one stage, or a function of the problem that returns it; the
             fastest by prediction where None.
+        constant: whether each operand is the same array in all calls; none is where empty. A kernel
+            may then want it packed, see :attr:`Bound.packings`.
 
     Raises:
         ScheduleError: the given schedule is not legal for this contraction.
     """
     # EinsumExpr -> IterationSpace
     space = iteration_space(expr, shapes, strides, output_strides, letters_of(expr))
-    problem = Problem(space, arithmetics, machine)
+    problem = Problem(space, arithmetics, machine, tuple(constant) if any(constant) else ())
     given = schedule(problem) if callable(schedule) else schedule
     whole = _bind(problem, dump, given)
     # IterationSpace -> Split

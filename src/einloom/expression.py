@@ -122,7 +122,7 @@ class Expression:
             node = node.operand
         if isinstance(node, Contraction):
             return node.einsum
-        term = tuple(Index(chr(ord("a") + axis)) for axis in range(len(node.shape)))
+        term = tuple(Index(chr(ord("a") + axis)) for axis in range(self.ndim))
         return EinsumExpr((term,), term)
 
     @property

@@ -17,8 +17,7 @@ from einloom_compiler.errors import (
     SpecError,
     UnsupportedError,
 )
-from einloom_compiler.ir.graph import Map
-from einloom_compiler.ir.maps import ALIASES, MAPS, check_map, make_map
+from einloom_compiler.ir.maps import ALIASES, MAPS, Map, check_map, make_map
 
 #: Maps with other parameters than their defaults.
 VARIANTS = [

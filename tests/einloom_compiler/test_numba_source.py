@@ -11,8 +11,8 @@ from einloom_compiler.codegen.jit import build
 from einloom_compiler.codegen.nest_source import parameters
 from einloom_compiler.codegen.numba_source import print_kernel
 from einloom_compiler.families import Problem, direct
-from einloom_compiler.ir.graph import Map
 from einloom_compiler.ir.loops import LoopNest
+from einloom_compiler.ir.maps import Map
 from einloom_compiler.ir.printer import letters_of
 from einloom_compiler.language import expand, parse_string
 from einloom_compiler.lowering.iteration import iteration_space

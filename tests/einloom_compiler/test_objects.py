@@ -19,8 +19,8 @@ from einloom_compiler.codegen.printing import Nest, print_text
 from einloom_compiler.codegen.target import host_target, named_target
 from einloom_compiler.codegen.text import KernelText
 from einloom_compiler.errors import InternalCompilerError, UnsupportedError
-from einloom_compiler.ir.graph import Map
 from einloom_compiler.ir.loops import Access, Level, LoopNest
+from einloom_compiler.ir.maps import Map
 from einloom_compiler.ir.packed import PackedNest, RegisterBlock, Side
 
 DTYPES = ("float32", "float64", "complex64", "int64", "uint8", "float16", "bfloat16", "bool")

@@ -15,7 +15,7 @@ from einloom_compiler.codegen import jit
 from einloom_compiler.codegen.jit import Kernel
 from einloom_compiler.families.base import Problem
 from einloom_compiler.families.packed import FAMILY, nest_of
-from einloom_compiler.ir.graph import Map
+from einloom_compiler.ir.maps import Map
 from einloom_compiler.ir.packed import PackedNest
 from einloom_compiler.ir.printer import letters_of
 from einloom_compiler.language import expand, parse_string

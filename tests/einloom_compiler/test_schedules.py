@@ -111,7 +111,7 @@ def test_printing_and_parsing_are_inverse(schedule: DirectSchedule) -> None:
         ("__import__('os')", "__import__ is no schedule; known are"),
         ("Packed(mr=1+1, nr=16, kc=1, mc=1, nc=16)", "neither a call nor an integer"),
         ("Packed(mr=8)", "has the fields mr, nr, kc, mc, nc"),
-        ("Packed(8, 48, 384, 96, 480, 7)", "at most 5 fields"),
+        ("Packed(8, 48, 384, 96, 480, '', 7)", "at most 6 fields"),
         ("Packed(8, mr=8)", "'mr' of Packed is twice"),
         ("Packed(depth=3)", "'depth' of Packed is unknown; it has mr"),
         ("Tile('j', 4)", "is no schedule"),

@@ -19,7 +19,7 @@ from einloom_compiler.errors import InternalCompilerError
 from einloom_compiler.families import FAMILIES, Problem
 from einloom_compiler.families.base import Bound
 from einloom_compiler.families.tiled import FAMILY
-from einloom_compiler.ir.graph import Map
+from einloom_compiler.ir.maps import Map
 from einloom_compiler.ir.printer import letters_of
 from einloom_compiler.ir.tiled import Rows, TiledNest, pieces, print_tiled, verify_tiled
 from einloom_compiler.language import expand, parse_string

@@ -4,8 +4,8 @@ A block is a tuple of rows, a row a tuple of vectors (:mod:`.simd`), so a whole 
 one variable of generated source. ``R`` rows of ``V`` vectors are constants where they are named::
 
     c = bzero16(R, V, np.float32(0))        every lane is that value
-    c = bouter16(c, x, a, b)                c[r][v] + x[a + r] * (lanes x[b + 16 * v])
-    c = bouter16_complex(c, x, a, b)        the same for c = (real block, imaginary block); in x the
+    c = bouter16(c, x, a, y, b)             c[r][v] + x[a + r] * (lanes y[b + 16 * v])
+    c = bouter16_complex(c, x, a, y, b)     the same for c = (real block, imaginary block); the
                                             imaginary parts follow the R or V * 16 real ones
     c = bload16(R, V, x, at, step)          row r from x[at + r * step]
     c = bload16_masked(R, V, x, at, step, n_rows, n)
@@ -93,8 +93,8 @@ def _vector(x: Any, at: int, width: int) -> Any:
 
 
 def _make_outer(width: int) -> Any:
-    def bouter(c: Any, x: Any, a: int, b: int) -> Any:
-        columns = [_vector(x, b + width * v, width) for v in range(len(c[0]))]
+    def bouter(c: Any, x: Any, a: int, y: Any, b: int) -> Any:
+        columns = [_vector(y, b + width * v, width) for v in range(len(c[0]))]
         return tuple(
             tuple(x[a + r] * b_v + c_v for c_v, b_v in zip(row, columns, strict=True))
             for r, row in enumerate(c)
@@ -106,11 +106,11 @@ def _make_outer(width: int) -> Any:
 def _make_outer_complex(width: int) -> Any:
     outer = _make_outer(width)
 
-    def bouter_complex(c: Any, x: Any, a: int, b: int) -> Any:
+    def bouter_complex(c: Any, x: Any, a: int, y: Any, b: int) -> Any:
         (re, im), b_im = c, b + width * len(c[0][0])
         a_im = a + len(c[0])
-        minus = bneg(outer(bneg(outer(re, x, a, b)), x, a_im, b_im))
-        return minus, outer(outer(im, x, a, b_im), x, a_im, b)
+        minus = bneg(outer(bneg(outer(re, x, a, y, b)), x, a_im, y, b_im))
+        return minus, outer(outer(im, x, a, y, b_im), x, a_im, y, b)
 
     return bouter_complex
 

@@ -201,18 +201,19 @@ def _register_pairs(made: Types, declare: Declare) -> None:
 
 def _register_outer(made: Types, declare: Declare, width: int) -> None:
     types = made.types
-    numbers = (types.CPointer, types.Integer, types.Integer)
+    panels_of = (types.CPointer, types.Integer, types.CPointer, types.Integer)
 
     class Panels:
-        """The operands of one outer product: vectors from ``b``, elements from ``a``."""
+        """The operands of one outer product: elements of ``x``, vectors of ``y``."""
 
         def __init__(self, context: Any, builder: Any, signature: Any, values: Any) -> None:
-            self.context, self.builder, self.x = context, builder, values[1]
-            self.a, self.b = wide(context, builder, signature, values, 2, 3)
+            self.context, self.builder = context, builder
+            self.x, self.y = values[1], values[3]
+            self.a, self.b = wide(context, builder, signature, values, 2, 4)
 
         def vectors(self, kind: Any, part: int) -> list[Any]:
             n_vectors = kind.dtype.count
-            base = self.builder.gep(self.x, [self.b])
+            base = self.builder.gep(self.y, [self.b])
             return [
                 load(self.context, self.builder, base, kind, part * n_vectors + v)
                 for v in range(n_vectors)
@@ -225,7 +226,7 @@ def _register_outer(made: Types, declare: Declare, width: int) -> None:
             vector = self.context.get_value_type(kind.dtype.dtype)
             return splat(self.builder, self.builder.load(self.builder.gep(self.x, [at])), vector)
 
-    @declare(PRIMITIVES[f"bouter{width}"], lambda c, x, a, b: c, types.UniTuple, *numbers)
+    @declare(PRIMITIVES[f"bouter{width}"], lambda c, x, a, y, b: c, types.UniTuple, *panels_of)
     def lower_outer(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         kind = signature.return_type
         panels = Panels(context, builder, signature, values)
@@ -237,7 +238,9 @@ def _register_outer(made: Types, declare: Declare, width: int) -> None:
                 row[v] = _multiply_add(made, builder, kind, element, column, row[v])
         return pack(context, builder, kind, rows)
 
-    @declare(PRIMITIVES[f"bouter{width}_complex"], lambda c, x, a, b: c, types.UniTuple, *numbers)
+    @declare(
+        PRIMITIVES[f"bouter{width}_complex"], lambda c, x, a, y, b: c, types.UniTuple, *panels_of
+    )
     def lower_outer_complex(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         kind = signature.return_type.dtype
         panels = Panels(context, builder, signature, values)

@@ -16,8 +16,7 @@ import numpy as np
 
 from einloom_compiler.codegen import vmath
 from einloom_compiler.errors import InternalCompilerError
-from einloom_compiler.ir.graph import Map
-from einloom_compiler.ir.maps import SELU_ALPHA, SELU_SCALE
+from einloom_compiler.ir.maps import SELU_ALPHA, SELU_SCALE, Map
 
 
 def apply_map(step: Map, value: str, compute: str) -> str:

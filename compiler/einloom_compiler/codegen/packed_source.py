@@ -6,7 +6,8 @@ group's run index, the index along which operand and output have constant stride
 numbered by the group's other indices, decoded from a table of rows ``extent, stride in x0, stride
 in x1, stride in out``; each column panel has a row ``offset in x1, offset in out, column in its
 run`` of a table. A packed panel holds the panel's elements point by point; complex ones as all real
-parts, then all imaginary ones.
+parts, then all imaginary ones. An operand that is packed already holds whole panels, all contracted
+points of one after another; its offsets are those of panels.
 """
 
 from __future__ import annotations
@@ -50,8 +51,11 @@ def print_functions(nest: PackedNest, name: str = "kernel") -> list[str]:
     suffix = name.removeprefix("kernel")
     functions = [
         print_multiply(nest),
-        print_pack(nest, "rows"),
-        print_pack(nest, "columns"),
+        *(
+            print_pack(nest, which)
+            for which, side in (("rows", nest.rows), ("columns", nest.columns))
+            if not side.is_prepacked
+        ),
         _print_kernel(nest),
         print_split("kernel", ("x0", "x1", "out", *TABLES, *NUMBERS, "acc"), nest.scratch_elements),
     ]
@@ -89,29 +93,16 @@ def _print_kernel(nest: PackedNest) -> str:
     tile = "tiles"
     if nest.sum_elements:
         tile = f"tiles + ((i - i_lo) * task_n_panels + j - j_lo) * {nest.tile_elements}"
-    is_digit = nest.columns.order == "digit"
-    if is_digit:
-        # Panels of a group of digits are packed at once, before the first of them is used.
-        pack = """\
-                            first = max(j - j % x1_digit_run, j_0)
-                            last = min(j - j % x1_digit_run + x1_digit_run, j_1)
-                            if j == first:
-                                pack_columns(
-                                    x1, acc, b, pitch, last - first,
-                                    x1_0 + n_offsets[3 * j], x1_column, n_columns,
-                                    k_offsets, k_lo, kc
-                                )"""
-    else:
-        pack = """\
-                            pack_columns(
-                                x1, acc, b, x1_0 + n_offsets[3 * j], x1_column, x1_run, x1_hop,
-                                n_columns, k_offsets, k_lo, kc
-                            )"""
+    rows, columns = _print_rows(nest), _print_columns(nest)
+    columns_start = f"    columns = acc_0 + {nest.column_start}\n"
+    if nest.columns.is_prepacked:
+        columns_start = ""
+    packed = "x0, a, " if nest.rows.is_prepacked else "acc, a, "
+    packed += "x1, b" if nest.columns.is_prepacked else "acc, b"
     return f"""\
 @njit({OPTIONS})
 {head}
-    columns = acc_0 + {nest.column_start}
-    tiles = acc_0 + {nest.tile_start}
+{columns_start}    tiles = acc_0 + {nest.tile_start}
     row_blocks = (m_run + {mr - 1}) // {mr}
     # Blocks of equal shares that fit the packed rows and columns.
     m_block = max(1, {nest.row_elements} // ({parts * mr} * k_step))
@@ -139,30 +130,64 @@ def _print_kernel(nest: PackedNest) -> str:
                 while j_0 < j_hi:
                     j_1 = min(j_0 + n_block, j_hi)
                     for i in range(i_0, i_1):
-                        a = acc_0 + (i - i_0) * {parts * mr} * kc
                         row = i % row_blocks * {mr}
                         n_rows = min({mr}, m_run - row)
-                        if j_0 == j_lo:
-                            start = x0_0 + offset_of(m_digits, n_m_digits, 1, i // row_blocks)
-                            pack_rows(
-                                x0, acc, a, start + row * x0_row, x0_row, x0_run, x0_hop, n_rows,
-                                k_offsets, k_lo, kc
-                            )
+{_indented(rows, 24)}
                         out_i = out_0 + offset_of(m_digits, n_m_digits, 3, i // row_blocks)
                         out_i += row * out_row
                         for j in range(j_0, j_1):
-                            b = columns + (j - j_0) * pitch
                             n_columns = min({nr}, n_run - n_offsets[3 * j + 2])
-                            if i == i_0:
-{_indented(pack, 4)}
+{_indented(columns, 28)}
                             multiply(
-                                out, acc, a, b, {tile}, kc, out_i + n_offsets[3 * j + 1],
+                                out, acc, {packed}, {tile}, kc, out_i + n_offsets[3 * j + 1],
                                 out_row, out_column, n_rows, n_columns, k_lo == 0, k_lo + kc == n_k
                             )
                     j_0 = j_1
                 k_lo += kc
             i_0 = i_1
 """
+
+
+def _print_rows(nest: PackedNest) -> str:
+    """Return the lines that find the packed rows of panel ``i``, packed now where they must be."""
+    size = nest.block.mr * nest.parts
+    start = "start = x0_0 + offset_of(m_digits, n_m_digits, 1, i // row_blocks)"
+    if nest.rows.is_prepacked:
+        return f"{start}\na = start + row * x0_row + k_lo * {size}"
+    return f"""\
+a = acc_0 + (i - i_0) * {size} * kc
+if j_0 == j_lo:
+    {start}
+    pack_rows(
+        x0, acc, a, start + row * x0_row, x0_row, x0_run, x0_hop, n_rows,
+        k_offsets, k_lo, kc
+    )"""
+
+
+def _print_columns(nest: PackedNest) -> str:
+    """Return the lines that find the packed columns of panel ``j``."""
+    size = nest.block.nr * nest.parts
+    if nest.columns.is_prepacked:
+        return f"b = x1_0 + n_offsets[3 * j] + k_lo * {size}"
+    if nest.columns.order == "digit":
+        # Panels of a group of digits are packed at once, before the first of them is used.
+        return """\
+b = columns + (j - j_0) * pitch
+if i == i_0:
+    first = max(j - j % x1_digit_run, j_0)
+    last = min(j - j % x1_digit_run + x1_digit_run, j_1)
+    if j == first:
+        pack_columns(
+            x1, acc, b, pitch, last - first, x1_0 + n_offsets[3 * j], x1_column, n_columns,
+            k_offsets, k_lo, kc
+        )"""
+    return """\
+b = columns + (j - j_0) * pitch
+if i == i_0:
+    pack_columns(
+        x1, acc, b, x1_0 + n_offsets[3 * j], x1_column, x1_run, x1_hop,
+        n_columns, k_offsets, k_lo, kc
+    )"""
 
 
 def _indented(text: str, spaces: int) -> str:

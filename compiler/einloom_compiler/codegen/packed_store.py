@@ -30,8 +30,8 @@ class _Multiply:
         lines = [
             f"@njit({OPTIONS})",
             "def multiply(",
-            "    out, acc, a, b, tile, n_k, at, out_row, out_column, n_rows, n_columns, is_first,",
-            "    is_last",
+            "    out, acc, rows, a, columns, b, tile, n_k, at, out_row, out_column,",
+            "    n_rows, n_columns, is_first, is_last",
             "):",
             '    """Add the product of a packed row panel and column panel to a block of out."""',
         ]
@@ -40,7 +40,7 @@ class _Multiply:
         lines.append(f"    c = {f'({zero}, {zero})' if nest.is_complex else zero}")
         lines += [
             "    for _ in range(n_k):",
-            f"        c = {outer}{'_complex' if nest.is_complex else ''}(c, acc, a, b)",
+            f"        c = {outer}{'_complex' if nest.is_complex else ''}(c, rows, a, columns, b)",
             f"        a += {block.mr * nest.parts}",
             f"        b += {block.nr * nest.parts}",
         ]

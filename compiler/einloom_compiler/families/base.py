@@ -15,6 +15,7 @@ from einloom_compiler.codegen.printing import Nest
 from einloom_compiler.dtypes import arithmetic
 from einloom_compiler.lowering.iteration import IterationSpace
 from einloom_compiler.lowering.nest import Arithmetics
+from einloom_compiler.lowering.prepacking import Packing
 from einloom_compiler.lowering.tables import Table, TableArray
 from einloom_compiler.schedule.machine import Machine
 
@@ -31,11 +32,14 @@ class Problem:
         space: its indices, with extents and strides.
         arithmetics: its dtypes, and what else is computed on load and store.
         machine: the target.
+        constant: whether each operand is the same array in all calls, so that it may be packed
+            once; empty where none is.
     """
 
     space: IterationSpace
     arithmetics: Arithmetics
     machine: Machine
+    constant: tuple[bool, ...] = ()
 
     @property
     def points(self) -> int:
@@ -65,6 +69,8 @@ class Bound:
         total: length of the parallel range.
         points: number of points of the loop nest.
         seconds: predicted time on one thread.
+        packings: how constant operands are packed before the first launch, by their position among
+            the kernel's inputs; those inputs are the packed arrays.
         built_tables: tables that the kernel reads besides its operands, as what they are made from.
     """
 
@@ -76,6 +82,7 @@ class Bound:
     points: int
     seconds: float
     built_tables: tuple[Table, ...] = ()
+    packings: tuple[tuple[int, Packing], ...] = ()
 
     @property
     def nest(self) -> Nest:

@@ -32,6 +32,7 @@ class PackedSchedule:
         kc: contracted points of one packed block.
         mc: rows of one packed block, a multiple of ``mr``.
         nc: columns of one packed block of ``kc`` points; more where fewer points are contracted.
+        prepacked: ``rows`` or ``columns`` where that operand is constant and packed before calls.
     """
 
     mr: int
@@ -39,6 +40,7 @@ class PackedSchedule:
     kc: int
     mc: int
     nc: int
+    prepacked: str = ""
 
     def __str__(self) -> str:
         """Print as the call that reads it back."""
@@ -64,13 +66,19 @@ class Packed(Family):
         groups = group(problem.space)
         if groups is None:
             return ()
-        nests = policy.propose(groups, problem.arithmetics, problem.machine)
+        prepacked = policy.constant(groups, problem.arithmetics, problem.constant)
+        nests = policy.propose(groups, problem.arithmetics, problem.machine, prepacked=prepacked)
         return tuple(map(_schedule_of, nests))
 
     def check(self, problem: Problem, schedule: PackedSchedule) -> None:
         """Raise ScheduleError unless the blocks are legal for the problem."""
         for field, most in _MOST.items():
             require_integer("Packed", field, getattr(schedule, field), 1, most)
+        if schedule.prepacked not in ("", *policy.PREPACKED):
+            raise ScheduleError(
+                f"Packed: prepacked={schedule.prepacked!r} is not allowed; give 'rows', 'columns' "
+                "or ''"
+            )
         _, nest = _nest(problem, schedule)
         width, registers, parts = nest.block.width, problem.machine.n_registers, nest.parts
         require_integer("Packed", "mr", schedule.mr, 1, registers - 2)
@@ -88,7 +96,13 @@ class Packed(Family):
         groups = group(problem.space)
         if groups is None:
             return ()
-        nests = policy.propose(groups, problem.arithmetics, problem.machine, must_pay=False)
+        nests = policy.propose(
+            groups,
+            problem.arithmetics,
+            problem.machine,
+            prepacked=schedule.prepacked,
+            must_pay=False,
+        )
         found = [
             replace(schedule, kc=schedule.kc * 2 // 3),
             replace(schedule, kc=schedule.kc * 4 // 3),
@@ -109,6 +123,8 @@ class Packed(Family):
         named = problem.arithmetics
         dtypes = (*(named.inputs[number] for number in groups.operands), named.output)
         a, b, c = (np.dtype(arithmetic(name).storage).itemsize for name in dtypes)
+        a = nest.itemsize * nest.parts if nest.rows.is_prepacked else a
+        b = nest.itemsize * nest.parts if nest.columns.is_prepacked else b
         found = cost(groups, nest, problem.machine, (a, b, c))
         return found.seconds(problem.machine, problem.moved_bytes)
 
@@ -127,6 +143,7 @@ class Packed(Family):
             points=problem.points,
             seconds=self.seconds(problem, schedule),
             built_tables=call.tables,
+            packings=call.packings,
         )
 
 
@@ -139,6 +156,10 @@ def _schedule_of(nest: PackedNest) -> PackedSchedule:
         kc=nest.depth,
         mc=max(1, nest.row_elements // size // mr) * mr,
         nc=max(nr, nest.column_elements // size),
+        prepacked=next(
+            (n for n, k in policy.PREPACKED.items() if (nest.rows, nest.columns)[k].is_prepacked),
+            "",
+        ),
     )
 
 
@@ -163,7 +184,11 @@ def _nest(problem: Problem, schedule: PackedSchedule) -> tuple[Groups, PackedNes
             f"{schedule} is for matrix products: two operands, rows and columns and contracted "
             "indices, no index that only one operand has, no empty extent; give Direct or None"
         )
-    nests = policy.propose(groups, problem.arithmetics, problem.machine, must_pay=False)
+    if schedule.prepacked:
+        _require_constant(problem, groups, schedule)
+    nests = policy.propose(
+        groups, problem.arithmetics, problem.machine, prepacked=schedule.prepacked, must_pay=False
+    )
     if not nests:
         raise ScheduleError(
             f"{schedule}: there is no microkernel for {problem.arithmetics.compute} with these "
@@ -180,6 +205,19 @@ def _nest(problem: Problem, schedule: PackedSchedule) -> tuple[Groups, PackedNes
         "sum_elements": policy.SUM_BYTES // nest.itemsize if keeps_sums else 0,
     }
     return groups, replace(nest, **choices)
+
+
+def _require_constant(problem: Problem, groups: Groups, schedule: PackedSchedule) -> None:
+    """Raise ScheduleError unless the operand that is packed before can be."""
+    operand = groups.operands[policy.PREPACKED[schedule.prepacked]]
+    alone = tuple(number == operand for number in range(len(problem.constant)))
+    both = tuple(a and b for a, b in zip(problem.constant, alone, strict=True))
+    if policy.constant(groups, problem.arithmetics, both) != schedule.prepacked:
+        raise ScheduleError(
+            f"{schedule}: operand {operand} has the {schedule.prepacked} and cannot be packed "
+            "before the calls: it is no constant, repeats its elements, or is cast in a way that "
+            "vectors are not; leave prepacked out"
+        )
 
 
 FAMILY = Packed()

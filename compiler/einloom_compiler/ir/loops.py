@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import Literal
 
-from einloom_compiler.ir.graph import Map
+from einloom_compiler.ir.maps import Map
 
 Kind = Literal["range", "tile", "within"]
 

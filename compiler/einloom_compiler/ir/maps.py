@@ -1,6 +1,6 @@
 """Elementwise maps: what each one means, which parameters it takes, and for which dtypes.
 
-A :class:`~einloom_compiler.ir.graph.Map` names one of :data:`MAPS`; its parameters are numbers
+A :class:`Map` names one of :data:`MAPS`; its parameters are numbers
 known when code is generated. Activations mean what they mean in Keras 3 (``keras.activations``),
 which agrees with PyTorch where both have the function; defaults are Keras's.
 """
@@ -16,9 +16,26 @@ import numpy as np
 
 from einloom_compiler.dtypes import arithmetic
 from einloom_compiler.errors import DTypeError, SpecError, UnsupportedError
-from einloom_compiler.ir.graph import Map
 
 Reference = Callable[..., Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Map:
+    """One elementwise step, such as ``sqrt`` or ``leaky_relu`` with its slope.
+
+    Attributes:
+        function: a name in :data:`MAPS`.
+        parameters: its numbers, all of them, known when code is generated.
+    """
+
+    function: str
+    parameters: tuple[float, ...] = ()
+
+    def __str__(self) -> str:
+        """Return the step as a call, its value left out: ``leaky_relu(0.2)``."""
+        numbers = ", ".join(f"{number:g}" for number in self.parameters)
+        return f"{self.function}({numbers})" if numbers else self.function
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,8 @@ Grammar::
     PackedNest = (rows: Side, columns: Side, output: dtype name, compute: dtype name,
                   element: dtype name, block: RegisterBlock, depth, row_elements, column_elements,
                   is_output_contiguous, sum_elements, epilogue: Map*)
-    Side       = (dtype name, order: "panel" | "k" | "digit" | "gather", is_conjugated)
+    Side       = (dtype name, order, is_conjugated)
+    order      = "panel" | "k" | "digit" | "gather" | "prepacked"
 
 An operand with the row indices, one with the column indices and the output are each reached through
 tables of offsets and digits at run time, so one kernel serves all contractions of these dtypes and
@@ -20,11 +21,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from einloom_compiler.ir.graph import Map
+from einloom_compiler.ir.maps import Map
 
 #: How an operand is contiguous in memory: along the run that panels are cut from, along contracted
-#: points, along a digit of neighbouring panels, or along nothing that helps.
-Order = Literal["panel", "k", "digit", "gather"]
+#: points, along a digit of neighbouring panels, or along nothing that helps; or that its memory
+#: holds packed panels already, each with all contracted points (:mod:`~..lowering.prepacking`).
+Order = Literal["panel", "k", "digit", "gather", "prepacked"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,7 @@ class Side:
     """How one operand is packed.
 
     Attributes:
-        dtype: dtype name in memory.
+        dtype: dtype name in memory; that of packed elements where it is packed already.
         order: what it is contiguous along.
         is_conjugated: whether its conjugate is packed.
     """
@@ -60,6 +62,11 @@ class Side:
     dtype: str
     order: Order
     is_conjugated: bool = False
+
+    @property
+    def is_prepacked(self) -> bool:
+        """Whether its memory holds packed panels already."""
+        return self.order == "prepacked"
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +109,8 @@ class PackedNest:
         return (
             f"Packed(mr={block.mr}, nr={block.nr}, kc={self.depth}, "
             f"mc={self.row_elements // size}, nc={self.column_elements // size}, {self.element}"
-            f"{' pairs' if self.is_complex else ''}, rows by {self.rows.order}, "
-            f"columns by {self.columns.order}{maps})"
+            f"{' pairs' if self.is_complex else ''}, rows {_by(self.rows)}, "
+            f"columns {_by(self.columns)}{maps})"
         )
 
     @property
@@ -134,14 +141,22 @@ class PackedNest:
     @property
     def column_start(self) -> int:
         """Where packed columns begin in the scratch: after the rows, whose last store overlaps."""
+        if self.rows.is_prepacked:
+            return 0
         return -(-(self.row_elements + 2 * self.block.width) // 64) * 64
 
     @property
     def tile_start(self) -> int:
         """Where an output block, or all unfinished sums, begin in the scratch."""
+        if self.columns.is_prepacked:
+            return self.column_start
         return self.column_start + -(-(self.column_elements + self.block.width) // 64) * 64
 
     @property
     def scratch_elements(self) -> int:
         """Elements of scratch that each range needs: both packed blocks and output blocks."""
         return self.tile_start + max(self.sum_elements, self.tile_elements)
+
+
+def _by(side: Side) -> str:
+    return side.order if side.is_prepacked else f"by {side.order}"

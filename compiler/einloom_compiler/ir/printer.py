@@ -7,13 +7,32 @@ from __future__ import annotations
 
 import itertools
 import string
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from einloom_compiler.extents import text
 from einloom_compiler.ir.contraction import ContractionTree
-from einloom_compiler.ir.einsum import EinsumExpr, Index
-from einloom_compiler.ir.graph import Constant, Contraction, Input, Node, Reshape, dtype_of
+from einloom_compiler.ir.einsum import EinsumExpr, Index, Term
+from einloom_compiler.ir.graph import (
+    PLAIN,
+    Attention,
+    Constant,
+    Contraction,
+    Elementwise,
+    Input,
+    Iota,
+    Join,
+    Node,
+    Pad,
+    Reshape,
+    Rows,
+    Strided,
+    Take,
+    dtype_of,
+    nodes_of,
+    operands_of,
+)
 from einloom_compiler.ir.loops import Access, LoopNest
+from einloom_compiler.ir.scalar import Combined, Scalar, print_scalar
 from einloom_compiler.ir.shapes import shape_of
 
 
@@ -64,35 +83,93 @@ def print_tree(tree: ContractionTree) -> str:
     return "\n".join(lines)
 
 
-def print_graph(node: Node) -> str:
-    """Return the graph, one node a line in order of evaluation, results by number."""
+def print_graph(*roots: Node) -> str:
+    """Return graphs, one node a line in order of evaluation, results by number."""
     lines: list[str] = []
     numbers: dict[Node, int] = {}
-
-    def visit(part: Node) -> int:
-        if part in numbers:
-            return numbers[part]
-        match part:
-            case Input(name=name):
-                body = f"input {name}"
-            case Constant(name=name):
-                body = f"constant {name}"
-            case Reshape(operand=operand):
-                body = f"reshape %{visit(operand)}"
-            case Contraction():
-                names = ", ".join(
-                    f"{'conj ' if conjugated else ''}%{visit(operand)}"
-                    for operand, conjugated in zip(part.operands, part.conjugated, strict=True)
-                )
-                maps = "".join(f" | {step}" for step in part.epilogue)
-                body = f"einsum {print_einsum(part.einsum)} ({names}){maps}"
-        numbers[part] = len(numbers)
-        shape = ", ".join(text(extent) for extent in shape_of(part))
-        lines.append(f"%{numbers[part]} = {body} : {dtype_of(part) or '?'}[{shape}]")
-        return numbers[part]
-
-    visit(node)
+    for node in nodes_of(*roots):
+        names = [f"%{numbers[operand]}" for operand in operands_of(node)]
+        numbers[node] = len(numbers)
+        shape = ", ".join(map(text, shape_of(node)))
+        lines.append(
+            f"%{numbers[node]} = {_print_node(node, names)} : {dtype_of(node) or '?'}[{shape}]"
+        )
     return "\n".join(lines)
+
+
+def _print_node(node: Node, names: list[str]) -> str:
+    given = ", ".join(names)
+    match node:
+        case Input(name=name):
+            return f"input {name}"
+        case Constant(name=name):
+            return f"constant {name}"
+        case Iota():
+            return "iota"
+        case Contraction(epilogue=epilogue):
+            n = len(node.operands)
+            marks = zip(node.conjugated, names[:n], strict=True)
+            own = ", ".join(
+                f"{'conj ' if is_conjugated else ''}{name}" for is_conjugated, name in marks
+            )
+            body = f"einsum {print_einsum(node.einsum)} ({own})"
+            if epilogue is PLAIN:
+                return body
+            letters = letters_of(node.einsum)
+            further = zip(names[n:], epilogue.terms, strict=True)
+            return f"{body} | {_print_body(epilogue.body, ['sum', *_indexed(further, letters)])}"
+        case Elementwise() | Rows() | Attention():
+            return _print_indexed(node, names)
+        case Strided(starts=starts, axes=axes):
+            parts = [
+                "new" if axis.source is None else f"{axis.source}:{axis.step}" for axis in axes
+            ]
+            first = ", ".join(map(text, starts))
+            return f"view {given} from [{first}] along [{', '.join(parts)}]"
+        case Pad(value=value):
+            around = zip(node.before, node.after, strict=True)
+            widths = ", ".join(f"{text(a)}+{text(b)}" for a, b in around)
+            return f"pad {given} by [{widths}] of {value:g}"
+        case Join(axis=axis):
+            return f"join ({given}) along {axis}"
+        case Reshape():
+            return f"reshape {given}"
+        case Take():
+            return f"take ({given})"
+
+
+def _print_indexed(node: Elementwise | Rows | Attention, names: list[str]) -> str:
+    further = node.mask_terms if isinstance(node, Attention) else ()
+    terms = (*node.terms, *further)
+    letters = letters_of(EinsumExpr(terms, node.output))
+    shown = _indexed(zip(names, terms, strict=True), letters)
+    output = "".join(letters[index] for index in node.output)
+    match node:
+        case Elementwise(body=body):
+            return f"[{output}] {_print_body(body, shown)}"
+        case Rows(reduced=reduced, body=body):
+            along = "".join(letters[index] for index in reduced)
+            steps = []
+            for number, reduction in enumerate(node.reductions):
+                steps.append(
+                    f"r{number} = {reduction.kind}_{along} {_print_body(reduction.body, shown)}"
+                )
+                shown = [*shown, f"r{number}"]
+            return "; ".join([*steps, f"[{output}] {_print_body(body, shown)}"])
+        case Attention(score=score):
+            causal = " causal" if node.is_causal else ""
+            scored = _print_body(score, ["sum", *shown[3:]])
+            return f"attention{causal} ({', '.join(shown[:3])}) -> [{output}], score {scored}"
+
+
+def _indexed(named: Iterable[tuple[str, Term]], letters: Mapping[Index, str]) -> list[str]:
+    return [f"{name}[{''.join(letters[index] for index in term)}]" for name, term in named]
+
+
+def _print_body(body: Scalar, names: list[str]) -> str:
+    """Print a scalar expression, an outer pair of parentheses dropped."""
+    text = print_scalar(body, names)
+    return text[1:-1] if isinstance(body, Combined) and text.startswith("(") else text
 
 
 def print_nest(nest: LoopNest) -> str:

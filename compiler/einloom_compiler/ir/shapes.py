@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 from einloom_compiler.errors import ShapeError
 from einloom_compiler.extents import (
@@ -19,8 +20,20 @@ from einloom_compiler.extents import (
     product,
     text,
 )
-from einloom_compiler.ir.einsum import EinsumExpr, Index
-from einloom_compiler.ir.graph import Contraction, Node, Reshape, Shape, contractions_of
+from einloom_compiler.ir.einsum import EinsumExpr, Index, Term
+from einloom_compiler.ir.graph import (
+    Attention,
+    Contraction,
+    Elementwise,
+    Join,
+    Node,
+    Pad,
+    Reshape,
+    Rows,
+    Shape,
+    Take,
+    nodes_of,
+)
 
 #: Extents that stand for symbols, in order of their names.
 _PRIMES = (67, 71, 73, 79, 83, 89, 97, 101, 103, 107, 109, 113)
@@ -39,17 +52,65 @@ class Guard:
         return f"{text(self.left)} == {text(self.right)}  ({self.reason})"
 
 
+Indexed = Contraction | Elementwise | Rows | Attention
+
+
+#: Shapes of nodes that were asked for and are alive: a node never changes.
+_shapes: WeakKeyDictionary[Node, Shape] = WeakKeyDictionary()
+
+
 def shape_of(node: Node) -> Shape:
     """Return the node's shape, symbolic where its inputs' are."""
+    found = _shapes.get(node)
+    if found is None:
+        for part in nodes_of(node):  # operands first, so that no depth is too deep
+            if part not in _shapes:
+                _shapes[part] = _shape(part)
+        found = _shapes[node]
+    return found
+
+
+def _shape(node: Node) -> Shape:
     match node:
-        case Contraction():
+        case Contraction() | Elementwise() | Rows() | Attention():
             extents = index_extents(node)
-            return tuple(extents[index] for index in node.einsum.output)
+            return tuple(extents[index] for index in output_of(node))
+        case Pad():
+            around = zip(node.before, shape_of(node.operand), node.after, strict=True)
+            return tuple(before + extent + after for before, extent, after in around)
+        case Join():
+            first, *others = (shape_of(operand) for operand in node.operands)
+            along = first[node.axis]
+            for shape in others:
+                along = along + shape[node.axis]
+            return (*first[: node.axis], along, *first[node.axis + 1 :])
+        case Take():
+            return (*shape_of(node.indices), *shape_of(node.table)[1:])
         case _:
             return node.shape
 
 
-def index_extents(node: Contraction) -> dict[Index, Extent]:
+def output_of(node: Indexed) -> Term:
+    """Return the index of each of the result's axes."""
+    return node.einsum.output if isinstance(node, Contraction) else node.output
+
+
+def indexed_operands(node: Indexed) -> tuple[tuple[Node, Term, frozenset[int]], ...]:
+    """Return each operand, its axes' indices, and the axes that are broadcast by mark."""
+    none: frozenset[int] = frozenset()
+    match node:
+        case Contraction(epilogue=epilogue):
+            own = zip(node.operands, node.einsum.terms, node.broadcast, strict=True)
+            further = zip(epilogue.operands, epilogue.terms, strict=True)
+            return (*own, *((operand, term, none) for operand, term in further))
+        case Attention():
+            terms = (*node.terms, *node.mask_terms)
+        case _:
+            terms = node.terms
+    return tuple((operand, term, none) for operand, term in zip(node.operands, terms, strict=True))
+
+
+def index_extents(node: Indexed) -> dict[Index, Extent]:
     """Return the extent of every index: a known integer wins over a symbol equal to it by guard.
 
     Raises:
@@ -59,41 +120,53 @@ def index_extents(node: Contraction) -> dict[Index, Extent]:
     return extents
 
 
-def guards(node: Node) -> tuple[Guard, ...]:
-    """Return the equations that must hold at call time for the whole graph below ``node``."""
+def guards(*roots: Node) -> tuple[Guard, ...]:
+    """Return the equations that must hold at call time for whole graphs."""
     found: dict[Guard, None] = {}
-
-    def visit(part: Node) -> None:
+    for part in nodes_of(*roots):
         match part:
-            case Contraction():
-                for operand in part.operands:
-                    visit(operand)
-                _, own = _unify(part)
-                found.update(dict.fromkeys(own))
+            case Contraction() | Elementwise() | Rows() | Attention():
+                found.update(dict.fromkeys(_unify(part)[1]))
             case Reshape():
-                visit(part.operand)
                 before, after = product(shape_of(part.operand)), product(part.shape)
                 if is_equal(before, after) is None:
                     found[Guard(before, after, "a reshape keeps the number of elements")] = None
+            case Join():
+                found.update(dict.fromkeys(_join_guards(part)))
             case _:
                 pass
-
-    visit(node)
     return tuple(found)
 
 
-def _unify(node: Contraction) -> tuple[dict[Index, Extent], list[Guard]]:
+def _join_guards(node: Join) -> list[Guard]:
+    pending: list[Guard] = []
+    first, *others = (shape_of(operand) for operand in node.operands)
+    for number, shape in enumerate(others, start=1):
+        for axis, (known, extent) in enumerate(zip(first, shape, strict=True)):
+            if axis == node.axis or is_equal(known, extent) is True:
+                continue
+            reason = f"axis {axis} of operands 0 and {number} that are joined along {node.axis}"
+            if is_equal(known, extent) is False:
+                raise ShapeError(
+                    f"{reason}: extents {text(known)} and {text(extent)} differ; make them equal"
+                )
+            pending.append(Guard(known, extent, reason))
+    return pending
+
+
+def _unify(node: Indexed) -> tuple[dict[Index, Extent], list[Guard]]:
     extents: dict[Index, Extent] = {}
     first: dict[Index, str] = {}
     pending: list[Guard] = []
-    for number, (term, operand) in enumerate(zip(node.einsum.terms, node.operands, strict=True)):
+    operands = indexed_operands(node)
+    for number, (operand, term, broadcast) in enumerate(operands):
         shape = shape_of(operand)
         if len(shape) != len(term):
             raise ShapeError(
                 f"operand {number} has rank {len(shape)} but its term has {len(term)} indices"
             )
         for axis, (index, extent) in enumerate(zip(term, shape, strict=True)):
-            if axis in node.broadcast[number]:
+            if axis in broadcast:
                 continue
             where = f"axis {axis} of operand {number}"
             if index not in extents:
@@ -114,18 +187,21 @@ def _unify(node: Contraction) -> tuple[dict[Index, Extent], list[Guard]]:
                     pending.append(Guard(known, extent, reason))
                     if is_known(extent):
                         extents[index] = extent
-    for term, axes in zip(node.einsum.terms, node.broadcast, strict=True):
+    for _, term, axes in operands:
         for axis in axes:
             extents.setdefault(term[axis], 1)
     return extents, pending
 
 
-def representative_sizes(node: Node) -> dict[str, int]:
-    """Return a size for every symbol in the graph: distinct primes."""
+def representative_sizes(*roots: Node) -> dict[str, int]:
+    """Return a size for every symbol in the graphs: distinct primes."""
     names: set[str] = set()
-    for part in contractions_of(node):
-        for extent in index_extents(part).values():
+    for part in nodes_of(*roots):
+        for extent in shape_of(part):
             names |= free_names(extent)
+        if isinstance(part, Contraction):
+            for extent in index_extents(part).values():
+                names |= free_names(extent)
     return {
         name: _PRIMES[number % len(_PRIMES)] + 60 * (number // len(_PRIMES))
         for number, name in enumerate(sorted(names))

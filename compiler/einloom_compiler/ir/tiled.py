@@ -27,8 +27,8 @@ from math import prod
 
 from einloom_compiler.dtypes import arithmetic
 from einloom_compiler.errors import InternalCompilerError
-from einloom_compiler.ir.graph import Map
 from einloom_compiler.ir.loops import Access
+from einloom_compiler.ir.maps import Map
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,10 +10,8 @@ from einloom_compiler.dtypes import arithmetic
 from einloom_compiler.errors import InternalCompilerError
 from einloom_compiler.ir.contraction import ContractionTree
 from einloom_compiler.ir.einsum import EinsumExpr
-from einloom_compiler.ir.graph import Contraction, Node, inputs_of
 from einloom_compiler.ir.loops import LoopNest
-from einloom_compiler.ir.printer import print_einsum, print_graph, print_nest, print_tree
-from einloom_compiler.ir.shapes import index_extents, shape_of
+from einloom_compiler.ir.printer import print_einsum, print_nest, print_tree
 
 
 def verify_einsum(expr: EinsumExpr, stage: str) -> None:
@@ -22,29 +20,6 @@ def verify_einsum(expr: EinsumExpr, stage: str) -> None:
     _require(len(set(expr.output)) == len(expr.output), stage, "an output index repeats", expr)
     _require(known.issuperset(expr.output), stage, "an output index is in no term", expr)
     _require(bool(expr.terms), stage, "there is no operand", expr)
-
-
-def verify_graph(node: Node, stage: str) -> None:
-    """Check ranks, marks and names of a graph; shape errors of users were raised before."""
-    names = [operand.name for operand in inputs_of(node)]
-    _require(len(set(names)) == len(names), stage, f"input names repeat: {names}", node)
-    _verify_node(node, stage)
-
-
-def _verify_node(node: Node, stage: str) -> None:
-    if not isinstance(node, Contraction):
-        return
-    verify_einsum(node.einsum, stage)
-    n_terms = len(node.einsum.terms)
-    marks = (node.operands, node.conjugated, node.broadcast)
-    _require(all(len(mark) == n_terms for mark in marks), stage, "one mark an operand", node)
-    for operand, term, axes in zip(node.operands, node.einsum.terms, node.broadcast, strict=True):
-        shape = shape_of(operand)
-        _require(len(shape) == len(term), stage, "term and operand differ in rank", node)
-        for axis in axes:
-            _require(shape[axis] == 1, stage, "only extent 1 is broadcast", node)
-        _verify_node(operand, stage)
-    index_extents(node)
 
 
 def verify_tree(tree: ContractionTree, stage: str) -> None:
@@ -137,7 +112,7 @@ def _verify_transposition(nest: LoopNest, stage: str) -> None:
 
 
 def _require(
-    holds: bool, stage: str, reason: str, ir: EinsumExpr | Node | ContractionTree | LoopNest
+    holds: bool, stage: str, reason: str, ir: EinsumExpr | ContractionTree | LoopNest
 ) -> None:
     if holds:
         return
@@ -148,6 +123,4 @@ def _require(
             dump = print_tree(ir)
         case LoopNest():
             dump = print_nest(ir)
-        case _:
-            dump = print_graph(ir)
     raise InternalCompilerError(stage, reason, dump)

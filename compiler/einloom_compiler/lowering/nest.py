@@ -9,8 +9,8 @@ import numpy as np
 
 from einloom_compiler.dtypes import arithmetic
 from einloom_compiler.ir.contraction import ContractionTree
-from einloom_compiler.ir.graph import Map
 from einloom_compiler.ir.loops import Access, Level, LoopNest
+from einloom_compiler.ir.maps import Map
 from einloom_compiler.lowering.iteration import IterationSpace
 
 #: Loop indices by depth. ``p`` is the flattened parallel index and a-h are loaded values.

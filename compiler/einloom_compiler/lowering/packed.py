@@ -8,6 +8,7 @@ from einloom_compiler.ir.packed import PackedNest
 from einloom_compiler.lowering.contracted import Contracted, contracted
 from einloom_compiler.lowering.formula import named
 from einloom_compiler.lowering.groups import Axis, Group, Groups
+from einloom_compiler.lowering.prepacking import Packing, packing, repacked
 from einloom_compiler.lowering.tables import DigitTable, OffsetTable, Table
 from einloom_compiler.schedule.machine import Machine
 from einloom_compiler.schedule.tasks import split
@@ -21,11 +22,14 @@ class PackedCall:
         tables: offsets and digits, see :mod:`einloom_compiler.codegen.packed_source`.
         numbers: its integers.
         total: number of tasks.
+        packings: how each operand that is packed already was packed, by its position among the
+            kernel's inputs.
     """
 
     tables: tuple[Table, ...]
     numbers: tuple[int, ...]
     total: int
+    packings: tuple[tuple[int, Packing], ...] = ()
 
 
 def order(groups: Groups, nest: PackedNest) -> Contracted:
@@ -37,13 +41,22 @@ def order(groups: Groups, nest: PackedNest) -> Contracted:
 def bind_packed(groups: Groups, nest: PackedNest, machine: Machine) -> PackedCall:
     """Return tables and numbers of ``nest`` for these groups."""
     block = nest.block
-    rows, columns = groups.rows, groups.columns
     # Complex memory is addressed by its real and imaginary parts.
     factors = tuple(
         2 if dtype.startswith("complex") else 1
         for dtype in (nest.rows.dtype, nest.columns.dtype, nest.output)
     )
     k = order(groups, nest)
+    packings: list[tuple[int, Packing]] = []
+    sides = (nest.rows, block.mr), (nest.columns, block.nr)
+    for number, (side, size) in enumerate(sides):
+        if side.is_prepacked:
+            found = packing(
+                groups, number, k.axes, size, nest.compute, nest.element, side.is_conjugated
+            )
+            packings.append((number, found))
+            groups = repacked(groups, number, found)
+    rows, columns = groups.rows, groups.columns
     k_step = k.block(nest.depth)
     m_panels = named(rows.n_runs * -(-rows.run.extent // block.mr), "m_panels")
     n_panels = named(columns.n_runs * -(-columns.run.extent // block.nr), "n_panels")
@@ -68,7 +81,8 @@ def bind_packed(groups: Groups, nest: PackedNest, machine: Machine) -> PackedCal
         panel_table(columns, block.nr, (b, c)),
         digit_table(groups.batch, factors),
     )
-    return PackedCall(tables, numbers, m_tasks * n_tasks * groups.n_batches)
+    total = m_tasks * n_tasks * groups.n_batches
+    return PackedCall(tables, numbers, total, tuple(packings))
 
 
 def digit_table(axes: tuple[Axis, ...], factors: tuple[int, ...]) -> DigitTable:

@@ -7,6 +7,8 @@ lanes empty. A packed row panel stays in L1 and the packed columns in half of L2
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from einloom_compiler.codegen.casts import has_block
 from einloom_compiler.dtypes import arithmetic
 from einloom_compiler.ir.packed import Order, PackedNest, RegisterBlock, Side
@@ -15,6 +17,9 @@ from einloom_compiler.lowering.groups import Groups
 from einloom_compiler.lowering.nest import Arithmetics
 from einloom_compiler.schedule.machine import Machine
 
+#: Share of the multiply-add peak that the microkernel's loop reaches, by vectors a row: with one,
+#: it loads an element for each multiply-add.
+EFFICIENCY = {1: 0.86, 2: 0.96, 3: 0.97}
 #: Register blocks by number of registers: (rows, vectors a row), the best first.
 _BLOCKS = {32: ((8, 3), (12, 2), (24, 1)), 16: ((4, 3), (6, 2), (12, 1))}
 #: The same for integers of 32 registers, whose products take a register before they are added.
@@ -46,14 +51,34 @@ ROW_BYTES = 2 << 20
 SUM_BYTES = 1 << 20
 #: Products of fewer points than this are not worth packing.
 LEAST_POINTS = 1 << 12
+#: Rows of register blocks that meet columns packed before: few kernels serve all numbers of rows.
+_FEW_ROWS = (2, 4, 6, 8, 12, 16, 24)
+#: Depth where only one panel of rows meets them: no cache need keep a packed block for another.
+_STREAM_DEPTH = 4096
+#: The operand that is packed before all calls: 0 the rows, 1 the columns.
+PREPACKED = {"rows": 0, "columns": 1}
 
 
 def propose(
-    groups: Groups, arithmetics: Arithmetics, machine: Machine, *, must_pay: bool = True
+    groups: Groups,
+    arithmetics: Arithmetics,
+    machine: Machine,
+    *,
+    prepacked: str = "",
+    must_pay: bool = True,
 ) -> tuple[PackedNest, ...]:
     """Return a nest for each register block, the best guess first.
 
-    None where the family does not apply, or packing cannot pay and ``must_pay``.
+    None where the family does not apply, or packing cannot pay and ``must_pay``. The side of the
+    register block of an operand that is packed before does not depend on the other operand.
+
+    Args:
+        groups: the matrix product.
+        arithmetics: its dtypes and maps.
+        machine: the target.
+        prepacked: ``rows`` or ``columns`` where that operand is packed before calls, see
+            :func:`constant`.
+        must_pay: whether to leave out what cannot pay.
     """
     compute, output = arithmetics.compute, arithmetics.output
     element = _ELEMENTS.get(compute)
@@ -61,7 +86,8 @@ def propose(
         # Maps apply to packed elements; those of pairs and of narrow integers are not the dtype's.
         return ()
     n_m, n_n, n_k = groups.rows.points, groups.columns.points, groups.k_points
-    if must_pay and (n_m * n_n * n_k < LEAST_POINTS or min(n_m, n_n) < 4 or n_k < 4):
+    least = 2 if prepacked else 4
+    if must_pay and (n_m * n_n * n_k < LEAST_POINTS or min(n_m, n_n) < least or n_k < 4):
         return ()
     is_complex = compute.startswith("complex")
     parts = 2 if is_complex else 1
@@ -79,6 +105,19 @@ def propose(
         )
         for number in (0, 1)
     ]
+    chosen = [
+        RegisterBlock(_rows(mr, vectors, groups, sides[0].order), vectors, width)
+        for mr, vectors in blocks
+    ]
+    if prepacked:
+        number = PREPACKED[prepacked]
+        sides[number] = Side(element, "prepacked", sides[number].is_conjugated)
+        meeting = _meeting_columns if prepacked == "columns" else _meeting_rows
+        chosen = [meeting(blocks, groups, width)]
+        if len((groups.rows, groups.columns)[1 - number].digits) == 0:
+            extent = (groups.rows, groups.columns)[1 - number].run.extent
+            if extent <= (chosen[0].mr, chosen[0].nr)[1 - number]:
+                depth = _STREAM_DEPTH
     is_half = arithmetic(output).is_half
     is_contiguous = groups.columns.run.strides[2] == 1 and _stores_vectors(compute, output, machine)
     return tuple(
@@ -96,16 +135,57 @@ def propose(
             sum_elements=SUM_BYTES // itemsize if is_half and exceeds(n_k, depth) else 0,
             epilogue=arithmetics.epilogue,
         )
-        for block in (
-            RegisterBlock(_rows(mr, vectors, groups, sides[0].order), vectors, width)
-            for mr, vectors in blocks
-        )
+        for block in chosen
     )
 
 
 def exceeds(points: int, depth: int) -> bool:
     """Say whether contracted points take more than one block, at some size where they are open."""
     return is_open(points) or points > depth
+
+
+def constant(groups: Groups, arithmetics: Arithmetics, is_constant: Sequence[bool]) -> str:
+    """Return which operand can be packed before all calls: ``rows``, ``columns`` or ``""``.
+
+    Columns where both can, ``""`` where neither. One that repeats its elements along an index is
+    left as it is.
+    """
+    if not any(is_constant):
+        return ""
+    for name in ("columns", "rows"):
+        number = PREPACKED[name]
+        operand = groups.operands[number]
+        group = (groups.rows, groups.columns)[number]
+        axes = (group.run, *group.digits, *groups.k, *groups.batch)
+        is_cast_whole = has_block(arithmetics.inputs[operand], arithmetics.compute)
+        if is_constant[operand] and is_cast_whole and all(axis.strides[number] for axis in axes):
+            return name
+    return ""
+
+
+def _meeting_columns(
+    blocks: Sequence[tuple[int, int]], groups: Groups, width: int
+) -> RegisterBlock:
+    """Return the block whose columns suit the packed ones, and whose rows suit the others."""
+    run = groups.columns.run.extent
+
+    def padded(block: tuple[int, int]) -> float:
+        _, vectors = block
+        return -(-run // (vectors * width)) * vectors / EFFICIENCY[vectors]
+
+    most, vectors = min(blocks, key=padded)
+    rows = groups.rows.run.extent
+    shared = -(-rows // -(-rows // most))
+    mr = min((n for n in _FEW_ROWS if shared <= n <= most), default=most)
+    return RegisterBlock(mr, vectors, width)
+
+
+def _meeting_rows(blocks: Sequence[tuple[int, int]], groups: Groups, width: int) -> RegisterBlock:
+    """Return the first block with as many of its vectors as the columns need."""
+    mr, most = blocks[0]
+    needed = -(-groups.columns.run.extent // width)
+    shared = -(-needed // -(-needed // most))
+    return RegisterBlock(_rows(mr, most, groups, "prepacked"), int(shared), width)
 
 
 def _rows(mr: int, vectors: int, groups: Groups, order: Order) -> int:

@@ -11,15 +11,15 @@ from dataclasses import dataclass
 from einloom_compiler.ir.packed import Order, PackedNest
 from einloom_compiler.lowering.groups import Groups
 from einloom_compiler.schedule.machine import Machine
+from einloom_compiler.schedule.packed import EFFICIENCY
 
-#: Share of the multiply-add peak that the microkernel's loop reaches, by vectors a row: with one,
-#: it loads an element for each multiply-add.
-_EFFICIENCY = {1: 0.86, 2: 0.96, 3: 0.97}
 #: How often the peak's multiply-adds an integer one takes: AVX-512 multiplies 32 bits by two
 #: instructions, 64 bits by three, and adds by one more.
 _INTEGER = {4: 2.4, 8: 2.8}
 #: Cycles to pack one vector of elements that are neighbours in a panel, and one that is gathered.
 _PACK_PANEL, _PACK_GATHER = 2.5, 24.0
+#: Cycles from a multiply-add to the next one that needs its sum.
+_LATENCY = 4
 #: Instructions of packing that end each cycle.
 _PACK_RATE = 1.6
 #: Cycles that every output block costs besides: the loop around it and its first loads.
@@ -76,7 +76,9 @@ def cost(groups: Groups, nest: PackedNest, machine: Machine, sizes: tuple[int, i
     tiles = m_panels * n_panels * n_blocks
     vectors = block.mr * block.vectors
     per_point = vectors * (4 if nest.is_complex else 1) / machine.fma_ports
-    efficiency = _EFFICIENCY[min(block.vectors, max(_EFFICIENCY))]
+    if vectors * parts < _LATENCY * machine.fma_ports:
+        per_point = max(per_point, _LATENCY)
+    efficiency = EFFICIENCY[min(block.vectors, max(EFFICIENCY))]
     if nest.element.startswith(("int", "uint")):
         per_point *= _INTEGER[8 if nest.element.endswith("64") else 4]
     pack = (
@@ -105,6 +107,8 @@ def cost(groups: Groups, nest: PackedNest, machine: Machine, sizes: tuple[int, i
 
 def _packing(order: Order, size: int, width: int) -> float:
     """Return the cycles to pack one vector of elements of panels of ``size``."""
+    if order == "prepacked":
+        return 0.0
     if order == "panel":
         return _PACK_PANEL
     if order == "gather":

@@ -67,7 +67,9 @@ def split(
         m, n = -(-m_panels // tasks.rows), -(-n_panels // tasks.columns)
         n_tasks = -(-m_panels // m) * -(-n_panels // n) * n_batches
         products = m * n * block.mr * block.nr
-        packing = _PACKING * (m * block.mr + n * block.nr)
+        packed_rows = 0 if nest.rows.is_prepacked else m * block.mr
+        packed_columns = 0 if nest.columns.is_prepacked else n * block.nr
+        packing = _PACKING * (packed_rows + packed_columns)
         each = (products + packing) * n_k + _START
         return (-(-n_tasks // machine.cores) + _LATE) * each, n_tasks
 

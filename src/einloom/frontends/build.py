@@ -12,8 +12,8 @@ from einloom_compiler.dtypes import AnyDType, dtype_name
 from einloom_compiler.errors import ShapeError, SpecError, UnsupportedError
 from einloom_compiler.extents import is_equal, product, text
 from einloom_compiler.ir.einsum import EinsumExpr, Index
-from einloom_compiler.ir.graph import Contraction, Map, Reshape, Shape, inputs_of
-from einloom_compiler.ir.maps import check_map
+from einloom_compiler.ir.graph import Contraction, Reshape, Shape, inputs_of, mapped
+from einloom_compiler.ir.maps import Map, check_map
 from einloom_compiler.ir.shapes import index_extents
 from einloom_compiler.language import expand, parse_string
 from einloom_compiler.order.search import Optimize, check_optimize, explicit_path
@@ -51,9 +51,9 @@ def contract(
         dtype=dtype,
         conjugated=tuple(conjugated) if conjugated else (False,) * len(operands),
         broadcast=_broadcast_axes(expr, [operand.shape for operand in operands], broadcast),
-        epilogue=tuple(epilogue),
+        epilogue=mapped(*epilogue),
     )
-    for step in node.epilogue:
+    for step in epilogue:
         check_map(step, None if dtype is None else dtype_name(dtype))
     index_extents(node)
     names: dict[str, object] = {}

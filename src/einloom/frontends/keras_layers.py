@@ -22,7 +22,8 @@ from einloom.frontends.values import as_tensor
 from einloom_compiler.dtypes import AnyDType, as_dtype
 from einloom_compiler.errors import AxisError, DTypeError, ShapeError
 from einloom_compiler.extents import is_equal, text
-from einloom_compiler.ir.graph import Map, Shape
+from einloom_compiler.ir.graph import Shape
+from einloom_compiler.ir.maps import Map
 
 #: ``keras.config.epsilon()``: no norm counts as smaller than this.
 EPSILON = 1e-7

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from einloom_compiler.codegen.text import wrapped
-from einloom_compiler.dtypes import AnyDType, dtype_name
+from einloom_compiler.dtypes import AnyDType, as_dtype, dtype_name
 from einloom_compiler.families import Bound
 from einloom_compiler.lowering.formula import definitions, formula_text
 
@@ -33,6 +33,12 @@ def call_lines(
     name, dtype = result
     text = bound.kernel.text
     named = [*(operands[position] for position in bound.operands), result]
+    packed_lines = []
+    for position, packing in bound.packings:
+        constant, _ = named[position]
+        called = f"packed_{constant}"
+        packed_lines.append(f"    {called} = {packing.text(constant)}")
+        named[position] = called, as_dtype(packing.element)
     tables = [name for name, _ in text.pointers[len(named) :]]
     pointers = [
         _pointer_text(array, dtype_name(of), storage)
@@ -55,6 +61,7 @@ def call_lines(
             for table, built in zip(tables, bound.built_tables, strict=True)
         ),
         *(f"    {called} = {meaning}" for called, meaning in names),
+        *packed_lines,
         f"    total = {formula_text(bound.total)}",
         wrapped(f"    {kernel}(", arguments, ")"),
     ]

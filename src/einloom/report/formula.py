@@ -12,7 +12,8 @@ from einloom.expression import Expression
 from einloom.report.statements import Statement, statements
 from einloom_compiler.extents import latex as extent_latex
 from einloom_compiler.extents import text as extent_text
-from einloom_compiler.ir.graph import Contraction, Map
+from einloom_compiler.ir.graph import Contraction
+from einloom_compiler.ir.maps import Map
 
 _PRODUCT = "\N{MIDDLE DOT}"
 _SUM = "\N{GREEK CAPITAL LETTER SIGMA}"
@@ -59,7 +60,7 @@ def _latex_line(statement: Statement) -> str:
     value = "\\, ".join(factors)
     if statement.contracted:
         value = f"\\sum_{{{_joined(statement.contracted)}}} {value}"
-    for step in statement.node.epilogue:
+    for step in statement.node.epilogue.maps or ():
         value = _latex_map(step, value)
     return f"{_latex_indexed(name, statement.letters)} = {value}"
 
@@ -113,8 +114,8 @@ def _text_line(statement: Statement) -> str:
     if statement.contracted:
         letters = ",".join(statement.contracted)
         value = f"{_SUM}_{letters if len(statement.contracted) == 1 else f'{{{letters}}}'} {value}"
-    for step in statement.node.epilogue:
-        is_term = step is statement.node.epilogue[0] and " " in value
+    for step in statement.node.epilogue.maps or ():
+        is_term = step is (statement.node.epilogue.maps or ())[0] and " " in value
         value = _text_map(step, f"({value})" if is_term else value)
     return f"{_text_indexed(statement.name, statement.letters)} = {value}"
 

@@ -78,6 +78,8 @@ class PlanReport:
                 "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip()
                 for row in rows
             ]
+        if self.packed_bytes:
+            lines.append(f"constants packed once: {self.packed_bytes} bytes")
         return "\n".join(lines)
 
     @property
@@ -85,8 +87,13 @@ class PlanReport:
         """Most scratch memory that one thread needs for accumulators or packed blocks."""
         return max((kernel.scratch_bytes for kernel in self.text.kernels), default=0)
 
+    @property
+    def packed_bytes(self) -> int:
+        """Memory of constants packed for kernels: made once, shared by all calls of these sizes."""
+        return self.text.packed_bytes
+
     def memory_bytes(self, threads: int = 1) -> int:
-        """Return the most memory a call takes beside operands and result, on so many threads."""
+        """Return the most memory a call takes beside operands, constants and result."""
         return self.peak_bytes + threads * self.scratch_bytes
 
     @property

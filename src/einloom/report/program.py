@@ -45,6 +45,7 @@ from einloom_compiler.ir.printer import letters_of, print_einsum
 from einloom_compiler.lowering.formula import Formula
 from einloom_compiler.lowering.iteration import c_strides
 from einloom_compiler.lowering.nest import Arithmetics, step_arithmetics
+from einloom_compiler.lowering.prepacking import PANELS_SOURCE, Packing
 from einloom_compiler.lowering.tables import OFFSETS_SOURCE, OffsetTable
 from einloom_compiler.pipeline import Chooser, bind
 from einloom_compiler.schedule.machine import host
@@ -79,12 +80,14 @@ class ProgramText:
         calls: the steps, in order of execution.
         kernels: the distinct kernels, compiled only when asked.
         partial_bytes: most memory that the partial result of a sum in two stages takes.
+        packed_bytes: memory of constants in the form that kernels want, kept for all calls.
     """
 
     source: str
     calls: tuple[KernelCall, ...]
     kernels: tuple[Kernel, ...]
     partial_bytes: int = 0
+    packed_bytes: int = 0
 
 
 def print_program(
@@ -115,6 +118,7 @@ class _Writer:
         self.kernels: dict[Nest, tuple[str, Kernel]] = {}
         self.has_offsets = False
         self.partial_bytes = 0
+        self.packings: dict[tuple[Node, Packing], None] = {}
         self.calls: list[KernelCall] = []
         self.functions: list[str] = []
         self.function_of: dict[Contraction, str] = {}
@@ -145,18 +149,23 @@ class _Writer:
             output=result_dtype,
             compute=result_dtype,
             conjugated=node.conjugated,
-            epilogue=node.epilogue,
+            epilogue=node.epilogue.maps or (),
         )
         sizes = {index: Formula(n, f"n_{letters[index]}") for index, n in extents.items()}
         arrays = list(zip(operands, memory, strict=True))
+        leaves = [_constant_of(operand) for operand in node.operands]
         steps = zip(tree.steps, step_arithmetics(tree, whole), schedules, strict=True)
         for step, arithmetics, schedule in steps:
             number = len(arrays) - len(operands) + 1
             name = "out" if number == len(tree.steps) else f"t{number}"
             result = name, as_dtype(arithmetics.output)
             given = [arrays[position] for position in step.positions]
-            lines += self._step_lines(step.expr, sizes, arithmetics, given, result, schedule)
+            constants = [leaves[position] for position in step.positions]
+            lines += self._step_lines(
+                step.expr, sizes, arithmetics, given, constants, result, schedule
+            )
             arrays.append(result)
+            leaves.append(None)
         lines.append("    return out")
         self.functions.append("\n".join(lines) + "\n")
 
@@ -180,6 +189,7 @@ class _Writer:
         extents: Mapping[Index, int],
         arithmetics: Arithmetics,
         operands: Sequence[tuple[str, AnyDType]],
+        constants: Sequence[Node | None],
         result: tuple[str, AnyDType],
         schedule: Schedule | Chooser | None,
     ) -> list[str]:
@@ -187,7 +197,14 @@ class _Writer:
         shape = tuple(extents[index] for index in expr.output)
         strides = [c_strides(shape) for shape in shapes]
         bound = bind(
-            expr, shapes, strides, c_strides(shape), arithmetics, host(), schedule=schedule
+            expr,
+            shapes,
+            strides,
+            c_strides(shape),
+            arithmetics,
+            host(),
+            schedule=schedule,
+            constant=[leaf is not None for leaf in constants],
         )
         lines: list[str] = []
         partial = f"p_{result[0]}", as_dtype(bound.dtype or arithmetics.output)
@@ -200,6 +217,10 @@ class _Writer:
             chosen = stage.bound.schedule
             family, seconds = family_of(chosen).name, float(stage.bound.seconds)
             self.calls.append(KernelCall(print_einsum(expr), family, str(chosen), seconds))
+            for position, packing in stage.bound.packings:
+                leaf = constants[stage.bound.operands[position]]
+                if leaf is not None:
+                    self.packings[leaf, packing] = None
             built = stage.bound.built_tables
             self.has_offsets |= any(isinstance(table, OffsetTable) for table in built)
             target, extents_of = (partial, bound.shape) if stage.writes_partial else (result, shape)
@@ -222,10 +243,13 @@ class _Writer:
             parts.update(dict.fromkeys(print_functions(nest, name)))
         if self.has_offsets:
             parts[OFFSETS_SOURCE] = None
+        if self.packings:
+            parts[PANELS_SOURCE] = None
         body = "\n\n".join((*parts, *self.functions, self._run()))
         source = self._header() + print_module(body)
         kernels = tuple(kernel for _, kernel in self.kernels.values())
-        return ProgramText(source, tuple(self.calls), kernels, self.partial_bytes)
+        packed_bytes = sum(packing.n_bytes for _, packing in self.packings)
+        return ProgramText(source, tuple(self.calls), kernels, self.partial_bytes, packed_bytes)
 
     def _header(self) -> str:
         shape = ", ".join(text(extent) for extent in self.expression.shape)
@@ -269,6 +293,13 @@ class _Writer:
 
 def _memory(dtype: AnyDType | None) -> AnyDType:
     return as_dtype("float32") if dtype is None else dtype.newbyteorder("=")
+
+
+def _constant_of(node: Node) -> Node | None:
+    """Return the constant that a node is, reshaped perhaps, None where it is none."""
+    while isinstance(node, Reshape):
+        node = node.operand
+    return node if isinstance(node, Constant) else None
 
 
 class _Sizes:

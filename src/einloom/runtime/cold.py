@@ -19,8 +19,7 @@ from einloom_compiler.codegen.jit import Kernel, is_jit_disabled
 from einloom_compiler.dtypes import arithmetic, dtype_name
 from einloom_compiler.errors import EinloomError
 from einloom_compiler.ir.einsum import EinsumExpr
-from einloom_compiler.ir.graph import Map
-from einloom_compiler.ir.maps import MAPS
+from einloom_compiler.ir.maps import MAPS, Map
 
 Array = npt.NDArray[Any]
 

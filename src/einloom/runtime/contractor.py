@@ -13,7 +13,7 @@ from einloom_compiler.dtypes import AnyDType, as_dtype, dtype_name
 from einloom_compiler.errors import ScheduleError
 from einloom_compiler.families import Schedule
 from einloom_compiler.ir.einsum import EinsumExpr, without_axes
-from einloom_compiler.ir.graph import Map
+from einloom_compiler.ir.maps import Map
 from einloom_compiler.ir.shapes import bind_extents
 from einloom_compiler.lowering.iteration import c_strides
 from einloom_compiler.lowering.nest import Arithmetics, step_arithmetics
@@ -138,13 +138,14 @@ class Contractor:
                 of_step,
                 host(),
                 schedule=self._schedule(number, len(tree.steps)),
+                constant=[builder.packs and slot < 0 for slot, _ in inputs],
             )
             sources = tuple(slot for slot, _ in inputs)
             partial = builder.buffer(bound.shape, as_dtype(bound.dtype)) if bound.shape else -1
             for stage in bound.stages:
                 written = partial if stage.writes_partial else result[0]
                 read = (partial,) if stage.reads_partial else sources
-                builder.add(Launch(stage.bound, read, written))
+                builder.add(Launch(stage.bound, builder.packed(stage.bound, read), written))
         builder.contracted(
             Contracted(
                 steps=range(start, builder.n_steps),

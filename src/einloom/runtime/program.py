@@ -12,7 +12,15 @@ import numpy.typing as npt
 from einloom.runtime.choices import Choices, split_schedules
 from einloom.runtime.contractor import Contractor, c_layout
 from einloom.runtime.prepared import Evaluation
-from einloom.runtime.recipe import Builder, Copy, Layout, Recipe, kernel_ready, layout
+from einloom.runtime.recipe import (
+    Builder,
+    Copy,
+    Layout,
+    PackedConstants,
+    Recipe,
+    kernel_ready,
+    layout,
+)
 from einloom.runtime.signature import Signature
 from einloom.runtime.threads import Backend
 from einloom_compiler.dtypes import AnyDType, dtype_name, has_kernel
@@ -31,7 +39,7 @@ from einloom_compiler.ir.graph import (
 )
 from einloom_compiler.ir.maps import check_map
 from einloom_compiler.ir.shapes import extents_at, representative_sizes, shape_of
-from einloom_compiler.ir.verify import verify_graph
+from einloom_compiler.ir.verify_graph import verify_graph
 from einloom_compiler.order.search import Optimize
 from einloom_compiler.order.select import orders_of, tree_at
 
@@ -91,7 +99,7 @@ class Program:
             UnsupportedError: a dtype has no generated kernel.
             ScheduleError: there are more or fewer schedules than steps.
         """
-        verify_graph(node, "graph")
+        verify_graph(node, stage="graph")
         self.node = node
         self._choices = choices = choices or Choices()
         self.signature = Signature(node, names, choices.ranges)
@@ -106,6 +114,7 @@ class Program:
         for leaf in leaves:
             _require_kernel(dtype_of(leaf))
         self._constants = [kernel_ready(constant.array) for constant in constants]
+        self._packed: PackedConstants = {}
         self._result = self._flatten(node, slots, optimize)
 
     def _flatten(self, node: Node, slots: dict[Node, int], optimize: Optimize) -> int:
@@ -120,13 +129,16 @@ class Program:
             case Contraction():
                 operands = tuple(self._flatten(o, slots, optimize) for o in node.operands)
                 _require_kernel(node.dtype)
-                for step in node.epilogue:
+                maps = node.epilogue.maps
+                if maps is None:
+                    raise UnsupportedError("an epilogue with operands has no kernel yet")
+                for step in maps:
                     check_map(step, dtype_name(_settled(node.dtype)))
                 contractor = Contractor(
                     node.einsum,
                     _settled(node.dtype),
                     node.conjugated,
-                    node.epilogue,
+                    maps,
                     optimize,
                     broadcasts=any(node.broadcast),
                     orders=orders_of(node, optimize, self._choices.ranges),
@@ -185,24 +197,33 @@ class Program:
         *ready, target = map(kernel_ready, (*arrays, result))
         return Evaluation(self.recipe_for(ready, target), ready, target)
 
-    def recipe_at(self, sizes: Mapping[str, int]) -> Recipe:
+    def recipe_at(self, sizes: Mapping[str, int], *, packs: bool = True) -> Recipe:
         """Return the recipe for operands and a result in C order at these values of symbols.
 
-        Values may be open formulas: the recipe then holds wherever its guards do.
+        Values may be open formulas: the recipe then holds wherever its guards do. Kernels may want
+        constants packed where ``packs``.
         """
         shapes = [_evaluated(operand.shape, sizes) for operand in self.signature.inputs]
         dtypes = [_settled(operand.dtype) for operand in self.signature.inputs]
         layouts = map(c_layout, shapes, dtypes)
         values = [_Value(slot, of_slot) for slot, of_slot in enumerate(layouts)]
-        return self._recipe_of(values, sizes, c_layout(_evaluated(self.shape, sizes), self.dtype))
+        output = c_layout(_evaluated(self.shape, sizes), self.dtype)
+        return self._recipe_of(values, sizes, output, packs=packs)
 
     def _recipe(self, arrays: Sequence[Array], output: Layout) -> Recipe:
         sizes = self.signature.check([array.shape for array in arrays])
         values = [_Value(slot, layout(array), array) for slot, array in enumerate(arrays)]
         return self._recipe_of(values, sizes, output)
 
-    def _recipe_of(self, values: list[_Value], sizes: Mapping[str, int], output: Layout) -> Recipe:
-        builder = Builder(len(values), self._constants)
+    def _recipe_of(
+        self,
+        values: list[_Value],
+        sizes: Mapping[str, int],
+        output: Layout,
+        *,
+        packs: bool = True,
+    ) -> Recipe:
+        builder = Builder(len(values), self._constants, self._packed, packs=packs)
         values += [
             _Value(-1 - number, layout(array), array)
             for number, array in enumerate(self._constants)

@@ -26,12 +26,16 @@ from einloom.runtime.launch import (
 from einloom.runtime.threads import Backend
 from einloom_compiler.dtypes import AnyDType
 from einloom_compiler.ir.einsum import EinsumExpr
-from einloom_compiler.ir.graph import Map
+from einloom_compiler.ir.maps import Map
+from einloom_compiler.lowering.prepacking import Packing
 from einloom_compiler.pipeline import Bound
 
 Array = npt.NDArray[Any]
 #: Shape, strides in bytes, dtype.
 Layout = tuple[tuple[int, ...], tuple[int, ...], AnyDType]
+
+#: Constants as kernels want them, by the constant's slot and how it is packed.
+PackedConstants = dict[tuple[int, Packing], Array]
 
 #: Intermediates begin at multiples of it, in bytes.
 ALIGNMENT = 64
@@ -86,7 +90,7 @@ class Recipe:
 
     Attributes:
         n_inputs: number of arrays of a call.
-        constants: arrays that are the same in all calls.
+        constants: arrays that are the same in all calls, as given and as packed for kernels.
         buffers: shape and dtype of each intermediate; they are in C order.
         steps: what is done, in order.
         contractions: what the launches among them are parts of.
@@ -215,10 +219,27 @@ def _sources(step: Step) -> tuple[int, ...]:
 class Builder:
     """A recipe in the making."""
 
-    def __init__(self, n_inputs: int, constants: Sequence[Array] = ()) -> None:
-        """Start without steps."""
+    def __init__(
+        self,
+        n_inputs: int,
+        constants: Sequence[Array] = (),
+        packed: PackedConstants | None = None,
+        *,
+        packs: bool = True,
+    ) -> None:
+        """Start without steps.
+
+        Args:
+            n_inputs: number of arrays of a call.
+            constants: arrays that are the same in all calls.
+            packed: those that were packed for other layouts; what is missing is added.
+            packs: whether kernels may want constants packed.
+        """
         self.n_inputs = n_inputs
-        self._constants = tuple(constants)
+        self.packs = packs
+        self._constants = list(constants)
+        self._packed = {} if packed is None else packed
+        self._packed_slots: dict[tuple[int, Packing], int] = {}
         self._buffers: list[tuple[tuple[int, ...], AnyDType]] = []
         self._steps: list[Step] = []
         self._contractions: list[Contracted] = []
@@ -238,6 +259,23 @@ class Builder:
         self._buffers.append((shape, dtype))
         return self.n_inputs + len(self._buffers)
 
+    def packed(self, bound: Bound, operands: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the operands' slots, those of packed arrays where the kernel wants them."""
+        slots = list(operands)
+        for position, packing in bound.packings:
+            number = bound.operands[position]
+            key = slots[number], packing
+            if key not in self._packed_slots:
+                array = self._packed.get(key)
+                if array is None:
+                    array = packing.pack(self._constants[-1 - key[0]])
+                    array.flags.writeable = False
+                    self._packed[key] = array
+                self._constants.append(array)
+                self._packed_slots[key] = -len(self._constants)
+            slots[number] = self._packed_slots[key]
+        return tuple(slots)
+
     def add(self, step: Step) -> None:
         """Append a step."""
         self._steps.append(step)
@@ -250,7 +288,7 @@ class Builder:
         """Return what has been built."""
         return Recipe(
             self.n_inputs,
-            self._constants,
+            tuple(self._constants),
             tuple(self._buffers),
             tuple(self._steps),
             tuple(self._contractions),

@@ -92,6 +92,7 @@ def describe(problem: Problem) -> str:
             f"{' '.join(indices)}, {space.n_output} of the output",
             *columns,
             str(how),
+            *(f"operand {n} is constant" for n, flag in enumerate(problem.constant) if flag),
         )
     )
 
@@ -248,6 +249,11 @@ def _operand(name: str, axes: Sequence[tuple[int, int]]) -> tuple[Array, int]:
 def _runner(bound: Bound, arrays: Sequence[tuple[Array, int]]) -> Callable[[], None]:
     """Return a function that runs the kernel once on one thread; it holds all memory it needs."""
     operands = [arrays[position] for position in bound.operands]
+    for position, packing in bound.packings:
+        array, address = operands[position]
+        start = (address - array.__array_interface__["data"][0]) // array.itemsize
+        packed = packing.pack(array[start:])
+        operands[position] = packed, packed.__array_interface__["data"][0]
     scratch = np.empty(bound.kernel.scratch_bytes + 64, np.uint8)
     addresses = [address for _, address in (*operands, arrays[-1])]
     addresses += [table.__array_interface__["data"][0] for table in bound.tables]
@@ -257,12 +263,12 @@ def _runner(bound: Bound, arrays: Sequence[tuple[Array, int]]) -> Callable[[], N
     total = int(bound.total)
     word = ctypes.c_int64
     prototype = ctypes.CFUNCTYPE(None, word, word, word, word)
-    kept: list[Any] = [scratch, arrays, block]
+    kept: list[Any] = [scratch, operands, arrays[-1], block]
 
     def run() -> None:
-        if len(kept) == 3:
+        if len(kept) == 4:
             kept.append(prototype(bound.kernel.entry))
-        kept[3](ctypes.addressof(block), 0, 0, total)
+        kept[4](ctypes.addressof(block), 0, 0, total)
 
     return run
 

@@ -9,8 +9,7 @@ import pytest
 import einloom as el
 from einloom.frontends.build import contract
 from einloom_compiler.errors import DTypeError
-from einloom_compiler.ir.graph import Map
-from einloom_compiler.ir.maps import make_map
+from einloom_compiler.ir.maps import Map, make_map
 
 pytestmark = pytest.mark.keras
 

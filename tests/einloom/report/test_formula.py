@@ -8,7 +8,7 @@ import einloom as el
 from einloom.frontends.build import contract
 from einloom.report.formula import formula, latex
 from einloom.text.calls import parse
-from einloom_compiler.ir.graph import Map
+from einloom_compiler.ir.maps import Map
 
 CASES = {
     "np.einsum('abij,abjk->abik', x[A,B,I,J], y[A,B,J,K])": (

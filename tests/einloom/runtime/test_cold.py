@@ -11,7 +11,7 @@ import pytest
 import einloom as el
 from einloom.runtime import cold
 from einloom_compiler.codegen.jit import Kernel, build
-from einloom_compiler.ir.graph import Map
+from einloom_compiler.ir.maps import Map
 from einloom_compiler.language import expand, parse_string
 
 Close = Callable[..., None]
