@@ -139,11 +139,6 @@ def propose(
     )
 
 
-def exceeds(points: int, depth: int) -> bool:
-    """Say whether contracted points take more than one block, at some size where they are open."""
-    return is_open(points) or points > depth
-
-
 def constant(groups: Groups, arithmetics: Arithmetics, is_constant: Sequence[bool]) -> str:
     """Return which operand can be packed before all calls: ``rows``, ``columns`` or ``""``.
 
@@ -186,6 +181,11 @@ def _meeting_rows(blocks: Sequence[tuple[int, int]], groups: Groups, width: int)
     needed = -(-groups.columns.run.extent // width)
     shared = -(-needed // -(-needed // most))
     return RegisterBlock(_rows(mr, most, groups, "prepacked"), int(shared), width)
+
+
+def exceeds(points: int, depth: int) -> bool:
+    """Say whether contracted points take more than one block, at some size where they are open."""
+    return is_open(points) or points > depth
 
 
 def _rows(mr: int, vectors: int, groups: Groups, order: Order) -> int:
