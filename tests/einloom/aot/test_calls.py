@@ -212,3 +212,33 @@ def test_several_outputs_are_a_tuple(tmp_path: Path, monkeypatch: pytest.MonkeyP
         "const double *x, double *out, double *again, int64_t extent_A"
         in (built.folder / "pair.h").read_text()
     )
+
+
+def test_rows_are_looked_up_and_indices_are_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lowered(*arguments: Any) -> ir.Library:
+        library = lower(*arguments)
+        places = [ir.Place("input", 1, 8), ir.Place("input", 0), ir.Place("output", 0)]
+        rows, count = library.inputs[1].shape[0], library.inputs[0].shape[0]
+        # Rows of 24 bytes from the second element on: the last one is left out.
+        step = ir.Gather(places[0], places[1], places[2], "int32", rows - 1, count, 24)
+        levels = [
+            replace(level, variants=tuple(replace(v, steps=(step,)) for v in level.variants))
+            for level in library.levels
+        ]
+        return replace(library, levels=tuple(levels))
+
+    monkeypatch.setattr(building, "lower", lowered)
+    indices = el.spec("N", dtype="int32", name="i")
+    table = el.spec("V", 3, dtype="float64", name="t")
+    el.aot.build("n,vc->nc", tmp_path / "rows", indices, table, cpu=CPU)
+    f = el.aot.load(tmp_path / "rows")
+    t = np.arange(21.0).reshape(7, 3)
+    shifted = t.ravel()[1:19].reshape(6, 3)
+    for found in ([], [0], [5, 0, 3, 3]):
+        i = np.array(found, np.int32)
+        np.testing.assert_array_equal(f(i, t), shifted[i])
+    for wrong in (-1, 6, 1 << 30):
+        with pytest.raises(IndexError, match="an index names no row"):
+            f(np.array([0, wrong], np.int32), t)

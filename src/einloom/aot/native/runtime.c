@@ -282,6 +282,22 @@ static void copy_strided(char *strided, char *packed, const int64_t *shape, cons
     }
 }
 
+/* Copy rows of a table; return 0 where an index names none. */
+static int gather(char *target, const char *table, const char *indices, int index_bytes,
+                  int is_signed, int64_t extent, int64_t count, int64_t row_bytes) {
+    for (int64_t i = 0; i < count; i++, indices += index_bytes, target += row_bytes) {
+        uint64_t index = 0;
+        memcpy(&index, indices, (size_t)index_bytes); /* both architectures are little-endian */
+        int n_bits = 8 * index_bytes;
+        if (is_signed && index_bytes < 8 && (index >> (n_bits - 1) & 1) != 0)
+            return 0;
+        if (index >= (uint64_t)extent) /* a negative one of 64 bits is larger, too */
+            return 0;
+        memcpy(target, table + (int64_t)index * row_bytes, (size_t)row_bytes);
+    }
+    return 1;
+}
+
 /* Fill the offsets of all points of a group of axes; a row is an extent, then `columns` strides. */
 static void fill_offsets(int64_t *table, const int64_t *axes, int n_axes, int columns) {
     int64_t points = 1;
