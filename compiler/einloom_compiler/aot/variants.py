@@ -173,10 +173,11 @@ class Variants:
         words += [self._number(number) for number in step.numbers]
         words.append("(int64_t)(uintptr_t)(memory + scratch)" if _scratch_bytes(kernel) else "0")
         body = [
+            f"const int64_t threads = threads_of(request, {self._large(step)});",
             *c_definitions((*step.numbers, step.total), self.names),
             f"int64_t block[] = {_braces(words)};",
-            f"launch(request, {symbol}, block, {kernel.scratch_elements}, "
-            f"{self._number(step.total)}, {self._large(step)});",
+            f"launch({symbol}, block, {kernel.scratch_elements}, "
+            f"{self._number(step.total)}, threads);",
         ]
         filled = [
             line

@@ -118,5 +118,5 @@ def _unnamed(values: list[int], names: set[str]) -> Iterator[str]:
         texts = [formula_text(value), *(meaning for _, meaning in definitions(value))]
         for text in dict.fromkeys(texts):
             for node in ast.walk(ast.parse(text, mode="eval")):
-                if isinstance(node, ast.Name) and node.id not in names | defined:
+                if isinstance(node, ast.Name) and node.id not in names | defined | {"pick"}:
                     yield f"{node.id} in {text} is no symbol"

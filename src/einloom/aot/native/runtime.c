@@ -180,9 +180,20 @@ static void settle_threads(Request *request, int is_large, int is_long) {
         request->threads = EINLOOM_POOL_THREADS;
 }
 
-static void launch(const Request *request, einloom_entry entry, int64_t *block, int64_t acc_step,
-                   int64_t total, int is_large) {
-    int64_t threads = request->is_asked || is_large ? request->threads : 1;
+static inline int64_t threads_of(const Request *request, int is_large) {
+    return request->is_asked || is_large ? request->threads : 1;
+}
+
+/* Choose what was planned for 1, 2, 4, ... 64 threads. */
+static inline int64_t pick(int64_t threads, const int64_t planned[7]) {
+    int n = 0;
+    while (n < 6 && threads > (INT64_C(1) << n))
+        n++;
+    return planned[n];
+}
+
+static void launch(einloom_entry entry, int64_t *block, int64_t acc_step, int64_t total,
+                   int64_t threads) {
     if (threads > total)
         threads = total;
     if (threads <= 1)
