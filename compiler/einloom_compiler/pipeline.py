@@ -18,12 +18,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from einloom_compiler.codegen import jit
 from einloom_compiler.dtypes import arithmetic
 from einloom_compiler.families import Bound, Dump, Problem, Schedule, choose
+from einloom_compiler.ir.attention import print_attention, verify_attention
 from einloom_compiler.ir.contraction import ContractionTree
 from einloom_compiler.ir.einsum import EinsumExpr, Index
 from einloom_compiler.ir.printer import letters_of, print_einsum, print_tree
 from einloom_compiler.ir.verify import verify_einsum, verify_tree
+from einloom_compiler.lowering import attention
+from einloom_compiler.lowering.attention import AttentionForm
 from einloom_compiler.lowering.iteration import iteration_space
 from einloom_compiler.lowering.nest import Arithmetics
 from einloom_compiler.lowering.partial import Split, split_sum
@@ -136,6 +140,46 @@ def bind(
     )
 
 
+def bind_attention(
+    form: AttentionForm,
+    shapes: Sequence[tuple[int, ...]],
+    strides: Sequence[tuple[int, ...]],
+    output_strides: tuple[int, ...],
+    machine: Machine,
+    dump: Dump = _no_dump,
+) -> Bound:
+    """Bind an attention node to memory.
+
+    Args:
+        form: what it computes, see :func:`einloom_compiler.lowering.attention.form_of`.
+        shapes: of query, key, value and masks.
+        strides: theirs, in elements.
+        output_strides: of the output, in elements.
+        machine: the target.
+        dump: takes each stage's name and printed representation.
+
+    Raises:
+        UnsupportedError: attention is not computed in this dtype.
+        DTypeError: nor is the score.
+    """
+    # AttentionForm -> AttentionNest
+    found = attention.bind(form, shapes, strides, output_strides, machine)
+    verify_attention(found.nest, "lowering")
+    dump("attention nest", print_attention(found.nest))
+    # AttentionNest -> Kernel
+    kernel = jit.build(found.nest)
+    dump("source", kernel.source)
+    return Bound(
+        kernel=kernel,
+        schedule=found.nest.block,
+        operands=tuple(range(len(form.terms))),
+        numbers=found.numbers,
+        total=found.total,
+        points=found.points,
+        seconds=attention.seconds(found, machine),
+    )
+
+
 def _split(problem: Problem, whole: Bound) -> Split | None:
     """Return the stages of a sum that ``whole`` computes in one kernel, None where one is best."""
     itemsize = np.dtype(arithmetic(problem.arithmetics.compute).compute).itemsize
@@ -155,4 +199,4 @@ def _bind(problem: Problem, dump: Dump, schedule: Schedule | None = None) -> Bou
     return bound
 
 
-__all__ = ["Bound", "Chooser", "Stage", "Stages", "bind", "plan"]
+__all__ = ["Bound", "Chooser", "Stage", "Stages", "bind", "bind_attention", "plan"]
