@@ -85,6 +85,7 @@ class Program:
         choices: Choices | None = None,
         *,
         folds: bool = True,
+        inputs: tuple[Input, ...] | None = None,
     ) -> None:
         """Verify the graphs; nothing is compiled yet but what constants need.
 
@@ -94,6 +95,7 @@ class Program:
             optimize: how orders are chosen.
             choices: what else was settled about kernels.
             folds: whether parts that depend on no input are computed now.
+            inputs: in the order of a call's arrays; in order of first use where None.
 
         Raises:
             UnsupportedError: a dtype or a node has no generated kernel.
@@ -102,7 +104,7 @@ class Program:
         self.roots = roots if isinstance(roots, tuple) else (roots,)
         verify_graph(*self.roots, stage="graph")
         self._choices = choices = choices or Choices()
-        self.signature = Signature(self.roots, names, choices.ranges)
+        self.signature = Signature(self.roots, names, choices.ranges, inputs)
         self.shapes = tuple(map(shape_of, self.roots))
         self.dtypes = tuple(required(dtype_of(root)) for root in self.roots)
         for leaf in self.signature.inputs:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from einloom_compiler.errors import ShapeError
 from einloom_compiler.extents import evaluate, free_names, is_symbol, text
-from einloom_compiler.ir.graph import Node, inputs_of
+from einloom_compiler.ir.graph import Input, Node, inputs_of
 from einloom_compiler.ir.shapes import guards
 from einloom_compiler.order.select import Ranges
 
@@ -28,10 +28,11 @@ class Signature:
         roots: tuple[Node, ...],
         names: Mapping[str, str],
         ranges: Ranges | None = None,
+        inputs: tuple[Input, ...] | None = None,
     ) -> None:
         """Take the inputs and guards of graphs, each input's name, and the ranges of symbols."""
         self.ranges = ranges or {}
-        self.inputs = inputs_of(*roots)
+        self.inputs = inputs_of(*roots) if inputs is None else inputs
         self.names = tuple(names[operand.name] for operand in self.inputs)
         self.guards = guards(*roots)
         self._checked: dict[tuple[tuple[int, ...], ...], dict[str, int]] = {}
