@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from einloom_compiler.dtypes import arithmetic, dtype_name
 from einloom_compiler.ir.einsum import EinsumExpr, Term
 from einloom_compiler.ir.graph import Contraction, Elementwise, Node, Rows
 from einloom_compiler.ir.scalar import Combined, Mapped, Scalar, Value, parts_of, substituted
@@ -187,7 +186,7 @@ def cast_result(node: Node, uses: Uses) -> Node | None:
     if has_repeats(term) or inner.dtype is None or inner.dtype == node.dtype:
         return None
     # A float64 would be rounded twice on its way to a half.
-    if arithmetic(dtype_name(node.dtype)).is_half and inner.dtype.name != "float32":
+    if node.dtype.name in ("float16", "bfloat16") and inner.dtype.name != "float32":
         return None
     names = dict(zip(term, output_of(inner), strict=True))
     if isinstance(inner, Contraction):
@@ -237,7 +236,9 @@ def pull_factor(node: Node, uses: Uses) -> Node | None:
     Rewrite: ``einsum(2 * x, w)`` is ``2 * einsum(x, w)``. Reductions are sums of floats already
     rounded, so that this moves results by no more than their rounding.
     """
-    if not isinstance(node, Contraction) or node.dtype is None or node.dtype.kind not in "fc":
+    if not isinstance(node, Contraction) or node.dtype is None:
+        return None
+    if node.dtype.kind not in "fc" and node.dtype.name != "bfloat16":
         return None
     for number, operand in enumerate(node.operands):
         if not isinstance(operand, Elementwise) or operand.dtype != node.dtype:

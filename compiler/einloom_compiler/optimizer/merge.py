@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from einloom_compiler.dtypes import arithmetic, dtype_name
+from einloom_compiler.dtypes import arithmetic, dtype_name, has_kernel
 from einloom_compiler.extents import evaluate
 from einloom_compiler.ir.einsum import EinsumExpr, Index, without_axes
 from einloom_compiler.ir.graph import PLAIN, Contraction, Node
@@ -29,7 +29,7 @@ def merge_operand(node: Node, uses: Uses) -> Node | None:
     """
     if not isinstance(node, Contraction) or node.dtype is None:
         return None
-    if arithmetic(dtype_name(node.dtype)).is_half:
+    if not has_kernel(node.dtype) or arithmetic(dtype_name(node.dtype)).is_half:
         return None
     for number, operand in enumerate(node.operands):
         if (

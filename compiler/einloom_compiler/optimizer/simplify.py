@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from einloom_compiler.dtypes import arithmetic, dtype_name
+from einloom_compiler.dtypes import AnyDType, arithmetic, dtype_name, has_kernel
 from einloom_compiler.extents import Extent, is_equal
 from einloom_compiler.ir.einsum import Index, is_view
 from einloom_compiler.ir.graph import (
@@ -124,11 +124,9 @@ def simplify_body(node: Node, uses: Uses) -> Node | None:
     """Simplify bodies; equal operands become one, and those that no body uses go."""
     if not isinstance(node, Contraction | Elementwise | Rows) or node.dtype is None:
         return None
-    kind: str = node.dtype.kind
-    if kind != "b":
-        kind = arithmetic(dtype_name(node.dtype)).compute[0]
+    kind = _kind(node.dtype)
     bodies = bodies_of(node)
-    simpler = tuple(simplified(body, kind) for body in bodies)
+    simpler = bodies if kind is None else tuple(simplified(body, kind) for body in bodies)
     if simpler != bodies:
         return with_bodies(node, simpler)
     slots = slots_of(node)
@@ -146,6 +144,13 @@ def simplify_body(node: Node, uses: Uses) -> Node | None:
         chosen = {n: Value(place) for place, n in enumerate(kept)}
         return with_slots(node, [slots[n] for n in kept], chosen)
     return None
+
+
+def _kind(dtype: AnyDType) -> str | None:
+    """Return the kind of what the dtype is computed in; None where identities are not known."""
+    if dtype.kind == "b" or not has_kernel(dtype):
+        return None
+    return arithmetic(dtype_name(dtype)).compute[0]
 
 
 def simplify_copy(node: Node, uses: Uses) -> Node | None:
