@@ -3,7 +3,7 @@
 #   make test      fast tests        make test-all  slow ones too
 #   make lint      formatting, lint, types, import contracts
 #   make bench     einloom and its peers, about an hour      make bench-quick  some cases, 5 minutes
-#   make bench-overhead  what a call costs, without the arithmetic
+#   make bench-overhead  what a call costs, without the arithmetic      make bench-layers  Keras layers
 #   make replay    what the working tree generates for the cases, against the last commit
 #   make dev       all of these tools, and the pre-commit hooks
 #   make clean     remove .venv and what tools leave behind
@@ -36,7 +36,7 @@ else
 INSTALL := $(UV) pip install --quiet --python $(PY)
 endif
 
-.PHONY: help demo test test-all lint bench bench-quick replay dev clean
+.PHONY: help demo test test-all lint bench bench-layers bench-quick replay dev clean
 # Two pips at once in one environment would break it, whatever -j says.
 .NOTPARALLEL:
 
@@ -63,6 +63,9 @@ bench: $(BENCH)
 
 bench-overhead: $(CORE)
 	$(PY) -m benchmarks.overhead
+
+bench-layers: $(BENCH)
+	$(PY) -m benchmarks.layers $(BENCH_ARGS)
 
 bench-quick: $(BENCH)
 	$(PY) -m benchmarks.run --quick $(BENCH_ARGS)
