@@ -12,8 +12,8 @@ from einloom.runtime.recipe import Builder, Contracted, Launch, Layout, Recipe
 from einloom_compiler.dtypes import AnyDType, as_dtype, dtype_name
 from einloom_compiler.errors import ScheduleError
 from einloom_compiler.families import Schedule
-from einloom_compiler.ir.einsum import EinsumExpr, without_axes
-from einloom_compiler.ir.maps import Map
+from einloom_compiler.ir.einsum import EinsumExpr, Term, without_axes
+from einloom_compiler.ir.scalar import SUM, Scalar
 from einloom_compiler.ir.shapes import bind_extents
 from einloom_compiler.lowering.iteration import c_strides
 from einloom_compiler.lowering.nest import Arithmetics, step_arithmetics
@@ -38,7 +38,8 @@ class Contractor:
         expr: the einsum expression.
         dtype: dtype operands are cast to, and of the result.
         conjugated: whether each operand is conjugated on load.
-        epilogue: maps applied to each finished sum.
+        epilogue: what is computed from each finished sum.
+        extras: indices of its further operands' axes; those follow the contraction's operands.
         optimize: how the order of three and more operands is chosen.
         broadcasts: whether an axis of extent 1 stands for a longer extent of its index.
         orders: for symbolic extents, the orders to pick from at each new layout.
@@ -49,7 +50,8 @@ class Contractor:
     expr: EinsumExpr
     dtype: AnyDType
     conjugated: tuple[bool, ...]
-    epilogue: tuple[Map, ...] = ()
+    epilogue: Scalar = SUM
+    extras: tuple[Term, ...] = ()
     optimize: Optimize = True
     broadcasts: bool = False
     orders: Orders | None = None
@@ -66,10 +68,10 @@ class Contractor:
         Raises:
             ShapeError: extents of one index differ.
         """
-        key = tuple(shapes)
+        key = tuple(shapes[: len(self.expr.terms)])
         found = self._shapes.get(key)
         if found is None:
-            extents, _ = bind_extents(self.expr, shapes, broadcasts=self.broadcasts)
+            extents, _ = bind_extents(self.expr, key, broadcasts=self.broadcasts)
             found = tuple(extents[index] for index in self.expr.output)
             _keep(self._shapes, key, found)
         return found
@@ -91,7 +93,9 @@ class Contractor:
         return found
 
     def append_to(self, builder: Builder, operands: Sequence[Value], target: Value) -> None:
-        """Append the launches that contract ``operands`` to ``target``."""
+        """Append the launches that contract ``operands``, the epilogue's last, to ``target``."""
+        further = operands[len(self.expr.terms) :]
+        operands = operands[: len(self.expr.terms)]
         slot, output = target
         given = [layout for _, layout in operands]
         shapes = [shape for shape, _, _ in given]
@@ -116,7 +120,12 @@ class Contractor:
             compute=dtype_name(self.dtype),
             conjugated=self.conjugated,
             epilogue=self.epilogue,
+            extras=tuple(dtype_name(dtype) for _, (_, _, dtype) in further),
         )
+        extras = [
+            (term, _in_elements(layout))
+            for term, (_, layout) in zip(self.extras, further, strict=True)
+        ]
         start = builder.n_steps
         arithmetics = step_arithmetics(tree, whole)
         for number, (step, of_step) in enumerate(zip(tree.steps, arithmetics, strict=True)):
@@ -139,12 +148,14 @@ class Contractor:
                 host(),
                 schedule=self._schedule(number, len(tree.steps)),
                 constant=[slot < 0 for slot, _ in inputs],
+                extras=extras if number == len(tree.steps) - 1 else (),
             )
-            sources = tuple(slot for slot, _ in inputs)
+            own, rest = (tuple(slot for slot, _ in known) for known in (inputs, further))
+            rest = rest if number == len(tree.steps) - 1 else ()
             partial = builder.buffer(bound.shape, as_dtype(bound.dtype)) if bound.shape else -1
             for stage in bound.stages:
                 written = partial if stage.writes_partial else result[0]
-                read = (partial,) if stage.reads_partial else sources
+                read = (*((partial,) if stage.reads_partial else own), *rest)
                 builder.add(Launch(stage.bound, builder.packed(stage.bound, read), written))
         builder.contracted(
             Contracted(
@@ -153,7 +164,8 @@ class Contractor:
                 dtype=self.dtype,
                 conjugated=self.conjugated,
                 epilogue=self.epilogue,
-                operands=tuple((slot, shape) for slot, (shape, _, _) in operands),
+                extras=self.extras,
+                operands=tuple((slot, shape) for slot, (shape, _, _) in (*operands, *further)),
                 target=(slot, output[0]),
             )
         )

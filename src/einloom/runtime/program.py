@@ -36,8 +36,9 @@ from einloom_compiler.ir.graph import (
     contractions_of,
     dtype_of,
     nodes_of,
+    operands_of,
 )
-from einloom_compiler.ir.maps import check_map
+from einloom_compiler.ir.scalar import check_body
 from einloom_compiler.ir.shapes import extents_at, representative_sizes, shape_of
 from einloom_compiler.ir.verify_graph import verify_graph
 from einloom_compiler.order.search import Optimize
@@ -56,6 +57,7 @@ class _Contract:
     contractor: Contractor
     operands: tuple[int, ...]
     shape: Shape
+    dtype: AnyDType
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,25 +129,25 @@ class Program:
                     (self._flatten(operand, slots, optimize),), shape
                 )
             case Contraction():
-                operands = tuple(self._flatten(o, slots, optimize) for o in node.operands)
+                operands = tuple(self._flatten(o, slots, optimize) for o in operands_of(node))
                 _require_kernel(node.dtype)
-                maps = node.epilogue.maps
-                if maps is None:
-                    raise UnsupportedError("an epilogue with operands has no kernel yet")
-                for step in maps:
-                    check_map(step, dtype_name(_settled(node.dtype)))
+                _require_kernel(node.epilogue.dtype)
+                check_body(node.epilogue.body, dtype_name(_settled(node.dtype)))
                 contractor = Contractor(
                     node.einsum,
                     _settled(node.dtype),
                     node.conjugated,
-                    maps,
+                    node.epilogue.body,
+                    node.epilogue.terms,
                     optimize,
                     broadcasts=any(node.broadcast),
                     orders=orders_of(node, optimize, self._choices.ranges),
                     schedules=self._schedules.get(node, ()),
                     is_tuned=self._choices.is_tuned,
                 )
-                operation = _Contract(contractor, operands, shape_of(node))
+                operation = _Contract(
+                    contractor, operands, shape_of(node), _settled(dtype_of(node))
+                )
             case _:
                 raise InternalCompilerError("run", f"{node} has no slot")
         self._operations.append(operation)
@@ -226,7 +228,7 @@ class Program:
             if isinstance(operation, _Reshape):
                 values.append(operands[0].reshaped(shape, builder))
                 continue
-            dtype = operation.contractor.dtype
+            dtype = operation.dtype
             slot = builder.result if number == last else builder.buffer(shape, dtype)
             # The result's own layout where it is not reshaped after.
             is_result = number == last and shape == output[0]

@@ -25,8 +25,8 @@ from einloom.runtime.launch import (
 )
 from einloom.runtime.threads import Backend
 from einloom_compiler.dtypes import AnyDType
-from einloom_compiler.ir.einsum import EinsumExpr
-from einloom_compiler.ir.maps import Map
+from einloom_compiler.ir.einsum import EinsumExpr, Term
+from einloom_compiler.ir.scalar import Scalar
 from einloom_compiler.lowering.prepacking import Packing
 from einloom_compiler.pipeline import Bound
 
@@ -70,8 +70,9 @@ class Contracted:
         expr: the einsum expression.
         dtype: dtype that operands are cast to.
         conjugated: whether each operand is conjugated.
-        epilogue: maps applied to each finished sum.
-        operands: slot and shape of each.
+        epilogue: what is computed from each finished sum.
+        extras: indices of its further operands' axes.
+        operands: slot and shape of each, those of the epilogue last.
         target: slot and shape of the result.
     """
 
@@ -79,7 +80,8 @@ class Contracted:
     expr: EinsumExpr
     dtype: AnyDType
     conjugated: tuple[bool, ...]
-    epilogue: tuple[Map, ...]
+    epilogue: Scalar
+    extras: tuple[Term, ...]
     operands: tuple[tuple[int, tuple[int, ...]], ...]
     target: tuple[int, tuple[int, ...]]
 
@@ -145,7 +147,8 @@ class Recipe:
                 slot, shape = whole.target
                 out = values[slot].reshape(shape, copy=False)
                 cold.evaluate(
-                    whole.expr, whole.dtype, whole.conjugated, whole.epilogue, arrays, out
+                    *(whole.expr, whole.dtype, whole.conjugated, whole.epilogue),
+                    *(arrays, out, whole.extras),
                 )
                 return whole
         return None
