@@ -13,13 +13,14 @@ from hypothesis import strategies as st
 from einloom_compiler.codegen import jit
 from einloom_compiler.errors import ScheduleError
 from einloom_compiler.families.base import Bound, Problem
-from einloom_compiler.families.packed import FAMILY, PackedSchedule
+from einloom_compiler.families.packed import FAMILY, PackedSchedule, nest_of
 from einloom_compiler.ir.printer import letters_of
 from einloom_compiler.language import expand, parse_string
 from einloom_compiler.lowering.iteration import iteration_space
 from einloom_compiler.lowering.nest import Arithmetics
 from einloom_compiler.lowering.prepacking import Packing
 from einloom_compiler.schedule.machine import Machine, host
+from einloom_compiler.schedule.tasks import split
 
 Array = npt.NDArray[Any]
 Close = Callable[..., None]
@@ -135,6 +136,30 @@ def test_products_agree_with_numpy(
     schedule = replace(schedule, kc=16, mc=2 * schedule.mr, nc=3 * schedule.nr)
     _run(FAMILY.bind(problem, schedule, _no_dump), operands, out, rung)
     assert_close(out, expected, 50)
+
+
+@pytest.mark.parametrize("rung", ["python", "native"])
+@pytest.mark.parametrize(("dtype", "machine"), [("float32", AVX512), ("complex64", AVX2)])
+def test_few_rows_stream_through_the_columns(
+    dtype: str, machine: Machine, rung: str, assert_close: Close
+) -> None:
+    operands = [_values((2, 50), dtype, 1), _values((50, 61), dtype, 2)]
+    expected = np.einsum("ij,jk->ik", *operands)
+    out = np.full_like(expected, np.nan)
+    problem = _problem("ij,jk->ik", operands, out, (False, True), machine)
+    schedule = _prepacked(problem)
+    assert nest_of(problem, schedule).is_streamed
+    _run(FAMILY.bind(problem, schedule, _no_dump), operands, out, rung)
+    assert_close(out, expected, 50)
+
+
+def test_columns_are_not_read_again_by_tasks_of_few_rows() -> None:
+    x, y, out = (np.empty(s, np.float32) for s in ((128, 384), (384, 3072), (128, 3072)))
+    problem = _problem("ij,jk->ik", [x, y], out, (False, True))
+    nest = nest_of(problem, _prepacked(problem))
+    tasks = split(nest, AVX512, -(-128 // nest.block.mr), 3072 // nest.block.nr, 384, 1)
+    assert tasks.rows == 1
+    assert tasks.columns >= AVX512.cores
 
 
 @settings(max_examples=60)

@@ -14,7 +14,8 @@ one variable of generated source. ``R`` rows of ``V`` vectors are constants wher
     bstore16(x, at, step, c)                and bstore16_masked(x, at, step, c, n_rows, n), which
                                             leaves other rows and lanes alone
     btranspose16(x, to, pitch, c, n)        x[to + lane * pitch + r] = c[r][0] for lanes below n
-    bprefetch16(R, V, x, at, step)          bring rows near; no effect on values
+    bprefetch16(R, V, x, at, step)          bring rows near; no effect on values; bprefetch_far16
+                                            brings them as near as L2
     badd(c, d)  bneg(c)
     bcast(c, value)                         lanes in the dtype of value
     bfrom_float16(c)  bto_float16(c)        between float32 and uint16 bits; bfloat16 too
@@ -200,6 +201,7 @@ for _width in WIDTHS:
         f"bstore{_width}_masked": _make_store_masked(_width),
         f"btranspose{_width}": _make_transpose(_width),
         f"bprefetch{_width}": _make_prefetch(_width),
+        f"bprefetch_far{_width}": _make_prefetch(_width),
     }
 for _name, _function in PRIMITIVES.items():
     _function.__name__ = _function.__qualname__ = _name

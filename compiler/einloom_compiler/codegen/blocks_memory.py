@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from einloom_compiler.codegen.blocks import PRIMITIVES
@@ -124,14 +125,7 @@ def register_memory(made: Types, declare: Declare, width: int) -> None:
                     masked(builder, "store", vector.type, [vector, address, masks[v]], kind)
         return context.get_dummy_value()
 
-    @declare(
-        PRIMITIVES[f"bprefetch{width}"],
-        lambda n_rows, n_vectors, x, at, step: (
-            types.void if made.is_literal(n_rows) and made.is_literal(n_vectors) else None
-        ),
-        *(types.Integer, types.Integer, *numbers),
-    )
-    def lower_prefetch(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+    def prefetch(context: Any, builder: Any, signature: Any, values: Any, locality: int) -> Any:
         from llvmlite import ir
         from numba.core import cgutils
 
@@ -145,9 +139,18 @@ def register_memory(made: Types, declare: Declare, width: int) -> None:
             base = moved(builder, values[2], at, step, r)
             for v in range(n_vectors):
                 address = builder.gep(base, [ir.Constant(at.type, v * width)])
-                flags = [ir.Constant(i32, flag) for flag in (0, 3, 1)]
+                flags = [ir.Constant(i32, flag) for flag in (0, locality, 1)]
                 builder.call(function, [builder.bitcast(address, byte), *flags])
         return context.get_dummy_value()
+
+    for name, locality in (("bprefetch", 3), ("bprefetch_far", 2)):
+        declare(
+            PRIMITIVES[f"{name}{width}"],
+            lambda n_rows, n_vectors, x, at, step: (
+                types.void if made.is_literal(n_rows) and made.is_literal(n_vectors) else None
+            ),
+            *(types.Integer, types.Integer, *numbers),
+        )(partial(prefetch, locality=locality))
 
 
 def register_transpose(made: Types, declare: Declare, width: int) -> None:

@@ -21,6 +21,8 @@ from einloom_compiler.codegen.packing_source import print_pack
 from einloom_compiler.codegen.text import KernelText, wrapped
 from einloom_compiler.ir.packed import PackedNest
 
+#: Contracted points between the columns that are multiplied and those that are asked for.
+AHEAD = 32
 TABLES = ("k_offsets", "m_digits", "n_offsets", "batch_digits")
 NUMBERS = (
     *("n_k", "k_step", "m_run", "n_run", "n_m_digits", "n_batch_digits"),
@@ -90,15 +92,9 @@ def _print_kernel(nest: PackedNest) -> str:
     mr, nr = block.mr, block.nr
     names = ("x0", "x1", "out", *TABLES, *NUMBERS)
     head = wrapped("def kernel(", f"{', '.join(names)}, acc, acc_0, lo, hi", "):")
-    tile = "tiles"
-    if nest.sum_elements:
-        tile = f"tiles + ((i - i_lo) * task_n_panels + j - j_lo) * {nest.tile_elements}"
-    rows, columns = _print_rows(nest), _print_columns(nest)
     columns_start = f"    columns = acc_0 + {nest.column_start}\n"
     if nest.columns.is_prepacked:
         columns_start = ""
-    packed = "x0, a, " if nest.rows.is_prepacked else "acc, a, "
-    packed += "x1, b" if nest.columns.is_prepacked else "acc, b"
     return f"""\
 @njit({OPTIONS})
 {head}
@@ -120,6 +116,55 @@ def _print_kernel(nest: PackedNest) -> str:
         x0_0 = offset_of(batch_digits, n_batch_digits, 1, batch)
         x1_0 = offset_of(batch_digits, n_batch_digits, 2, batch)
         out_0 = offset_of(batch_digits, n_batch_digits, 3, batch)
+{_print_blocks(nest)}"""
+
+
+def _print_blocks(nest: PackedNest) -> str:
+    """Return the loops of one task over packed blocks."""
+    mr, nr = nest.block.mr, nest.block.nr
+    tile = "tiles"
+    if nest.sum_elements:
+        tile = f"tiles + ((i - i_lo) * task_n_panels + j - j_lo) * {nest.tile_elements}"
+    rows, columns = _print_rows(nest), _print_columns(nest)
+    packed = "x0, a" if nest.rows.is_prepacked else "acc, a"
+    if nest.columns.is_prepacked:
+        if nest.is_streamed:
+            # Points ahead, as many as memory's latency takes.
+            near = f"b + {AHEAD * nr * nest.parts}"
+        else:
+            # Each row panel asks for a line a point of the columns that come next, if any are left.
+            parts = -(-nr * nest.parts // nest.line)
+            near = f"near + (i - i_0) * kc * {nest.line} if i - i_0 < {parts} else b"
+        return f"""\
+        i_0 = i_lo
+        while i_0 < i_hi:
+            i_1 = min(i_0 + m_block, i_hi)
+            k_lo = 0
+            while k_lo < n_k:
+                kc = min(k_step, n_k - k_lo)
+                for i in range(i_0, i_1):
+                    row = i % row_blocks * {mr}
+                    n_rows = min({mr}, m_run - row)
+{_indented(rows, 20)}
+                for j in range(j_lo, j_hi):
+{_indented(columns, 20)}
+                    n_columns = min({nr}, n_run - n_offsets[3 * j + 2])
+                    for i in range(i_0, i_1):
+                        row = i % row_blocks * {mr}
+                        n_rows = min({mr}, m_run - row)
+                        a = acc_0 + (i - i_0) * {mr * nest.parts} * kc
+                        out_i = out_0 + offset_of(m_digits, n_m_digits, 3, i // row_blocks)
+                        out_i += row * out_row
+                        multiply(
+                            out, acc, acc, a, x1, b, {near}, {tile}, kc,
+                            out_i + n_offsets[3 * j + 1], out_row, out_column,
+                            n_rows, n_columns, k_lo == 0, k_lo + kc == n_k
+                        )
+                k_lo += kc
+            i_0 = i_1
+"""
+    packed += ", acc, b"
+    return f"""\
         i_0 = i_lo
         while i_0 < i_hi:
             i_1 = min(i_0 + m_block, i_hi)
@@ -154,21 +199,29 @@ def _print_rows(nest: PackedNest) -> str:
     start = "start = x0_0 + offset_of(m_digits, n_m_digits, 1, i // row_blocks)"
     if nest.rows.is_prepacked:
         return f"{start}\na = start + row * x0_row + k_lo * {size}"
-    return f"""\
-a = acc_0 + (i - i_0) * {size} * kc
-if j_0 == j_lo:
-    {start}
-    pack_rows(
-        x0, acc, a, start + row * x0_row, x0_row, x0_run, x0_hop, n_rows,
-        k_offsets, k_lo, kc
-    )"""
+    pack = f"""\
+{start}
+pack_rows(
+    x0, acc, a, start + row * x0_row, x0_row, x0_run, x0_hop, n_rows,
+    k_offsets, k_lo, kc
+)"""
+    if not nest.columns.is_prepacked:
+        pack = f"if j_0 == j_lo:\n{_indented(pack, 4)}"
+    return f"a = acc_0 + (i - i_0) * {size} * kc\n{pack}"
 
 
 def _print_columns(nest: PackedNest) -> str:
     """Return the lines that find the packed columns of panel ``j``."""
     size = nest.block.nr * nest.parts
     if nest.columns.is_prepacked:
-        return f"b = x1_0 + n_offsets[3 * j] + k_lo * {size}"
+        b = f"b = x1_0 + n_offsets[3 * j] + k_lo * {size}"
+        if nest.is_streamed:
+            return b
+        return f"""\
+{b}
+near = b + kc * {size}
+if j + 1 < j_hi:
+    near = x1_0 + n_offsets[3 * j + 3] + k_lo * {size}"""
     if nest.columns.order == "digit":
         # Panels of a group of digits are packed at once, before the first of them is used.
         return """\

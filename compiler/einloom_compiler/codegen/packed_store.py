@@ -27,10 +27,11 @@ class _Multiply:
         block = nest.block
         zero = f"bzero{width}({self.shape}, np.{nest.element}(0))"
         outer = f"bouter{width}"
+        near = "near, " if nest.columns.is_prepacked else ""
         lines = [
             f"@njit({OPTIONS})",
             "def multiply(",
-            "    out, acc, rows, a, columns, b, tile, n_k, at, out_row, out_column,",
+            f"    out, acc, rows, a, columns, b, {near}tile, n_k, at, out_row, out_column,",
             "    n_rows, n_columns, is_first, is_last",
             "):",
             '    """Add the product of a packed row panel and column panel to a block of out."""',
@@ -40,6 +41,7 @@ class _Multiply:
         lines.append(f"    c = {f'({zero}, {zero})' if nest.is_complex else zero}")
         lines += [
             "    for _ in range(n_k):",
+            *self._prefetch("        "),
             f"        c = {outer}{'_complex' if nest.is_complex else ''}(c, rows, a, columns, b)",
             f"        a += {block.mr * nest.parts}",
             f"        b += {block.nr * nest.parts}",
@@ -62,6 +64,17 @@ class _Multiply:
         else:
             lines += self._one_by_one("    ")
         return "\n".join(lines) + "\n"
+
+    def _prefetch(self, pad: str) -> list[str]:
+        """Return the lines that ask for a part of the next columns, which come from memory."""
+        nest, width = self.nest, self.width
+        if not nest.columns.is_prepacked:
+            return []
+        vectors = nest.block.vectors * nest.parts if nest.is_streamed else 1
+        return [
+            f"{pad}bprefetch_far{width}(1, {vectors}, columns, near, 0)",
+            f"{pad}near += {width * vectors if nest.is_streamed else nest.line}",
+        ]
 
     # --- blocks of scratch ------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ scalar of its dtype meet, the scalar stands for every lane::
     v = vsqrt(a)            rounded correctly
     v = vround(a)           the nearest integer, ties to even, as a float
     v = vcopysign(a, s)     |a| with the sign of s
+    v = vpow(a, b)          a to the power of b, by the C library's function, lane by lane
     i = vbits(a)            the bits of a float as a signed integer of its width
     v = vfloat(i)           the float of these bits
     i = vshl(i, n)          shifted left by n bits, and vshr(i, n) right, zeros coming in
@@ -72,6 +73,11 @@ def vround(a: Any) -> Any:
 def vcopysign(a: Any, sign: Any) -> Any:
     """Return the absolute values of ``a`` with the signs of ``sign``."""
     return np.copysign(a, sign)
+
+
+def vpow(a: Any, b: Any) -> Any:
+    """Return ``a`` to the power of ``b``."""
+    return np.power(a, b)
 
 
 def vbits(a: Any) -> Any:
@@ -147,7 +153,7 @@ def _halved(function: Any, v: Any) -> Any:
 ELEMENTWISE: dict[str, Any] = {
     function.__name__: function
     for function in (
-        *(vmuladd, vselect, vmax, vmin, vabs, vsqrt, vround, vcopysign),
+        *(vmuladd, vselect, vmax, vmin, vabs, vsqrt, vround, vcopysign, vpow),
         *(vbits, vfloat, vshl, vshr, vand, vor, vplus, vminus, vwrap),
         *(vmax_all, vmin_all, vwide),
     )

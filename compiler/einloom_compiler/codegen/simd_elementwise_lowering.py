@@ -2,7 +2,8 @@
 
 One lowering serves scalars and vectors: LLVM's instructions take both, and a scalar beside a vector
 is spread over its lanes first. Source of the intrinsics: the LLVM language reference
-(``llvm.fmuladd``, ``llvm.sqrt``, ``llvm.rint``, ``llvm.fabs``, ``llvm.copysign``).
+(``llvm.fmuladd``, ``llvm.sqrt``, ``llvm.rint``, ``llvm.fabs``, ``llvm.copysign``,
+``llvm.pow``).
 """
 
 from __future__ import annotations
@@ -129,6 +130,7 @@ def _register_floats(lanes: _Lanes) -> None:
         ("sqrt", 1, "vsqrt"),
         ("rint", 1, "vround"),
         ("copysign", 2, "vcopysign"),
+        ("pow", 2, "vpow"),
     ):
         lanes.define(ELEMENTWISE[function], n, lanes.floating, emit_call(name))
 

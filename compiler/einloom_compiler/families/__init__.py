@@ -71,7 +71,8 @@ def _reused(
     space = problem.space
     structure = tuple(tuple({None: 0, 1: 1}.get(s, 2) for s in c) for c in space.strides)
     openness = bool(space.starts), tuple(map(is_open, space.extents))
-    key = space.labels, space.n_output, structure, openness, problem.arithmetics, problem.machine
+    facts = problem.arithmetics, problem.machine, problem.constant
+    key = space.labels, space.n_output, structure, openness, *facts
     others = known.setdefault(key, {})
     if best not in others:
         limit = _TOLERANCE * best[0].seconds(problem, best[1])

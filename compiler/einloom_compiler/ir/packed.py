@@ -29,6 +29,10 @@ from einloom_compiler.ir.maps import Map
 Order = Literal["panel", "k", "digit", "gather", "prepacked"]
 
 
+#: Depth where only one panel of rows meets packed columns: no cache need keep them for another.
+STREAM_DEPTH = 4096
+
+
 @dataclass(frozen=True, slots=True)
 class RegisterBlock:
     """The output block that the microkernel keeps in registers: ``mr`` x ``nr`` elements.
@@ -117,6 +121,11 @@ class PackedNest:
     def is_complex(self) -> bool:
         """Whether elements are packed as real and imaginary parts."""
         return self.compute.startswith("complex")
+
+    @property
+    def is_streamed(self) -> bool:
+        """Whether each packed column panel meets one row panel only."""
+        return self.columns.is_prepacked and self.depth >= STREAM_DEPTH
 
     @property
     def parts(self) -> int:

@@ -191,11 +191,13 @@ def repacked(groups: Groups, side: int, packing: Packing) -> Groups:
     """
     group: Group = (groups.rows, groups.columns)[side]
     step = packing.pitch
+    # One row or column of a block of panels, one a digit point.
+    spread = prod(n for n, _ in (*packing.points, *packing.digits)) * packing.parts
     digits: list[Axis] = []
     for axis in reversed(group.digits):
         digits.insert(0, _with_stride(axis, side, step))
         step = axis.extent * step
-    run = _with_stride(group.run, side, step // packing.size)
+    run = _with_stride(group.run, side, spread)
     step = packing.blocks * step
     batch: list[Axis] = []
     for axis in reversed(groups.batch):

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from einloom_compiler.codegen.casts import has_block
 from einloom_compiler.dtypes import arithmetic
-from einloom_compiler.ir.packed import Order, PackedNest, RegisterBlock, Side
+from einloom_compiler.ir.packed import STREAM_DEPTH, Order, PackedNest, RegisterBlock, Side
 from einloom_compiler.lowering.formula import is_open
 from einloom_compiler.lowering.groups import Groups
 from einloom_compiler.lowering.nest import Arithmetics
@@ -53,8 +53,6 @@ SUM_BYTES = 1 << 20
 LEAST_POINTS = 1 << 12
 #: Rows of register blocks that meet columns packed before: few kernels serve all numbers of rows.
 _FEW_ROWS = (2, 4, 6, 8, 12, 16, 24)
-#: Depth where only one panel of rows meets them: no cache need keep a packed block for another.
-_STREAM_DEPTH = 4096
 #: The operand that is packed before all calls: 0 the rows, 1 the columns.
 PREPACKED = {"rows": 0, "columns": 1}
 
@@ -117,7 +115,7 @@ def propose(
         if len((groups.rows, groups.columns)[1 - number].digits) == 0:
             extent = (groups.rows, groups.columns)[1 - number].run.extent
             if extent <= (chosen[0].mr, chosen[0].nr)[1 - number]:
-                depth = _STREAM_DEPTH
+                depth = STREAM_DEPTH
     is_half = arithmetic(output).is_half
     is_contiguous = groups.columns.run.strides[2] == 1 and _stores_vectors(compute, output, machine)
     return tuple(
@@ -153,7 +151,8 @@ def constant(groups: Groups, arithmetics: Arithmetics, is_constant: Sequence[boo
         group = (groups.rows, groups.columns)[number]
         axes = (group.run, *group.digits, *groups.k, *groups.batch)
         is_cast_whole = has_block(arithmetics.inputs[operand], arithmetics.compute)
-        if is_constant[operand] and is_cast_whole and all(axis.strides[number] for axis in axes):
+        is_plain = all(axis.strides[number] and not is_open(axis.extent) for axis in axes)
+        if is_constant[operand] and is_cast_whole and is_plain:
             return name
     return ""
 
@@ -162,14 +161,13 @@ def _meeting_columns(
     blocks: Sequence[tuple[int, int]], groups: Groups, width: int
 ) -> RegisterBlock:
     """Return the block whose columns suit the packed ones, and whose rows suit the others."""
-    run = groups.columns.run.extent
+    run, rows = int(groups.columns.run.extent), int(groups.rows.run.extent)
 
     def padded(block: tuple[int, int]) -> float:
         _, vectors = block
         return -(-run // (vectors * width)) * vectors / EFFICIENCY[vectors]
 
     most, vectors = min(blocks, key=padded)
-    rows = groups.rows.run.extent
     shared = -(-rows // -(-rows // most))
     mr = min((n for n in _FEW_ROWS if shared <= n <= most), default=most)
     return RegisterBlock(mr, vectors, width)
@@ -178,9 +176,9 @@ def _meeting_columns(
 def _meeting_rows(blocks: Sequence[tuple[int, int]], groups: Groups, width: int) -> RegisterBlock:
     """Return the first block with as many of its vectors as the columns need."""
     mr, most = blocks[0]
-    needed = -(-groups.columns.run.extent // width)
+    needed = -(-int(groups.columns.run.extent) // width)
     shared = -(-needed // -(-needed // most))
-    return RegisterBlock(_rows(mr, most, groups, "prepacked"), int(shared), width)
+    return RegisterBlock(_rows(mr, most, groups, "prepacked"), shared, width)
 
 
 def exceeds(points: int, depth: int) -> bool:

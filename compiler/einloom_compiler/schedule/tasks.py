@@ -17,6 +17,9 @@ from einloom_compiler.schedule.machine import Machine
 _SPLIT_POINTS = 1 << 18
 #: Multiply-adds that take as long as packing one element; only ratios matter.
 _PACKING = 24
+#: The same for reading one that was packed before all calls: each task reads what it needs from
+#: memory.
+_READING = 12
 #: The same for claiming a task and starting its loops.
 _START = 1 << 15
 #: Share of a task by which the last thread ends after the first, usually.
@@ -63,13 +66,14 @@ def split(
     if points < _SPLIT_POINTS or machine.cores == 1:
         return Tasks(m_least, n_least)
 
+    packing_rows = _READING if nest.rows.is_prepacked else _PACKING
+    packing_columns = _READING if nest.columns.is_prepacked else _PACKING
+
     def seconds(tasks: Tasks) -> tuple[float, int]:
         m, n = -(-m_panels // tasks.rows), -(-n_panels // tasks.columns)
         n_tasks = -(-m_panels // m) * -(-n_panels // n) * n_batches
         products = m * n * block.mr * block.nr
-        packed_rows = 0 if nest.rows.is_prepacked else m * block.mr
-        packed_columns = 0 if nest.columns.is_prepacked else n * block.nr
-        packing = _PACKING * (packed_rows + packed_columns)
+        packing = m * block.mr * packing_rows + n * block.nr * packing_columns
         each = (products + packing) * n_k + _START
         return (-(-n_tasks // machine.cores) + _LATE) * each, n_tasks
 

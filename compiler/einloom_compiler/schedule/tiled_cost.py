@@ -134,8 +134,18 @@ class _Traffic:
             around = list(tasks[:outer])
             while taken <= room and around and around[-1] not in access.indices:
                 around.pop()
-            total += self._bytes(access, touched) * prod(self.counts[index] for index in around)
+            passes = self._passes(access) if taken > room else 1
+            anew = passes * prod(self.counts[index] for index in around)
+            total += self._bytes(access, touched) * anew
         return total
+
+    def _passes(self, access: Access) -> int:
+        """Return how often one task walks through an access: for each block of its other rows."""
+        return prod(
+            -(-self.extents[rows.index] // rows.count)
+            for rows in self.nest.rows
+            if rows.index not in self.nest.tasks and rows.index not in access.indices
+        )
 
     @property
     def apart(self) -> float:
