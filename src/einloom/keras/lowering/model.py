@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from einloom.keras.lowering.layer_call import LayerCall, Outputs, Tensor, Weights
+from einloom.keras.lowering.operations import KNOWN_OPERATIONS, lower_operation
 from einloom.keras.lowering.table import lower_layer
 from einloom.keras.models.dataflow import call_order, tensor_inputs
 from einloom.keras.models.kinds import Kind, Unknown, kind_of
@@ -79,6 +80,8 @@ class _ModelLowering:
         return found[0] if len(found) == 1 else found
 
     def _known(self, layer: LayerRecord, number: int) -> Outputs:
+        if layer.origin == "operation":
+            return self._operation(layer, number)
         kind = kind_of(layer, self.model.keras_version)
         if isinstance(kind, Unknown):
             raise self._uncovered(layer, kind.reason)
@@ -99,6 +102,15 @@ class _ModelLowering:
                 raise
             raise ShapeError(f"layer {layer.name!r} ({layer.class_name}): {error}") from None
         except UnsupportedError as error:
+            raise self._uncovered(layer, str(error)) from None
+
+    def _operation(self, layer: LayerRecord, number: int) -> Tensor:
+        call = layer.calls[number]
+        args = tuple(map(self._argument, call.args))
+        kwargs = {name: self._argument(value) for name, value in call.kwargs.items()}
+        try:
+            return lower_operation(layer, args, kwargs)
+        except (ShapeError, UnsupportedError) as error:
             raise self._uncovered(layer, str(error)) from None
 
     def _argument(self, value: Any) -> Any:
@@ -145,7 +157,9 @@ def cut_at(model: ModelRecord, layer: LayerRecord) -> Cut:
         call = next(item for item in model.layers if item.name == name).calls[number]
         if any(ref.layer in dependent for ref in call.references()):
             dependent.add(name)
-    before, behind, uncovered = [], [], []
+    before: list[str] = []
+    behind: list[str] = []
+    uncovered: list[str] = []
     for item in model.layers:
         if item.name == layer.name or not item.calls:
             continue
@@ -158,6 +172,8 @@ def cut_at(model: ModelRecord, layer: LayerRecord) -> Cut:
 
 def is_covered(layer: LayerRecord, keras_version: str) -> bool:
     """Say whether a layer, or every layer of a nested model, is of a kind that is lowered."""
+    if layer.origin == "operation":
+        return layer.class_name in KNOWN_OPERATIONS
     if layer.model is not None:
         inner = layer.model
         return all(is_covered(item, inner.keras_version) for item in inner.layers)

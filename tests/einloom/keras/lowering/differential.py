@@ -39,7 +39,7 @@ def flat(value: Any) -> list[Any]:
     return [np.asarray(value)]
 
 
-def assert_close(got: Any, expected: Any) -> None:
+def assert_close(got: Any, expected: Any, bound: float | None = None) -> None:
     """Compare with the error bound of the expected dtype, relative to the largest value."""
     assert got.shape == expected.shape
     assert got.dtype == expected.dtype
@@ -47,19 +47,22 @@ def assert_close(got: Any, expected: Any) -> None:
         np.testing.assert_array_equal(got, expected)
         return
     wanted = expected.astype(np.float64)
-    bound = BOUNDS[expected.dtype.name]
+    bound = bound or BOUNDS[expected.dtype.name]
     np.testing.assert_allclose(
         got.astype(np.float64), wanted, rtol=bound, atol=bound * max(1e-3, np.abs(wanted).max())
     )
 
 
-def check(target: Any, *arrays: Any, specs: Any = (), **arguments: Any) -> Lowered:
+def check(
+    target: Any, *arrays: Any, specs: Any = (), bound: float | None = None, **arguments: Any
+) -> Lowered:
     """Call a Keras object and its lowered graph on the same arrays, and compare.
 
     Args:
         target: a live layer or model.
         arrays: its inputs, in Keras's order; also as one list where Keras takes one.
         specs: as for ``lowered``; the arrays' ranks with symbolic extents where not given.
+        bound: the relative error bound; that of each result's dtype where None.
         arguments: of the call; arrays among them become operands.
     """
     import keras
@@ -88,7 +91,7 @@ def check(target: Any, *arrays: Any, specs: Any = (), **arguments: Any) -> Lower
     results = evaluated(found, given)
     assert len(results) == len(expected)
     for result, wanted in zip(results, expected, strict=True):
-        assert_close(result, wanted)
+        assert_close(result, wanted, bound)
     for node, wanted in zip(flat_nodes(found.outputs), expected, strict=True):
         assert dtype_of(node) == wanted.dtype
     return found

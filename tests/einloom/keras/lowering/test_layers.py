@@ -10,7 +10,7 @@ from tests.einloom.keras.lowering.differential import check, randomized
 
 import einloom as el
 from einloom.keras.lowering.target import lowered
-from einloom_compiler.errors import ShapeError, SpecError, UnsupportedError
+from einloom_compiler.errors import ShapeError, UnsupportedError
 from einloom_compiler.ir.graph import Contraction, Rows
 
 keras = pytest.importorskip("keras")
@@ -161,6 +161,18 @@ def test_layers_of_several_inputs(name: str) -> None:
     check(make(), *arrays)
 
 
+def test_softmax_leaves_masked_elements_out() -> None:
+    mask = np.array([[True, False, True], [False, False, False]])
+    check(L.Softmax(), floats(2, 3), mask=mask)
+    check(L.Softmax(axis=1), floats(4, 2, 3), mask=mask)
+
+
+def test_a_mean_over_positions_leaves_masked_ones_out() -> None:
+    mask = np.array([[True, False, True], [True, True, True]])
+    check(L.GlobalAveragePooling1D(), floats(2, 3, 4), mask=mask)
+    check(L.GlobalAveragePooling1D(keepdims=True), floats(2, 3, 4), mask=mask)
+
+
 def test_batch_and_sequence_stay_symbolic() -> None:
     layer = built(L.Dense(5, "relu"), floats(2, 3, 7))
     found = lowered(layer, el.spec("B", "S", 7, name="x"))
@@ -172,11 +184,11 @@ def test_batch_and_sequence_stay_symbolic() -> None:
 
 def test_what_does_not_fit_is_refused() -> None:
     dense = built(L.Dense(5), floats(2, 7))
-    with pytest.raises(ShapeError, match="extent"):
+    with pytest.raises(ShapeError, match="expected axis -1 of input shape to have value 7"):
         lowered(dense, el.spec("B", 8))
-    with pytest.raises(ShapeError, match="rank"):
+    with pytest.raises(ShapeError, match="cannot take inputs of shape"):
         lowered(dense, el.spec(8))
-    with pytest.raises(SpecError, match="takes 1 inputs"):
+    with pytest.raises(ShapeError, match="expects 1 input"):
         lowered(dense, el.spec("B", 7), el.spec("B", 7))
     with pytest.raises(UnsupportedError, match="training=True"):
         lowered(dense, training=True)
