@@ -138,7 +138,7 @@ class Contractor:
                 of_step,
                 host(),
                 schedule=self._schedule(number, len(tree.steps)),
-                constant=[slot < 0 for slot, _ in inputs],
+                constant=[builder.packs and slot < 0 for slot, _ in inputs],
             )
             sources = tuple(slot for slot, _ in inputs)
             partial = builder.buffer(bound.shape, as_dtype(bound.dtype)) if bound.shape else -1

@@ -197,24 +197,33 @@ class Program:
         *ready, target = map(kernel_ready, (*arrays, result))
         return Evaluation(self.recipe_for(ready, target), ready, target)
 
-    def recipe_at(self, sizes: Mapping[str, int]) -> Recipe:
+    def recipe_at(self, sizes: Mapping[str, int], *, packs: bool = True) -> Recipe:
         """Return the recipe for operands and a result in C order at these values of symbols.
 
-        Values may be open formulas: the recipe then holds wherever its guards do.
+        Values may be open formulas: the recipe then holds wherever its guards do. Kernels may want
+        constants packed where ``packs``.
         """
         shapes = [_evaluated(operand.shape, sizes) for operand in self.signature.inputs]
         dtypes = [_settled(operand.dtype) for operand in self.signature.inputs]
         layouts = map(c_layout, shapes, dtypes)
         values = [_Value(slot, of_slot) for slot, of_slot in enumerate(layouts)]
-        return self._recipe_of(values, sizes, c_layout(_evaluated(self.shape, sizes), self.dtype))
+        output = c_layout(_evaluated(self.shape, sizes), self.dtype)
+        return self._recipe_of(values, sizes, output, packs=packs)
 
     def _recipe(self, arrays: Sequence[Array], output: Layout) -> Recipe:
         sizes = self.signature.check([array.shape for array in arrays])
         values = [_Value(slot, layout(array), array) for slot, array in enumerate(arrays)]
         return self._recipe_of(values, sizes, output)
 
-    def _recipe_of(self, values: list[_Value], sizes: Mapping[str, int], output: Layout) -> Recipe:
-        builder = Builder(len(values), self._constants, self._packed)
+    def _recipe_of(
+        self,
+        values: list[_Value],
+        sizes: Mapping[str, int],
+        output: Layout,
+        *,
+        packs: bool = True,
+    ) -> Recipe:
+        builder = Builder(len(values), self._constants, self._packed, packs=packs)
         values += [
             _Value(-1 - number, layout(array), array)
             for number, array in enumerate(self._constants)

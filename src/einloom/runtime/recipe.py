@@ -220,7 +220,12 @@ class Builder:
     """A recipe in the making."""
 
     def __init__(
-        self, n_inputs: int, constants: Sequence[Array] = (), packed: PackedConstants | None = None
+        self,
+        n_inputs: int,
+        constants: Sequence[Array] = (),
+        packed: PackedConstants | None = None,
+        *,
+        packs: bool = True,
     ) -> None:
         """Start without steps.
 
@@ -228,8 +233,10 @@ class Builder:
             n_inputs: number of arrays of a call.
             constants: arrays that are the same in all calls.
             packed: those that were packed for other layouts; what is missing is added.
+            packs: whether kernels may want constants packed.
         """
         self.n_inputs = n_inputs
+        self.packs = packs
         self._constants = list(constants)
         self._packed = {} if packed is None else packed
         self._packed_slots: dict[tuple[int, Packing], int] = {}
