@@ -194,7 +194,7 @@ def _print_block(nest: AttentionNest) -> str:
         if mask.is_moved:
             lines.append(
                 f"move_mask{number}(mask{number}, acc, moved{number}, {at}, mask{number}_q, "
-                f"mask{number}_s, n_rows, n_keys)"
+                f"mask{number}_s, n_rows, n_keys{', rows' if mask.lanes == 'converted' else ''})"
             )
             arguments.append(f"moved{number}")
         else:

@@ -162,12 +162,21 @@ class StepWriter:
             f"    for i in range(to, to + n_keys * {lanes}):",
             f"        acc[i] = {self._constant('0')}",
         ]
-        if mask.lanes == "transposed":
+        source, at, step = "x", "at + r * x_q + s", "x_q"
+        if mask.lanes == "converted":
+            loaded = casts.load("x[at + r * x_q + s]", mask.dtype, self.nest.compute)
+            source, at, step = "acc", f"rows + r * {self.block.keys} + s", str(self.block.keys)
+            lines += [
+                "for r in range(n_rows):",
+                "    for s in range(n_keys):",
+                f"        acc[rows + r * {self.block.keys} + s] = {loaded}",
+            ]
+        if mask.lanes in ("transposed", "converted"):
             lines += [
                 f"for r in range(0, n_rows, {width}):",
                 f"    for s in range(0, n_keys, {width}):",
                 f"        vtranspose{width}_masked(",
-                f"            acc, to + s * {lanes} + r, {lanes}, x, at + r * x_q + s, x_q,",
+                f"            acc, to + s * {lanes} + r, {lanes}, {source}, {at}, {step},",
                 "            n_rows - r, n_keys - s",
                 "        )",
             ]
@@ -180,7 +189,8 @@ class StepWriter:
             ]
         return self._function(
             f"move_mask{number}",
-            "x, acc, to, at, x_q, x_s, n_rows, n_keys",
+            "x, acc, to, at, x_q, x_s, n_rows, n_keys"
+            + (", rows" if mask.lanes == "converted" else ""),
             "Write a block of a mask with queries as lanes, zeros in the lanes beyond.",
             lines,
         )

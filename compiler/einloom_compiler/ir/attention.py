@@ -6,7 +6,8 @@ Grammar::
                      output: dtype name, compute: dtype name, block: PanelBlock, n_batch,
                      n_contracted, is_query_contiguous, is_value_contiguous,
                      is_output_contiguous, score: Scalar, is_causal)
-    Mask          = (dtype name, lanes: "same" | "vectors" | "transposed" | "staged")
+    MaskLanes     = "same" | "vectors" | "transposed" | "converted" | "staged"
+    Mask          = (dtype name, lanes: MaskLanes)
 
 A task is a *panel* of queries, the lanes of ``vectors`` vectors, of one batch point. Keys pass by
 in blocks: their scores are summed in registers, ``rows`` keys at a time, into a block of scratch
@@ -28,9 +29,10 @@ from einloom_compiler.dtypes import arithmetic
 from einloom_compiler.errors import InternalCompilerError
 from einloom_compiler.ir.scalar import Scalar, positions_of, print_scalar
 
-#: How a mask's elements for the lanes of a vector are found: it is the same one for all of them,
-#: they are neighbours in memory, those of one query are, or they are moved to scratch one by one.
-MaskLanes = Literal["same", "vectors", "transposed", "staged"]
+#: How a mask's elements for the lanes of a vector are found: it is the same one for all of them;
+#: they are neighbours in memory; those of one query are, to be transposed, or to be converted and
+#: then transposed; or they are moved to scratch one by one.
+MaskLanes = Literal["same", "vectors", "transposed", "converted", "staged"]
 
 #: Dtypes that attention is computed in.
 COMPUTED = ("float16", "bfloat16", "float32", "float64")
@@ -51,7 +53,7 @@ class Mask:
     @property
     def is_moved(self) -> bool:
         """Whether its elements are brought to scratch before they are used."""
-        return self.lanes in ("transposed", "staged")
+        return self.lanes in ("transposed", "converted", "staged")
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +143,8 @@ class AttentionNest:
             for number, mask in enumerate(self.masks)
             if mask.is_moved
         ]
+        if any(mask.lanes == "converted" for mask in self.masks):
+            found.append(("rows", block.keys * lanes))
         if self.is_cast(self.key):
             found.append(("keys", block.keys * block.points))
         if self.is_cast(self.value):

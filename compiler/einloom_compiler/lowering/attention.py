@@ -98,7 +98,7 @@ class _Axis:
         return self.strides[access] or 0
 
 
-def bind(
+def bind_nest(
     form: AttentionForm,
     shapes: Sequence[tuple[int, ...]],
     strides: Sequence[tuple[int, ...]],
@@ -249,8 +249,8 @@ def _mask(form: AttentionForm, access: int, query: _Axis, keys: _Axis) -> Mask:
         lanes = "same"
     elif query.strides[access] == 1 and not is_cast:
         lanes = "vectors"
-    elif keys.strides[access] == 1 and not is_cast:
-        lanes = "transposed"
+    elif keys.strides[access] == 1:
+        lanes = "converted" if is_cast else "transposed"
     return Mask(name, lanes)
 
 
@@ -264,16 +264,3 @@ def _block(n_queries: int, element: str, machine: Machine) -> PanelBlock:
     vectors = max(1, min(most, -(-int(n_queries) // width)))
     rows = 8 if machine.n_registers >= 32 else 6
     return PanelBlock(width, vectors, rows)
-
-
-#: What a core reaches of its peak in the products, and how many multiply-adds the exponential and
-#: the rest of softmax take as long as, for each score (measured, AVX-512).
-_EFFICIENCY = 0.75
-_SOFTMAX = 32
-
-
-def seconds(found: BoundAttention, machine: Machine) -> float:
-    """Return the predicted time on one thread: of arithmetic, or of memory where that is longer."""
-    itemsize = np.dtype(arithmetic(found.nest.compute).compute).itemsize
-    work = 2 * (found.points + _SOFTMAX * found.pairs) / (machine.flops(itemsize) * _EFFICIENCY)
-    return max(work, found.moved_bytes / machine.bandwidth(found.moved_bytes))

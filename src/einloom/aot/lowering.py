@@ -222,7 +222,7 @@ class _LevelBuilder:
         )
 
     def _variant(self, recipe: recipes.Recipe) -> ir.Variant:
-        first = recipe.n_inputs + 1
+        first = recipe.first_buffer
         lives = [recipe.life(first + number) for number in range(len(recipe.buffers))]
         buffers = tuple(
             ir.Buffer(_n_bytes(shape, dtype.itemsize), room)
@@ -240,6 +240,8 @@ class _LevelBuilder:
             )
         if not isinstance(step, recipes.Launch):
             raise UnsupportedError(f"{type(step).__name__} steps cannot be shipped yet")
+        if step.offsets:
+            raise UnsupportedError("views with an offset cannot be shipped yet")
         bound = step.bound
         kernel = self.kernels.setdefault(bound.kernel.text, len(self.kernels))
         return ir.Launch(
