@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from einloom.runtime.launch import launch
 from einloom_compiler.codegen import objects
 from einloom_compiler.codegen.target import named_target
-from einloom_compiler.dtypes import as_dtype, dtype_name
+from einloom_compiler.dtypes import as_dtype
 from einloom_compiler.errors import DTypeError, InternalCompilerError, ShapeError
 from einloom_compiler.families.base import Bound
 from einloom_compiler.ir import builders
@@ -26,7 +26,7 @@ from einloom_compiler.ir.rows import RowsNest, print_rows, verify_rows
 from einloom_compiler.ir.scalar import Mapped, Number, Value, combined
 from einloom_compiler.ir.shapes import shape_of
 from einloom_compiler.lowering.formula import Formula
-from einloom_compiler.lowering.rows import RowsExpr
+from einloom_compiler.lowering.rows import rows_expr
 from einloom_compiler.pipeline import bind_rows
 from einloom_compiler.schedule.machine import Machine
 
@@ -58,34 +58,13 @@ ANY: dict[str, Build] = {
 }
 
 
-def _expr(node: Rows) -> RowsExpr:
-    dtypes = tuple(_name(operand) for operand in node.operands)
-    compute = dtype_name(node.dtype) if node.dtype is not None else ""
-    return RowsExpr(
-        node.terms,
-        node.output,
-        node.reduced,
-        node.reductions,
-        node.body,
-        dtypes,
-        compute,
-        _name(node),
-    )
-
-
-def _name(node: Node) -> str:
-    dtype = dtype_of(node)
-    assert dtype is not None
-    return dtype_name(dtype)
-
-
 def _strides(array: Array) -> tuple[int, ...]:
     return tuple(stride // array.itemsize for stride in array.strides)
 
 
 def _bind(node: Rows, arrays: list[Array], out: Array, machine: Machine = AVX512) -> Bound:
     shapes = [array.shape for array in arrays]
-    return bind_rows(_expr(node), shapes, list(map(_strides, arrays)), _strides(out), machine)
+    return bind_rows(rows_expr(node), shapes, list(map(_strides, arrays)), _strides(out), machine)
 
 
 def _run(bound: Bound, arrays: list[Array], out: Array, rung: str) -> None:
@@ -321,6 +300,11 @@ def test_mistakes_are_refused_when_bound() -> None:
     mean = replace(mean, reductions=(Reduction("mean", Value(0)),))
     with pytest.raises(DTypeError, match="a mean in int32 would be cut to an integer; cast"):
         _bind(mean, [y], np.empty(3, "i4"))
+    flags = np.ones((3, 4), bool)
+    both = replace(node, operands=(Input("flags", flags.shape, flags.dtype),), dtype=flags.dtype)
+    both = replace(both, body=combined("add", Value(1), Value(1)))
+    with pytest.raises(DTypeError, match=r"cast the operands of .* to a number first"):
+        _bind(both, [flags], np.empty(3, bool))
     roots = replace(mean, reductions=(Reduction("sum", Mapped(make_map("exp"), Value(0))),))
     with pytest.raises(DTypeError, match="map 'exp'"):
         _bind(roots, [y], np.empty(3, "i4"))
@@ -345,7 +329,7 @@ def test_extents_and_strides_are_numbers_of_one_kernel() -> None:
 def test_formulas_pass_through() -> None:
     n, m = Formula(300, "n"), Formula(512, "m")
     node = builders.softmax(Input("x", (300, 512), np.dtype("f4")), 0)
-    bound = bind_rows(_expr(node), [(n, m)], [(m, 1)], (m, 1), AVX512)
+    bound = bind_rows(rows_expr(node), [(n, m)], [(m, 1)], (m, 1), AVX512)
     texts = [getattr(number, "text", number) for number in (*bound.numbers, bound.total)]
     assert texts == ["m", "n", "m", "m", "-(-m // 32)"]
 
