@@ -19,13 +19,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from einloom_compiler.dtypes import arithmetic
-from einloom_compiler.families import Bound, Dump, Problem, Schedule, choose
+from einloom_compiler.families import Bound, Dump, Problem, Schedule, choose, rows
 from einloom_compiler.ir.contraction import ContractionTree
 from einloom_compiler.ir.einsum import EinsumExpr, Index
 from einloom_compiler.ir.printer import letters_of, print_einsum, print_tree
 from einloom_compiler.ir.verify import verify_einsum, verify_tree
 from einloom_compiler.lowering.iteration import iteration_space
 from einloom_compiler.lowering.nest import Arithmetics
+from einloom_compiler.lowering.rows import RowsExpr, check_rows, rows_space
 from einloom_compiler.lowering.partial import Split, split_sum
 from einloom_compiler.order.search import Optimize, search
 from einloom_compiler.schedule import chunks
@@ -136,6 +137,37 @@ def bind(
     )
 
 
+def bind_rows(
+    expr: RowsExpr,
+    shapes: Sequence[tuple[int, ...]],
+    strides: Sequence[tuple[int, ...]],
+    output_strides: tuple[int, ...],
+    machine: Machine,
+    dump: Dump = _no_dump,
+) -> Bound:
+    """Bind reductions along rows, and what is computed from them, to memory.
+
+    Args:
+        expr: what is computed.
+        shapes: of each operand.
+        strides: of each operand, in elements.
+        output_strides: of the output, in elements.
+        machine: the target.
+        dump: takes each stage's name and printed representation.
+
+    Raises:
+        ShapeError: a maximum or minimum of rows without elements.
+        DTypeError: a mean of integers, or a function that the compute dtype lacks.
+    """
+    check_rows(expr, shapes)
+    # RowsExpr -> IterationSpace
+    space = rows_space(expr, shapes, strides, output_strides)
+    # IterationSpace -> RowsNest -> Kernel
+    bound = rows.bind(expr, space, machine, dump)
+    dump("source", bound.kernel.source)
+    return bound
+
+
 def _split(problem: Problem, whole: Bound) -> Split | None:
     """Return the stages of a sum that ``whole`` computes in one kernel, None where one is best."""
     itemsize = np.dtype(arithmetic(problem.arithmetics.compute).compute).itemsize
@@ -155,4 +187,4 @@ def _bind(problem: Problem, dump: Dump, schedule: Schedule | None = None) -> Bou
     return bound
 
 
-__all__ = ["Bound", "Chooser", "Stage", "Stages", "bind", "plan"]
+__all__ = ["Bound", "Chooser", "Stage", "Stages", "bind", "bind_rows", "plan"]

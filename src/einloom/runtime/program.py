@@ -213,10 +213,11 @@ class Program:
         *ready, target = map(kernel_ready, (*arrays, result))
         return Evaluation(self.recipe_for(ready, target), ready, target)
 
-    def recipe_at(self, sizes: Sizes) -> Recipe:
+    def recipe_at(self, sizes: Sizes, *, packs: bool = True) -> Recipe:
         """Return the recipe for operands and results in C order at these values of symbols.
 
-        Values may be open formulas: the recipe then holds wherever its guards do.
+        Values may be open formulas: the recipe then holds wherever its guards do. Kernels may want
+        constants packed where ``packs``.
         """
         inputs = [
             c_layout(_evaluated(operand.shape, sizes), required(operand.dtype))
@@ -226,10 +227,17 @@ class Program:
             c_layout(_evaluated(shape, sizes), dtype)
             for shape, dtype in zip(self.shapes, self.dtypes, strict=True)
         ]
-        return self._recipe(inputs, outputs, sizes)
+        return self._recipe(inputs, outputs, sizes, packs=packs)
 
-    def _recipe(self, inputs: Sequence[Layout], outputs: Sequence[Layout], sizes: Sizes) -> Recipe:
-        builder = Builder(len(inputs), self._constants, self._packed, len(outputs))
+    def _recipe(
+        self,
+        inputs: Sequence[Layout],
+        outputs: Sequence[Layout],
+        sizes: Sizes,
+        *,
+        packs: bool = True,
+    ) -> Recipe:
+        builder = Builder(len(inputs), self._constants, self._packed, len(outputs), packs=packs)
         results = [Value(builder.result + number, out) for number, out in enumerate(outputs)]
         targets = self._targets(results, builder, sizes)
         slots = {node.name: slot for slot, node in enumerate(self.signature.inputs)}

@@ -325,6 +325,8 @@ class Builder:
         constants: Sequence[Array] = (),
         packed: PackedConstants | None = None,
         n_results: int = 1,
+        *,
+        packs: bool = True,
     ) -> None:
         """Start without steps.
 
@@ -333,9 +335,11 @@ class Builder:
             constants: arrays that are the same in all calls.
             packed: those that were packed for other layouts; what is missing is added.
             n_results: number of results.
+            packs: whether kernels may want constants packed.
         """
         self.n_inputs = n_inputs
         self.n_results = n_results
+        self.packs = packs
         self._n_given = len(constants)
         self._constants = list(constants)
         self._packed = {} if packed is None else packed
@@ -366,8 +370,8 @@ class Builder:
         return Value(-len(self._constants), layout(array))
 
     def is_constant(self, value: Value) -> bool:
-        """Say whether a value is one of the given constants, whole and as it was given."""
-        if not -self._n_given <= value.slot < 0 or value.offset:
+        """Say whether a kernel may want a value packed: a given constant, whole and as given."""
+        if not self.packs or not -self._n_given <= value.slot < 0 or value.offset:
             return False
         return value.layout == layout(self._constants[-1 - value.slot])
 
