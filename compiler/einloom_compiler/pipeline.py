@@ -26,8 +26,8 @@ from einloom_compiler.ir.printer import letters_of, print_einsum, print_tree
 from einloom_compiler.ir.verify import verify_einsum, verify_tree
 from einloom_compiler.lowering.iteration import iteration_space
 from einloom_compiler.lowering.nest import Arithmetics
-from einloom_compiler.lowering.rows import RowsExpr, check_rows, rows_space
 from einloom_compiler.lowering.partial import Split, split_sum
+from einloom_compiler.lowering.rows import RowsExpr, check_rows, rows_space
 from einloom_compiler.order.search import Optimize, search
 from einloom_compiler.schedule import chunks
 from einloom_compiler.schedule.machine import Machine

@@ -264,7 +264,9 @@ class RowsWriter(RowsValues):
             step = f"v{reduction.kind}({target}, {value})"
         else:
             step = self._step(reduction, target, value)
-        self.line(f"{target} = vselect(inside, {step}, {target})" if is_masked else f"{target} = {step}")
+        self.line(
+            f"{target} = vselect(inside, {step}, {target})" if is_masked else f"{target} = {step}"
+        )
 
     def _step(self, reduction: Reduction, total: str, value: str) -> str:
         """Return a total with one more value."""
@@ -307,9 +309,7 @@ class RowsWriter(RowsValues):
             half = (len(sums) + 1) // 2
             for a, b in zip(sums[: len(sums) - half], sums[half:], strict=True):
                 is_extreme = self._remembers(reduction)
-                step = (
-                    f"v{reduction.kind}({a}, {b})" if is_extreme else self._step(reduction, a, b)
-                )
+                step = f"v{reduction.kind}({a}, {b})" if is_extreme else self._step(reduction, a, b)
                 self.line(f"{a} = {step}")
             sums = sums[:half]
         name = f"r{number}"
