@@ -40,7 +40,7 @@ from einloom_compiler.extents import replaced
 from einloom_compiler.ir.consed import Structural
 from einloom_compiler.ir.einsum import Index, Term
 from einloom_compiler.ir.maps import Map
-from einloom_compiler.ir.scalar import Scalar, Value, chain, maps_of
+from einloom_compiler.ir.scalar import SUM, Scalar, chain, maps_of
 
 if TYPE_CHECKING:
     from typing import Any
@@ -50,8 +50,6 @@ if TYPE_CHECKING:
     from einloom_compiler.ir.einsum import EinsumExpr
 
 Shape = tuple["Extent", ...]
-
-_SUM = Value(0)
 
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
@@ -115,7 +113,7 @@ class Epilogue(Structural):
         dtype: dtype of the result where it is not the contraction's.
     """
 
-    body: Scalar = _SUM
+    body: Scalar = SUM
     operands: tuple[Node, ...] = ()
     terms: tuple[Term, ...] = ()
     dtype: AnyDType | None = None

@@ -13,8 +13,8 @@ from einloom.runtime.values import Layout, Value
 from einloom_compiler.dtypes import AnyDType, as_dtype, dtype_name
 from einloom_compiler.errors import ScheduleError
 from einloom_compiler.families import Schedule
-from einloom_compiler.ir.einsum import EinsumExpr, without_axes
-from einloom_compiler.ir.maps import Map
+from einloom_compiler.ir.einsum import EinsumExpr, Term, without_axes
+from einloom_compiler.ir.scalar import SUM, Scalar
 from einloom_compiler.ir.shapes import bind_extents
 from einloom_compiler.lowering.nest import Arithmetics, step_arithmetics
 from einloom_compiler.order.search import Optimize
@@ -36,7 +36,8 @@ class Contractor:
         expr: the einsum expression.
         dtype: dtype operands are cast to, and of the result.
         conjugated: whether each operand is conjugated on load.
-        epilogue: maps applied to each finished sum.
+        epilogue: what is computed from each finished sum.
+        extras: indices of its further operands' axes; those follow the contraction's operands.
         optimize: how the order of three and more operands is chosen.
         broadcasts: whether an axis of extent 1 stands for a longer extent of its index.
         orders: for symbolic extents, the orders to pick from at each new layout.
@@ -47,7 +48,8 @@ class Contractor:
     expr: EinsumExpr
     dtype: AnyDType
     conjugated: tuple[bool, ...]
-    epilogue: tuple[Map, ...] = ()
+    epilogue: Scalar = SUM
+    extras: tuple[Term, ...] = ()
     optimize: Optimize = True
     broadcasts: bool = False
     orders: Orders | None = None
@@ -64,10 +66,10 @@ class Contractor:
         Raises:
             ShapeError: extents of one index differ.
         """
-        key = tuple(shapes)
+        key = tuple(shapes[: len(self.expr.terms)])
         found = self._shapes.get(key)
         if found is None:
-            extents, _ = bind_extents(self.expr, shapes, broadcasts=self.broadcasts)
+            extents, _ = bind_extents(self.expr, key, broadcasts=self.broadcasts)
             found = tuple(extents[index] for index in self.expr.output)
             _keep(self._shapes, key, found)
         return found
@@ -89,7 +91,9 @@ class Contractor:
         return found
 
     def append_to(self, builder: Builder, operands: Sequence[Value], target: Value) -> None:
-        """Append the launches that contract ``operands`` to ``target``."""
+        """Append the launches that contract ``operands``, the epilogue's last, to ``target``."""
+        further = operands[len(self.expr.terms) :]
+        operands = operands[: len(self.expr.terms)]
         shapes = [operand.shape for operand in operands]
         extents, broadcast = bind_extents(self.expr, shapes, broadcasts=self.broadcasts)
         if 0 in target.shape:
@@ -114,11 +118,14 @@ class Contractor:
             compute=dtype_name(self.dtype),
             conjugated=self.conjugated,
             epilogue=self.epilogue,
+            extras=tuple(dtype_name(value.dtype) for value in further),
         )
+        extras = [(term, value.steps) for term, value in zip(self.extras, further, strict=True)]
         start, n_given = builder.n_steps, len(operands)
         arithmetics = step_arithmetics(tree, whole)
         for number, (step, of_step) in enumerate(zip(tree.steps, arithmetics, strict=True)):
-            if number == len(tree.steps) - 1:
+            is_last = number == len(tree.steps) - 1
+            if is_last:
                 result = target
             else:
                 shape = tuple(extents[index] for index in step.expr.output)
@@ -136,8 +143,9 @@ class Contractor:
                 host(),
                 schedule=self._schedule(number, len(tree.steps)),
                 constant=[p < n_given and builder.is_constant(operands[p]) for p in step.positions],
+                extras=extras if is_last else (),
             )
-            builder.stages(bound, inputs, result)
+            builder.stages(bound, inputs, result, further if is_last else ())
         builder.contracted(
             Contracted(
                 steps=range(start, builder.n_steps),
@@ -145,7 +153,8 @@ class Contractor:
                 dtype=self.dtype,
                 conjugated=self.conjugated,
                 epilogue=self.epilogue,
-                operands=tuple(operands),
+                extras=self.extras,
+                operands=(*operands, *further),
                 target=target,
             )
         )

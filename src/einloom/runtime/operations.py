@@ -17,7 +17,7 @@ from einloom_compiler.dtypes import AnyDType, dtype_name, has_kernel
 from einloom_compiler.errors import InternalCompilerError, UnsupportedError
 from einloom_compiler.extents import evaluate
 from einloom_compiler.families import Schedule
-from einloom_compiler.ir.einsum import EinsumExpr
+from einloom_compiler.ir.einsum import Term
 from einloom_compiler.ir.graph import (
     Contraction,
     Elementwise,
@@ -25,14 +25,18 @@ from einloom_compiler.ir.graph import (
     Join,
     Node,
     Pad,
+    Rows,
     Shape,
     Take,
 )
-from einloom_compiler.ir.maps import check_map
 from einloom_compiler.ir.printer import print_graph
-from einloom_compiler.ir.scalar import check_scalar, maps_of
+from einloom_compiler.ir.scalar import Scalar, check_body
+from einloom_compiler.lowering.nest import Arithmetics
+from einloom_compiler.lowering.rows import RowsExpr
 from einloom_compiler.order.search import Optimize
 from einloom_compiler.order.select import orders_of
+from einloom_compiler.pipeline import bind_elementwise, bind_rows
+from einloom_compiler.schedule.machine import host
 
 Sizes = Mapping[str, int]
 
@@ -58,6 +62,77 @@ class Contract:
         """Append the launches of the order that these sizes choose."""
         del sizes
         self.contractor.append_to(builder, operands, target)
+
+
+@dataclass(frozen=True, slots=True)
+class Compute:
+    """Compute a function of corresponding elements."""
+
+    body: Scalar
+    terms: tuple[Term, ...]
+    output: Term
+    dtype: AnyDType
+
+    def append(
+        self, builder: Builder, operands: Sequence[Value], target: Value, sizes: Sizes
+    ) -> None:
+        """Append its launch."""
+        del sizes
+        if 0 in target.shape:
+            return
+        first, *others = (dtype_name(operand.dtype) for operand in operands)
+        bound = bind_elementwise(
+            self.terms,
+            [operand.steps for operand in operands],
+            self.output,
+            target.shape,
+            target.steps,
+            Arithmetics(
+                (first,),
+                dtype_name(target.dtype),
+                dtype_name(self.dtype),
+                (False,),
+                self.body,
+                tuple(others),
+            ),
+            host(),
+        )
+        builder.launch(bound, operands, target)
+
+
+@dataclass(frozen=True, slots=True)
+class Reduce:
+    """Reduce rows, and compute from what they are reduced to."""
+
+    node: Rows
+    dtype: AnyDType
+
+    def append(
+        self, builder: Builder, operands: Sequence[Value], target: Value, sizes: Sizes
+    ) -> None:
+        """Append its launch."""
+        del sizes
+        if 0 in target.shape:
+            return
+        node = self.node
+        expr = RowsExpr(
+            node.terms,
+            node.output,
+            node.reduced,
+            node.reductions,
+            node.body,
+            tuple(dtype_name(operand.dtype) for operand in operands),
+            dtype_name(self.dtype),
+            dtype_name(target.dtype),
+        )
+        bound = bind_rows(
+            expr,
+            [operand.shape for operand in operands],
+            [operand.steps for operand in operands],
+            target.steps,
+            host(),
+        )
+        builder.launch(bound, operands, target)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +242,8 @@ def operation_of(
             return _contract(node, optimize, choices, schedules)
         case Elementwise():
             return _elementwise(node)
+        case Rows():
+            return Reduce(node, required(node.dtype))
         case Pad(before=before, after=after, value=value):
             return Extend(before, after, value)
         case Join(axis=axis):
@@ -186,17 +263,14 @@ def _contract(
     schedules: tuple[Schedule | None, ...],
 ) -> Contract:
     dtype = required(node.dtype)
-    maps = node.epilogue.maps
-    if maps is None:
-        raise UnsupportedError(f"there is no kernel yet for the epilogue of\n{print_graph(node)}")
-    for step in maps:
-        check_map(step, dtype_name(dtype))
+    check_body(node.epilogue.body, dtype_name(dtype))
     return Contract(
         Contractor(
             node.einsum,
             dtype,
             node.conjugated,
-            maps,
+            node.epilogue.body,
+            node.epilogue.terms,
             optimize,
             broadcasts=any(node.broadcast),
             orders=orders_of(node, optimize, choices.ranges),
@@ -206,13 +280,10 @@ def _contract(
     )
 
 
-def _elementwise(node: Elementwise) -> Contract:
+def _elementwise(node: Elementwise) -> Compute:
     dtype = required(node.dtype)
-    check_scalar(node.body, dtype_name(dtype))
-    maps = maps_of(node.body)
-    if maps is None or len(node.operands) != 1:
-        raise UnsupportedError(f"there is no kernel yet for\n{print_graph(node)}")
-    return Contract(Contractor(EinsumExpr(node.terms, node.output), dtype, (False,), maps))
+    check_body(node.body, dtype_name(dtype))
+    return Compute(node.body, node.terms, node.output, dtype)
 
 
 def required(dtype: AnyDType | None) -> AnyDType:

@@ -28,8 +28,8 @@ from einloom.runtime.threads import Backend
 from einloom.runtime.values import Value, c_layout, layout
 from einloom_compiler.dtypes import AnyDType, as_dtype
 from einloom_compiler.errors import IndicesError
-from einloom_compiler.ir.einsum import EinsumExpr
-from einloom_compiler.ir.maps import Map
+from einloom_compiler.ir.einsum import EinsumExpr, Term
+from einloom_compiler.ir.scalar import Scalar
 from einloom_compiler.lowering.prepacking import Packing
 from einloom_compiler.pipeline import Bound, Stages
 
@@ -107,8 +107,9 @@ class Contracted:
         expr: the einsum expression.
         dtype: dtype that operands are cast to.
         conjugated: whether each operand is conjugated.
-        epilogue: maps applied to each finished sum.
-        operands: where each is.
+        epilogue: what is computed from each finished sum.
+        extras: indices of its further operands' axes.
+        operands: where each is, those of the epilogue last.
         target: where the result is.
     """
 
@@ -116,7 +117,8 @@ class Contracted:
     expr: EinsumExpr
     dtype: AnyDType
     conjugated: tuple[bool, ...]
-    epilogue: tuple[Map, ...]
+    epilogue: Scalar
+    extras: tuple[Term, ...]
     operands: tuple[Value, ...]
     target: Value
 
@@ -201,7 +203,8 @@ class Recipe:
                 arrays = [viewed(values, value) for value in whole.operands]
                 out = viewed(values, whole.target)
                 cold.evaluate(
-                    whole.expr, whole.dtype, whole.conjugated, whole.epilogue, arrays, out
+                    *(whole.expr, whole.dtype, whole.conjugated, whole.epilogue),
+                    *(arrays, out, whole.extras),
                 )
                 return whole
         return None
@@ -382,12 +385,19 @@ class Builder:
         is_shifted = any(type(offset) is not int or offset for offset in offsets)
         self.add(Launch(bound, slots, target.slot, offsets if is_shifted else ()))
 
-    def stages(self, stages: Stages, operands: Sequence[Value], target: Value) -> None:
-        """Append the launches of a contraction's stages."""
+    def stages(
+        self,
+        stages: Stages,
+        operands: Sequence[Value],
+        target: Value,
+        extras: Sequence[Value] = (),
+    ) -> None:
+        """Append the launches of a contraction's stages; ``extras`` are its epilogue's operands."""
         partial = [self.buffer(stages.shape, as_dtype(stages.dtype))] if stages.shape else []
         for stage in stages.stages:
             written = partial[0] if stage.writes_partial else target
-            self.launch(stage.bound, partial if stage.reads_partial else operands, written)
+            read = partial if stage.reads_partial else operands
+            self.launch(stage.bound, (*read, *extras), written)
 
     def _packed_for(self, bound: Bound, operands: tuple[int, ...]) -> tuple[int, ...]:
         """Return the operands' slots, those of packed arrays where the kernel wants them."""
