@@ -14,25 +14,29 @@ Each stage is a pure function; after each, its representation is verified and ma
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from einloom_compiler.dtypes import arithmetic
-from einloom_compiler.families import Bound, Dump, Problem, Schedule, choose
+from einloom_compiler.families import Bound, Dump, Problem, Schedule, choose, direct, rows
 from einloom_compiler.ir.contraction import ContractionTree
-from einloom_compiler.ir.einsum import EinsumExpr, Index
+from einloom_compiler.ir.einsum import EinsumExpr, Index, Term
 from einloom_compiler.ir.printer import letters_of, print_einsum, print_tree
+from einloom_compiler.ir.scalar import SUM
 from einloom_compiler.ir.verify import verify_einsum, verify_tree
-from einloom_compiler.lowering.iteration import iteration_space
+from einloom_compiler.lowering.iteration import c_strides, iteration_space
 from einloom_compiler.lowering.nest import Arithmetics
 from einloom_compiler.lowering.partial import Split, split_sum
+from einloom_compiler.lowering.rows import RowsExpr, check_rows, rows_space
 from einloom_compiler.order.search import Optimize, search
 from einloom_compiler.schedule import chunks
 from einloom_compiler.schedule.machine import Machine
 
 #: Chooses a problem's schedule; None leaves it to the prediction.
 Chooser = Callable[[Problem], Schedule | None]
+#: Indices of an epilogue's operand and its strides in elements.
+Extra = tuple[Term, tuple[int, ...]]
 
 
 def _no_dump(stage: str, text: str) -> None:
@@ -61,7 +65,8 @@ class Stage:
 
     Attributes:
         bound: the kernel.
-        reads_partial: whether its one operand is the partial result, not the contraction's.
+        reads_partial: whether its first operand is the partial result, and none the contraction's;
+            further ones are those of the epilogue.
         writes_partial: whether it writes the partial result, not the contraction's.
     """
 
@@ -72,7 +77,7 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Stages:
-    """A contraction bound to memory: one kernel, or the stages of a sum.
+    """A contraction bound to memory: one kernel, or the stages of a sum, or a sum and its epilogue.
 
     Attributes:
         stages: what is run, in order.
@@ -85,6 +90,24 @@ class Stages:
     dtype: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class _Memory:
+    """A contraction's operands and output as arrays."""
+
+    expr: EinsumExpr
+    shapes: tuple[tuple[int, ...], ...]
+    strides: tuple[tuple[int, ...], ...]
+    output_strides: tuple[int, ...]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Extents of the output."""
+        extents: dict[Index, int] = {}
+        for term, shape in zip(self.expr.terms, self.shapes, strict=True):
+            extents.update(zip(term, shape, strict=True))
+        return tuple(extents[index] for index in self.expr.output)
+
+
 def bind(
     expr: EinsumExpr,
     shapes: Sequence[tuple[int, ...]],
@@ -95,8 +118,12 @@ def bind(
     dump: Dump = _no_dump,
     schedule: Schedule | Chooser | None = None,
     constant: Sequence[bool] = (),
+    extras: Sequence[Extra] = (),
 ) -> Stages:
     """Bind one contraction to memory, in two stages where threads need them to share the work.
+
+    There are two stages, too, where no fast family computes the epilogue: the sum, then the rest.
+    Kernels' operands are the contraction's, those of the epilogue behind them.
 
     Args:
         expr: the contraction.
@@ -110,19 +137,24 @@ def bind(
             fastest by prediction where None.
         constant: whether each operand is the same array in all calls; none is where empty. A kernel
             may then want it packed, see :attr:`Bound.packings`.
+        extras: indices, all of the output, and strides in elements of each operand of the epilogue.
 
     Raises:
         ScheduleError: the given schedule is not legal for this contraction.
     """
     # EinsumExpr -> IterationSpace
-    space = iteration_space(expr, shapes, strides, output_strides, letters_of(expr))
+    space = iteration_space(expr, shapes, strides, output_strides, letters_of(expr), extras)
     problem = Problem(space, arithmetics, machine, tuple(constant) if any(constant) else ())
     given = schedule(problem) if callable(schedule) else schedule
     whole = _bind(problem, dump, given)
-    # IterationSpace -> Split
-    split = _split(problem, whole) if given is None else None
-    if split is None:
+    if given is not None:
         return Stages((Stage(whole),))
+    # IterationSpace -> Split
+    split = _split(problem, whole)
+    if split is None:
+        memory = _Memory(expr, tuple(shapes), tuple(strides), output_strides)
+        apart = _apart(problem, whole, memory, extras, dump)
+        return apart or Stages((Stage(whole),))
     partial = [space for space in (split.chunks, split.rest) if space is not None]
     summing = [_bind(Problem(space, split.arithmetics, machine), dump) for space in partial]
     finish = _bind(Problem(split.finish, split.finishing, machine), dump)
@@ -134,6 +166,107 @@ def bind(
         split.shape,
         split.arithmetics.output,
     )
+
+
+def bind_rows(
+    expr: RowsExpr,
+    shapes: Sequence[tuple[int, ...]],
+    strides: Sequence[tuple[int, ...]],
+    output_strides: tuple[int, ...],
+    machine: Machine,
+    dump: Dump = _no_dump,
+) -> Bound:
+    """Bind reductions along rows, and what is computed from them, to memory.
+
+    Args:
+        expr: what is computed.
+        shapes: of each operand.
+        strides: of each operand, in elements.
+        output_strides: of the output, in elements.
+        machine: the target.
+        dump: takes each stage's name and printed representation.
+
+    Raises:
+        ShapeError: a maximum or minimum of rows without elements.
+        DTypeError: a mean of integers, or a function that the compute dtype lacks.
+    """
+    check_rows(expr, shapes)
+    # RowsExpr -> IterationSpace
+    space = rows_space(expr, shapes, strides, output_strides)
+    # IterationSpace -> RowsNest -> Kernel
+    bound = rows.bind(expr, space, machine, dump)
+    dump("source", bound.kernel.source)
+    return bound
+
+
+def bind_elementwise(
+    terms: Sequence[Term],
+    strides: Sequence[tuple[int, ...]],
+    output: Term,
+    shape: tuple[int, ...],
+    output_strides: tuple[int, ...],
+    arithmetics: Arithmetics,
+    machine: Machine,
+    dump: Dump = _no_dump,
+) -> Bound:
+    """Bind a function of corresponding elements to memory: a nest without a product.
+
+    Args:
+        terms: indices of each operand's axes, all of them indices of the output; a repeated one is
+            a diagonal (its strides add up). The operand lacks the indices it is broadcast along.
+        strides: of each operand, in elements, any sign.
+        output: indices of the output's axes.
+        shape: extents of the output.
+        output_strides: of the output, in elements.
+        arithmetics: of one input, the first operand; its epilogue is the function, ``Value(n)``
+            being the element of operand ``n``, and its extras are the other operands.
+        machine: the target.
+        dump: takes each stage's name and printed representation.
+    """
+    expr = EinsumExpr((terms[0],), output)
+    letters = letters_of(EinsumExpr((output,), output))
+    extents = dict(zip(output, shape, strict=True))
+    shapes = [tuple(extents[index] for index in terms[0])]
+    extras = list(zip(terms[1:], strides[1:], strict=True))
+    # EinsumExpr -> IterationSpace
+    space = iteration_space(expr, shapes, strides[:1], output_strides, letters, extras, extents)
+    problem = Problem(space, arithmetics, machine)
+    # IterationSpace -> LoopNest -> Kernel
+    (schedule,) = direct.FAMILY.propose(problem)
+    bound = direct.FAMILY.bind(problem, schedule, dump)
+    dump("source", bound.kernel.source)
+    return bound
+
+
+def _apart(
+    problem: Problem, whole: Bound, memory: _Memory, extras: Sequence[Extra], dump: Dump
+) -> Stages | None:
+    """Return the sum and then its epilogue, None where ``whole`` computes both as fast."""
+    how = problem.arithmetics
+    is_sum = len(problem.space.extents) > problem.space.n_output
+    if how.is_plain or not is_sum or not isinstance(whole.schedule, direct.DirectSchedule):
+        return None
+    expr, shape = memory.expr, memory.shape
+    between = "float32" if arithmetic(how.compute).is_half else how.compute
+    steps = c_strides(shape)
+    space = iteration_space(expr, memory.shapes, memory.strides, steps, letters_of(expr))
+    summing = replace(how, output=between, epilogue=SUM, extras=())
+    total = replace(problem, space=space, arithmetics=summing)
+    family, schedule = choose(total)
+    finish = bind_elementwise(
+        (expr.output, *(term for term, _ in extras)),
+        (steps, *(step for _, step in extras)),
+        expr.output,
+        shape,
+        memory.output_strides,
+        Arithmetics((between,), how.output, between, (False,), how.epilogue, how.extras),
+        problem.machine,
+        dump,
+    )
+    if family.seconds(total, schedule) + finish.seconds >= whole.seconds:
+        return None
+    stages = Stage(_bind(total, dump), writes_partial=True), Stage(finish, reads_partial=True)
+    return Stages(stages, shape, between)
 
 
 def _split(problem: Problem, whole: Bound) -> Split | None:
@@ -155,4 +288,13 @@ def _bind(problem: Problem, dump: Dump, schedule: Schedule | None = None) -> Bou
     return bound
 
 
-__all__ = ["Bound", "Chooser", "Stage", "Stages", "bind", "plan"]
+__all__ = [
+    "Bound",
+    "Chooser",
+    "Stage",
+    "Stages",
+    "bind",
+    "bind_elementwise",
+    "bind_rows",
+    "plan",
+]

@@ -14,6 +14,7 @@ from einloom_compiler.families import Problem, direct
 from einloom_compiler.ir.loops import LoopNest
 from einloom_compiler.ir.maps import Map
 from einloom_compiler.ir.printer import letters_of
+from einloom_compiler.ir.scalar import chain
 from einloom_compiler.language import expand, parse_string
 from einloom_compiler.lowering.iteration import iteration_space
 from einloom_compiler.lowering.nest import Arithmetics
@@ -40,7 +41,7 @@ def _kernel(
     result = tuple(extent[index] for index in expr.output)
     n = len(terms)
     arithmetics = Arithmetics(
-        (dtype,) * n, output or dtype, dtype, conjugated or (False,) * n, epilogue
+        (dtype,) * n, output or dtype, dtype, conjugated or (False,) * n, chain(epilogue)
     )
     strides = [tuple(s // 8 for s in np.empty(shape).strides) for shape in (*shapes, result)]
     space = iteration_space(expr, shapes, strides[:-1], strides[-1], letters_of(expr))

@@ -22,6 +22,7 @@ from einloom_compiler.errors import InternalCompilerError, UnsupportedError
 from einloom_compiler.ir.loops import Access, Level, LoopNest
 from einloom_compiler.ir.maps import Map
 from einloom_compiler.ir.packed import PackedNest, RegisterBlock, Side
+from einloom_compiler.ir.scalar import chain
 
 DTYPES = ("float32", "float64", "complex64", "int64", "uint8", "float16", "bfloat16", "bool")
 
@@ -37,7 +38,7 @@ def direct_nest(dtype: str, epilogue: tuple[Map, ...] = ()) -> LoopNest:
         compute=dtype,
         levels=(Level("i"), Level("j", "tile", 64), Level("k"), Level("j", "within", 64)),
         n_parallel=1,
-        epilogue=epilogue,
+        epilogue=chain(epilogue),
     )
 
 

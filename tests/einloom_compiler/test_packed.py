@@ -18,6 +18,7 @@ from einloom_compiler.families.packed import FAMILY, nest_of
 from einloom_compiler.ir.maps import Map
 from einloom_compiler.ir.packed import PackedNest
 from einloom_compiler.ir.printer import letters_of
+from einloom_compiler.ir.scalar import SUM, chain
 from einloom_compiler.language import expand, parse_string
 from einloom_compiler.lowering.contracted import Run, contracted
 from einloom_compiler.lowering.groups import Groups, group
@@ -345,7 +346,7 @@ def test_maps_apply_to_finished_sums(subscripts: str, rung: str, assert_close: C
     maps = (Map("maximum", (0.25,)), Map("sqrt"), Map("reciprocal"))
     expected = 1 / np.sqrt(np.maximum(np.einsum(subscripts, *operands), 0.25))
     out = np.full_like(expected, np.nan)
-    problem = _problem(subscripts, operands, out, epilogue=maps)
+    problem = _problem(subscripts, operands, out, epilogue=chain(maps))
     _run(replace(_best(problem), depth=16), problem, operands, out, rung)
     assert_close(out, expected, 50)
 
@@ -354,7 +355,9 @@ def test_maps_of_narrow_integers_and_complex_numbers_are_left_to_others() -> Non
     for dtype in ("int8", "complex64"):
         x = np.empty((480, 480), dtype)
         assert FAMILY.propose(_problem("ij,jk->ik", [x, x], x))
-        assert not FAMILY.propose(_problem("ij,jk->ik", [x, x], x, epilogue=(Map("negative"),)))
+        assert not FAMILY.propose(
+            _problem("ij,jk->ik", [x, x], x, epilogue=chain((Map("negative"),)))
+        )
 
 
 @pytest.mark.parametrize(
@@ -454,7 +457,7 @@ def test_printed_packed_kernel_is_the_golden_one(golden: Golden) -> None:
 
 
 def test_the_schedule_prints_in_one_line() -> None:
-    nest = _square("complex64", AVX2, epilogue=())
+    nest = _square("complex64", AVX2, epilogue=SUM)
     assert str(nest) == (
         "Packed(mr=2, nr=16, kc=192, mc=1364, nc=170, float32 pairs, rows by k, columns by panel)"
     )

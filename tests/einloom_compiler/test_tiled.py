@@ -21,6 +21,7 @@ from einloom_compiler.families.base import Bound
 from einloom_compiler.families.tiled import FAMILY
 from einloom_compiler.ir.maps import Map
 from einloom_compiler.ir.printer import letters_of
+from einloom_compiler.ir.scalar import chain
 from einloom_compiler.ir.tiled import Rows, TiledNest, pieces, print_tiled, verify_tiled
 from einloom_compiler.language import expand, parse_string
 from einloom_compiler.lowering.formula import Formula
@@ -63,7 +64,7 @@ def _problem(
     n = len(operands)
     dtypes = tuple(operand.dtype.name for operand in operands)
     arithmetics = Arithmetics(
-        dtypes, out.dtype.name, out.dtype.name, conjugated or (False,) * n, epilogue
+        dtypes, out.dtype.name, out.dtype.name, conjugated or (False,) * n, chain(epilogue)
     )
     return Problem(_space(subscripts, operands, out), arithmetics, machine)
 

@@ -10,10 +10,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import reduce
 
-from einloom_compiler.codegen import casts, maps
+from einloom_compiler.codegen import casts
+from einloom_compiler.codegen.scalar_source import scalar_lines
 from einloom_compiler.codegen.text import wrapped
 from einloom_compiler.dtypes import arithmetic
 from einloom_compiler.ir.loops import Access, LoopNest
+from einloom_compiler.ir.scalar import positions_of
 
 _VALUES = "abcdefgh"
 
@@ -114,16 +116,42 @@ class AccessWriter:
             return f"vstore{self.lanes}({name}, {offset}, {value})"
         return f"vstore{self.lanes}_masked({name}, {offset}, {value}, {self.rest})"
 
-    def store(self, value: str, lane: int) -> str:
-        """Return the statement that stores a finished value, after the epilogue's maps."""
-        for step in self.nest.epilogue:
-            value = maps.apply_map(step, value, arithmetic(self.nest.compute).compute)
+    def store(self, value: str, lane: int) -> None:
+        """Write the epilogue of a finished value, and its store."""
         output = self.nest.output
-        value = casts.store(value, self.nest.compute, output.dtype)
+        value = casts.store(self._finished(value, lane), self.nest.compute, output.dtype)
         offset = self.offset(output, lane)
         if self._is_vector(output):
-            return self.vstore(output.name, offset, value)
-        return f"{output.name}[{offset}] = {value}"
+            self.line(self.vstore(output.name, offset, value))
+        else:
+            self.line(f"{output.name}[{offset}] = {value}")
+
+    def _finished(self, value: str, lane: int) -> str:
+        """Write the epilogue of a value and return its result."""
+        body = self.nest.epilogue
+        used = positions_of(body)
+        values, vectors = [value], {0} if self.is_vector else set()
+        for number, access in enumerate(self.nest.extras, 1):
+            values.append(self._loaded_extra(access, lane) if number in used else "")
+            if self._is_vector(access):
+                vectors.add(number)
+        compute = arithmetic(self.nest.compute).compute
+        text = scalar_lines(body, values, compute, f"v{lane}_" if lane else "v", vectors)
+        for line in text.lines:
+            self.line(line)
+        if self.is_vector and not text.is_vector:
+            return self._spread(text.result)
+        return text.result
+
+    def _loaded_extra(self, access: Access, lane: int) -> str:
+        """Return the element or vector of a further operand, in the dtype of arithmetic."""
+        offset = self.offset(access, lane)
+        is_vector = self._is_vector(access)
+        element = self.vload(access.name, offset) if is_vector else f"{access.name}[{offset}]"
+        compute = self.nest.compute
+        # 16-bit floats are computed in float32, to which these are not rounded first.
+        held = "float32" if arithmetic(compute).is_half else compute
+        return casts.load(element, access.dtype, held)
 
     def offset(self, access: Access, lane: int) -> str:
         """Return the element offset of an access, in one copy of the unrolled index."""
@@ -179,6 +207,10 @@ class AccessWriter:
         value = self._value(number, lane)
         if not self.is_vector or self._is_vector(self.nest.inputs[number]):
             return value
+        return self._spread(value)
+
+    def _spread(self, value: str) -> str:
+        """Return a vector whose lanes are one value."""
         if self.rest is None:
             return f"vset{self.lanes}({value})"
         return f"vset{self.lanes}_masked({value}, {self.rest})"

@@ -43,7 +43,7 @@ def helpers_in(source: str) -> list[str]:
     found: dict[str, str] = {}
 
     def visit(text: str) -> None:
-        for name in dict.fromkeys(re.findall(r"\b(\w+_(?:float|u?int)\d+)\(", text)):
+        for name in dict.fromkeys(re.findall(r"\b(\w+_(?:float|complex|u?int)\d+)\(", text)):
             if name in known and name not in found and f"def {name}(" not in text:
                 visit(known[name].replace(f"def {name}(", "def "))
                 found[name] = known[name]
@@ -63,6 +63,8 @@ def _simple(step: Map, value: str, compute: str, numbers: list[str]) -> str | No
         case "negative":
             return f"-{_term(value)}"
         case "reciprocal":
+            if kind == "c":
+                return f"divide_{compute}(np.{compute}(1), {value})"
             return f"np.{compute}(1) / {_term(value)}"
         case "add":
             return f"{_term(value)} + {numbers[0]}"
@@ -150,7 +152,11 @@ def _helpers() -> dict[str, str]:
     """Return the functions of :mod:`.vmath` and those of the maps, by name."""
     ours = {
         f"{name}_{dtype}": f"@njit({vmath.OPTIONS})\n{_written(name, body, dtype)}"
-        for bodies, dtypes in ((_BODIES, vmath.DTYPES), (_INTEGER_BODIES, _INTEGERS))
+        for bodies, dtypes in (
+            (_BODIES, vmath.DTYPES),
+            (_INTEGER_BODIES, _INTEGERS),
+            (_COMPLEX_BODIES, ("complex64", "complex128")),
+        )
         for name, body in bodies.items()
         for dtype in dtypes
     }
@@ -161,6 +167,7 @@ def _written(name: str, body: str, dtype: str) -> str:
     """Return a function's text: ``T`` is the dtype, bare numbers are constants of it."""
     signature, _, rest = body.partition("\n")
     numbered = re.sub(r"(?<![\w.])(\d+\.\d+(?:e-?\d+)?)", rf"np.{dtype}(\1)", rest)
+    numbered = numbered.replace("np.T(", f"np.{dtype}(")
     return f"def {name}_{dtype}({signature}):\n" + numbered.replace("_T(", f"_{dtype}(")
 
 
@@ -279,6 +286,23 @@ x
     "threshold": """\
 x, threshold, default_value
     return vselect(x > threshold, x, default_value)
+""",
+}
+
+#: Those of complex numbers. Quotients are Smith's (CACM 5(8), 1962, algorithm 116), as NumPy's.
+_COMPLEX_BODIES = {
+    "divide": """\
+x, y
+    c, d = y.real, y.imag
+    if abs(c) >= abs(d):
+        if c == 0:
+            return np.T(complex(x.real / abs(c), x.imag / abs(c)))
+        r = d / c
+        t = 1 / (c + d * r)
+        return np.T(complex((x.real + x.imag * r) * t, (x.imag - x.real * r) * t))
+    r = c / d
+    t = 1 / (d + c * r)
+    return np.T(complex((x.real * r + x.imag) * t, (x.imag * r - x.real) * t))
 """,
 }
 

@@ -16,7 +16,7 @@ from einloom_compiler.ir.loops import Level, LoopNest
 
 def parameters(nest: LoopNest) -> tuple[str, ...]:
     """Return the kernel's parameter names in ABI order."""
-    accesses = (*nest.inputs, nest.output)
+    accesses = nest.accesses
     return (
         *(access.name for access in accesses),
         *(f"n_{index}" for index in nest.indices),
@@ -154,14 +154,16 @@ class NestWriter(AccessWriter):
         nest = self.nest
         loaded = self.load_operands(bound, loaded)
         if nest.contracted and position == nest.first_contracted:
-            self._for_sums(lambda lane: f"{self.sum(lane)} = {self.zero(self.has_vector_sums)}")
+            self._for_sums(
+                lambda lane: self.line(f"{self.sum(lane)} = {self.zero(self.has_vector_sums)}")
+            )
             self._reduce(position, bound, loaded)
             self._for_sums(lambda lane: self.store(self.total(lane), lane))
         elif nest.transposition is not None and position == len(nest.levels) - 2:
             write_transposition(self)
         elif position == len(nest.levels):
             for lane in self.copies:
-                self.line(self.store(self.product(lane), lane))
+                self.store(self.product(lane), lane)
         elif nest.vectors is not None and position == len(nest.levels) - 1:
             self._map(nest.levels[position], bound, loaded)
         else:
@@ -175,7 +177,7 @@ class NestWriter(AccessWriter):
             del number
             self.load_operands(bound | {level.index}, loaded)
             for lane in self.copies:
-                self.line(self.store(self.product(lane), lane))
+                self.store(self.product(lane), lane)
 
         with self.vectors():
             self._vector_loop(level, body)
@@ -267,15 +269,15 @@ class NestWriter(AccessWriter):
             self._vector_loop(row, body)
         self.point = None
 
-    def _for_sums(self, statement: Callable[[int], str]) -> None:
-        """Write a statement for every accumulator: a row of them in scratch, or one a copy."""
+    def _for_sums(self, statement: Callable[[int], None]) -> None:
+        """Write statements for every accumulator: a row of them in scratch, or one a copy."""
         row = self.nest.row
         with ExitStack() as stack:
             if row is not None:
                 stack.enter_context(self._loop(row))
                 self.line(row_offset(row))
             for lane in self.copies:
-                self.line(statement(lane))
+                statement(lane)
 
 
 def bounds(level: Level) -> tuple[str, str]:

@@ -2,9 +2,10 @@
 
 The kernel's parameters follow one order, the kernel ABI::
 
-    x0, x1, ..., out      pointers: anything indexable by element offset
+    x0, x1, ..., out      pointers: anything indexable by element offset; e0, ... before ``out``
+                          for further operands of the epilogue
     n_<index> ...         extents, in the nest's index order
-    <access>_<index> ...  strides in elements, for inputs then output, stride 1 left out
+    <access>_<index> ...  strides in elements, of pointers in that order, stride 1 left out
     <access>_start ...    elements before the first one meant, for accesses that have some
     acc, acc_0            scratch accumulators and the offset of this range's own
     lo, hi                the part of the parallel range to compute
@@ -63,7 +64,7 @@ def print_split(name: str, shared: Sequence[str], scratch_elements: int) -> str:
 
 def print_direct(nest: LoopNest) -> KernelText:
     """Return the module of one kernel of the direct family."""
-    accesses = (*nest.inputs, nest.output)
+    accesses = nest.accesses
     return KernelText(
         title=print_nest(nest).splitlines()[-1].strip(),
         source=print_module(f"{print_kernel(nest)}\n\n{print_parallel(nest)}"),

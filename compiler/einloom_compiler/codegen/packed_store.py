@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from einloom_compiler.codegen import casts, maps
+from einloom_compiler.codegen import casts
 from einloom_compiler.codegen.numba_source import OPTIONS
+from einloom_compiler.codegen.scalar_source import scalar_lines
 from einloom_compiler.dtypes import arithmetic
 from einloom_compiler.ir.packed import PackedNest
 
@@ -125,19 +126,18 @@ class _Multiply:
     def _maps(self, pad: str) -> list[str]:
         """Return the lines that apply the epilogue to finished sums, vector by vector of a tile."""
         nest, width = self.nest, self.width
-        if not nest.epilogue:
+        if nest.is_plain:
             return []
+        text = scalar_lines(nest.epilogue, ["x"], nest.element, vectors=(0,))
+        result = text.result if text.is_vector else f"vset{width}({text.result})"
         inner = pad if nest.sum_elements else pad + "    "
         return [
             *([] if nest.sum_elements else [f"{pad}if is_last:"]),
             *self._store_tile(inner),
             f"{inner}for p in range(tile, tile + {nest.tile_elements}, {width}):",
             f"{inner}    x = vload{width}(acc, p)",
-            *(
-                f"{inner}    x = {maps.apply_map(step, 'x', nest.element)}"
-                for step in nest.epilogue
-            ),
-            f"{inner}    vstore{width}(acc, p, x)",
+            *(f"{inner}    {line}" for line in text.lines),
+            f"{inner}    vstore{width}(acc, p, {result})",
             f"{inner}c = bload{width}({self.shape}, acc, tile, {nest.block.nr})",
         ]
 

@@ -128,6 +128,8 @@ class _Writer:
                     return self._named(f"vwrap({left} * {right}, {zero})")
         if function == "power":
             return self._power(left, right, b)
+        if function == "divide" and self.kind == "c":
+            return self._named(f"divide_{self.compute}({left}, {right})")
         if function in _OPERATORS:
             return self._named(f"{left} {_OPERATORS[function]} {right}")
         raise InternalCompilerError("codegen", f"no source is known for '{function}'", self.compute)

@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
-from einloom_compiler.codegen import maps
 from einloom_compiler.codegen.numba_source import OPTIONS, print_module, print_split
+from einloom_compiler.codegen.scalar_source import scalar_lines
 from einloom_compiler.codegen.text import KernelText, wrapped
 from einloom_compiler.codegen.tiled_values import Values, name_of, plus, set_of, times
 from einloom_compiler.ir.tiled import Piece, TiledNest, print_tiled
@@ -299,15 +299,18 @@ class _Emitter(Values):
                 self._line(f"{output.name}[{at}{part}] = {value}")
             return
         value = " + ".join(total if width == 1 else f"vsum({total})" for width, total in totals)
-        for step in nest.epilogue:
-            value = maps.apply_map(step, value, nest.element)
-        self._line(f"{output.name}[{at}] = {value}")
+        self._line(f"{output.name}[{at}] = {self._epilogue(value, point, 1)}")
 
     def _finished(self, point: tuple[int, ...], number: int, width: int) -> str:
-        value = self._combined(point, number, width)
-        for step in self.nest.epilogue:
-            value = maps.apply_map(step, value, self.nest.element)
-        return value
+        return self._epilogue(self._combined(point, number, width), point, width)
+
+    def _epilogue(self, value: str, point: tuple[int, ...], width: int) -> str:
+        """Write the epilogue of a finished sum and return its result."""
+        vectors = (0,) if width > 1 else ()
+        text = scalar_lines(self.nest.epilogue, [value], self.nest.element, vectors=vectors)
+        for line in text.lines:
+            self._line(line)
+        return text.result if text.is_vector or width == 1 else set_of(width, text.result)
 
     def _combined(self, point: tuple[int, ...], number: int, width: int) -> str:
         """Return a sum, its real and imaginary parts' products combined where it is complex.

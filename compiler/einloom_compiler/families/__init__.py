@@ -69,7 +69,8 @@ def _reused(
 ) -> tuple[Family, Schedule]:
     """Return the best schedule, or one known for its structure that is nearly as good."""
     space = problem.space
-    structure = tuple(tuple({None: 0, 1: 1}.get(s, 2) for s in c) for c in space.strides)
+    columns = (*space.strides, *space.extras)
+    structure = tuple(tuple({None: 0, 1: 1}.get(s, 2) for s in c) for c in columns)
     openness = bool(space.starts), tuple(map(is_open, space.extents))
     facts = problem.arithmetics, problem.machine, problem.constant
     key = space.labels, space.n_output, structure, openness, *facts

@@ -49,11 +49,12 @@ class Problem:
     @property
     def moved_bytes(self) -> int:
         """Bytes of every operand element read once and every output element written once."""
-        names = (*self.arithmetics.inputs, self.arithmetics.output)
+        names = (*self.arithmetics.inputs, self.arithmetics.output, *self.arithmetics.extras)
+        columns = (*self.space.strides, *self.space.extras)
         return sum(
             math.prod(n for n, step in zip(self.space.extents, column, strict=True) if step)
             * np.dtype(arithmetic(name).storage).itemsize
-            for name, column in zip(names, self.space.strides, strict=True)
+            for name, column in zip(names, columns, strict=True)
         )
 
 

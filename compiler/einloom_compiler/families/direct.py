@@ -134,7 +134,7 @@ class Direct(Family):
         return Bound(
             kernel=kernel,
             schedule=schedule,
-            operands=named.operands,
+            operands=(*named.operands, *range(len(named.operands), len(nest.accesses) - 1)),
             numbers=(*extents, *_strides(problem.space, named, nest, position)),
             total=nest.parallel_extent(extents),
             points=problem.points,
@@ -243,10 +243,11 @@ def _strides(
 ) -> list[int]:
     """Return the strides and starts that the kernel takes, in the order of its ABI."""
     numbers = (*named.operands, len(space.strides) - 1)
-    columns = [space.strides[number] for number in numbers]
+    columns = [space.strides[number] for number in named.operands]
+    columns += [*space.extras, space.strides[-1]]
     strides = [
         column[position[index]] or 0
-        for access, column in zip((*nest.inputs, nest.output), columns, strict=True)
+        for access, column in zip(nest.accesses, columns, strict=True)
         for index in access.strided
     ]
     return strides + [space.starts[number] for number in numbers if space.starts]

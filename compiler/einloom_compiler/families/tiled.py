@@ -105,7 +105,7 @@ def _may_be_static(problem: Problem, nest: TiledNest) -> bool:
     columns = tuple(
         sorted(
             tuple({None: 0, 1: 1}.get(step, 2) for step in column)
-            for column in problem.space.strides
+            for column in (*problem.space.strides, *problem.space.extras)
         )
     )
     with _LOCK:

@@ -3,8 +3,8 @@
 Grammar::
 
     LoopNest = (inputs: Access+, output: Access, contracted: name*, compute: dtype name,
-                levels: Level+, n_parallel: int, epilogue: Map*, vectors: Vectors | None,
-                transposition: Transposition | None)
+                levels: Level+, n_parallel: int, epilogue: Scalar, vectors: Vectors | None,
+                transposition: Transposition | None, extras: Access*)
     Access   = (name, dtype name, indices: name*, unit: name | None, is_conjugated, has_start)
     Level    = (index, kind: "range" | "tile" | "within", size: int, unroll: int, slack: int,
                 fused: name*)
@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import Literal
 
-from einloom_compiler.ir.maps import Map
+from einloom_compiler.ir.scalar import SUM, Scalar
 
 Kind = Literal["range", "tile", "within"]
 
@@ -124,9 +124,11 @@ class LoopNest:
         compute: name of the dtype that products and sums are formed in.
         levels: loops, outermost first.
         n_parallel: how many leading levels form the parallel range.
-        epilogue: maps applied to each sum before it is stored.
+        epilogue: what is computed from each sum, ``Value(0)``, and the elements of extras,
+            ``Value(1 + n)``, before it is stored.
         vectors: the innermost loop's vectors; None leaves it to LLVM to find some.
         transposition: for a copy whose two innermost levels are transposed in registers.
+        extras: further operands of the epilogue, read only; of output indices.
     """
 
     inputs: tuple[Access, ...]
@@ -135,9 +137,20 @@ class LoopNest:
     compute: str
     levels: tuple[Level, ...]
     n_parallel: int = 0
-    epilogue: tuple[Map, ...] = ()
+    epilogue: Scalar = SUM
     vectors: Vectors | None = None
     transposition: Transposition | None = None
+    extras: tuple[Access, ...] = ()
+
+    @property
+    def accesses(self) -> tuple[Access, ...]:
+        """Everything that the kernel has a pointer to, in that order."""
+        return (*self.inputs, *self.extras, self.output)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether sums are stored as they are."""
+        return self.epilogue is SUM
 
     @property
     def indices(self) -> tuple[str, ...]:

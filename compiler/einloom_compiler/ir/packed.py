@@ -4,7 +4,7 @@ Grammar::
 
     PackedNest = (rows: Side, columns: Side, output: dtype name, compute: dtype name,
                   element: dtype name, block: RegisterBlock, depth, row_elements, column_elements,
-                  is_output_contiguous, sum_elements, epilogue: Map*)
+                  is_output_contiguous, sum_elements, epilogue: Scalar)
     Side       = (dtype name, order, is_conjugated)
     order      = "panel" | "k" | "digit" | "gather" | "prepacked"
 
@@ -21,7 +21,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from einloom_compiler.ir.maps import Map
+from einloom_compiler.ir.printer import print_epilogue
+from einloom_compiler.ir.scalar import SUM, Scalar
 
 #: How an operand is contiguous in memory: along the run that panels are cut from, along contracted
 #: points, along a digit of neighbouring panels, or along nothing that helps; or that its memory
@@ -89,7 +90,7 @@ class PackedNest:
         column_elements: elements of the packed columns, which stay in L2.
         is_output_contiguous: whether a run of columns is contiguous in the output.
         sum_elements: elements that keep unfinished sums of a task where the output cannot; else 0.
-        epilogue: maps applied to each finished sum.
+        epilogue: what is computed from each finished sum, ``Value(0)``.
     """
 
     rows: Side
@@ -103,13 +104,18 @@ class PackedNest:
     column_elements: int
     is_output_contiguous: bool
     sum_elements: int = 0
-    epilogue: tuple[Map, ...] = ()
+    epilogue: Scalar = SUM
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether sums are stored as they are."""
+        return self.epilogue is SUM
 
     def __str__(self) -> str:
         """Print the blocking in one line, in BLIS's names."""
         block = self.block
         size = self.depth * self.parts
-        maps = "".join(f" | {step}" for step in self.epilogue)
+        maps = print_epilogue(self.epilogue)
         return (
             f"Packed(mr={block.mr}, nr={block.nr}, kc={self.depth}, "
             f"mc={self.row_elements // size}, nc={self.column_elements // size}, {self.element}"

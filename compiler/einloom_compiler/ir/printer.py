@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import string
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from einloom_compiler.extents import text
 from einloom_compiler.ir.contraction import ContractionTree
@@ -32,7 +32,7 @@ from einloom_compiler.ir.graph import (
     operands_of,
 )
 from einloom_compiler.ir.loops import Access, LoopNest
-from einloom_compiler.ir.scalar import Combined, Scalar, print_scalar
+from einloom_compiler.ir.scalar import Combined, Scalar, maps_of, print_scalar
 from einloom_compiler.ir.shapes import shape_of
 
 
@@ -183,22 +183,29 @@ def print_nest(nest: LoopNest) -> str:
         lines.append(f"{'  ' * depth}{mark}{level.kind} {names}{size}{unroll}:")
     pad = "  " * len(nest.levels)
     factors = " * ".join(
-        f"{'conj ' if access.is_conjugated else ''}{_print_access(access)}"
-        for access in nest.inputs
+        f"{'conj ' if access.is_conjugated else ''}{print_access(access)}" for access in nest.inputs
     )
     assign = "+=" if nest.contracted else "="
-    maps = "".join(f" | {step}" for step in nest.epilogue)
+    maps = print_epilogue(nest.epilogue, list(map(print_access, nest.extras)))
     if nest.vectors is not None:
         maps += f"  in vectors of {nest.vectors.lanes}"
     if nest.transposition is not None:
         lanes, pitch = nest.transposition.lanes, nest.transposition.pitch
         maps += f"  transposed {lanes} x {lanes} at once"
         maps += f", streamed by rows of {pitch}" if pitch else ""
-    lines.append(f"{pad}{_print_access(nest.output)} {assign} {factors}{maps}  in {nest.compute}")
+    lines.append(f"{pad}{print_access(nest.output)} {assign} {factors}{maps}  in {nest.compute}")
     return "\n".join(lines)
 
 
-def _print_access(access: Access) -> str:
+def print_epilogue(body: Scalar, names: Sequence[str] = ()) -> str:
+    """Return what follows a sum in print: a chain of maps, or an expression of the sum."""
+    maps = maps_of(body)
+    if maps is not None:
+        return "".join(f" | {step}" for step in maps)
+    return f" | {_print_body(body, ['sum', *names])}"
+
+
+def print_access(access: Access) -> str:
     """Print as ``x0:float32[i, j*]``, a star after the index of stride 1."""
     indices = ", ".join(f"{i}*" if i == access.unit else i for i in access.indices)
     return f"{access.name}:{access.dtype}[{indices}]"

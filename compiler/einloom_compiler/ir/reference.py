@@ -148,7 +148,7 @@ class _Evaluator:
         total = np.einsum(*args, [numbers[index] for index in node.einsum.output])
         epilogue = node.epilogue
         further = [
-            _aligned(value.astype(dtype), term, node.einsum.output)
+            in_frame(value.astype(dtype), term, node.einsum.output)
             for value, term in zip(values[n:], epilogue.terms, strict=True)
         ]
         result = evaluate_scalar(epilogue.body, [np.asarray(total), *further])
@@ -158,7 +158,7 @@ class _Evaluator:
     def _elementwise(self, node: Elementwise, values: Sequence[Array]) -> Array:
         dtype = self.compute(node.dtype)
         aligned = [
-            _aligned(value.astype(dtype), term, node.output)
+            in_frame(value.astype(dtype), term, node.output)
             for value, term in zip(values, node.terms, strict=True)
         ]
         shape = np.broadcast_shapes(*(array.shape for array in aligned))
@@ -170,7 +170,7 @@ class _Evaluator:
         kept = tuple(index for index in node.output if index not in node.reduced)
         frame = (*kept, *node.reduced)
         known = [
-            _aligned(value.astype(dtype), term, frame)
+            in_frame(value.astype(dtype), term, frame)
             for value, term in zip(values, node.terms, strict=True)
         ]
         axes = tuple(range(len(kept), len(frame)))
@@ -205,7 +205,7 @@ class _Evaluator:
             [numbers[i] for i in frame],
         )
         aligned = [
-            _aligned(mask, term, frame) for mask, term in zip(masks, node.mask_terms, strict=True)
+            in_frame(mask, term, frame) for mask, term in zip(masks, node.mask_terms, strict=True)
         ]
         scores = np.broadcast_to(evaluate_scalar(node.score, [scores, *aligned]), scores.shape)
         if node.is_causal:
@@ -247,7 +247,7 @@ def _numbers(indices: Sequence[Index]) -> dict[Index, int]:
     return {index: number for number, index in enumerate(dict.fromkeys(indices))}
 
 
-def _aligned(array: Array, term: Term, frame: Sequence[Index]) -> Array:
+def in_frame(array: Array, term: Term, frame: Sequence[Index]) -> Array:
     """Return the array with one axis an index of ``frame``, of extent 1 where it lacks it."""
     numbers = _numbers((*frame, *term))
     own = [index for index in frame if index in term]

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from einloom_compiler.dtypes import arithmetic
 from einloom_compiler.errors import DTypeError, SpecError, UnsupportedError
 from einloom_compiler.ir.consed import Structural
 from einloom_compiler.ir.maps import Map, check_map, definition_of
@@ -59,6 +60,9 @@ class Combined(Structural):
 
 
 Scalar = Value | Number | Mapped | Combined
+
+#: What an epilogue gets first: the finished sum, and all of it where nothing else is computed.
+SUM = Value(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +227,16 @@ def check_scalar(scalar: Scalar, dtype: str) -> None:
                     )
             case _:
                 pass
+
+
+def check_body(body: Scalar, dtype: str) -> None:
+    """Refuse an epilogue that has no meaning in a contraction of this dtype's name.
+
+    Raises:
+        DTypeError, SpecError, UnsupportedError: as :func:`check_scalar`.
+    """
+    if body is not SUM:
+        check_scalar(body, dtype if dtype == "bool" else arithmetic(dtype).compute)
 
 
 def print_scalar(scalar: Scalar, names: Sequence[str] = ()) -> str:

@@ -4,7 +4,7 @@ Grammar::
 
     TiledNest = (inputs: Access+, output: Access, compute: dtype name, tasks: name*, rows: Rows*,
                  lanes: Lanes | None, contracted: name*, static: (name, extent)*,
-                 splits_edge: bool, epilogue: Map*)
+                 splits_edge: bool, epilogue: Scalar)
     Rows      = (index: name, count: int)
     Lanes     = (index: name, width: int, vectors: int)
 
@@ -28,7 +28,8 @@ from math import prod
 from einloom_compiler.dtypes import arithmetic
 from einloom_compiler.errors import InternalCompilerError
 from einloom_compiler.ir.loops import Access
-from einloom_compiler.ir.maps import Map
+from einloom_compiler.ir.printer import print_access, print_epilogue
+from einloom_compiler.ir.scalar import SUM, Scalar
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +90,7 @@ class TiledNest:
         static: indices whose extents the kernel is made for.
         splits_edge: whether blocks without masked lanes have a body of their own; for targets where
             masks cost registers or time.
-        epilogue: maps applied to each sum before it is stored.
+        epilogue: what is computed from each sum, ``Value(0)``, before it is stored.
     """
 
     inputs: tuple[Access, ...]
@@ -101,7 +102,7 @@ class TiledNest:
     contracted: tuple[str, ...]
     static: tuple[tuple[str, int], ...]
     splits_edge: bool = False
-    epilogue: tuple[Map, ...] = ()
+    epilogue: Scalar = SUM
 
     def __str__(self) -> str:
         """Print the blocking in one line."""
@@ -126,6 +127,11 @@ class TiledNest:
         """The indices whose extents are arguments of the kernel."""
         static = dict(self.static)
         return tuple(index for index in self.indices if index not in static)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether sums are stored as they are."""
+        return self.epilogue is SUM
 
     @property
     def is_dot(self) -> bool:
@@ -222,17 +228,11 @@ def print_tiled(nest: TiledNest) -> str:
             loop("blocks", index, nest.block(index))
     for index in nest.contracted:
         loop("sum", index, nest.block(index))
-    factors = " * ".join(map(_print_access, nest.inputs))
-    maps = "".join(f" | {step}" for step in nest.epilogue)
+    factors = " * ".join(map(print_access, nest.inputs))
+    maps = print_epilogue(nest.epilogue)
     assign = "+=" if nest.contracted else "="
-    body = f"{_print_access(nest.output)} {assign} {factors}{maps}  in {nest.compute}"
+    body = f"{print_access(nest.output)} {assign} {factors}{maps}  in {nest.compute}"
     return "\n".join([*lines, "  " * len(lines) + body])
-
-
-def _print_access(access: Access) -> str:
-    indices = ", ".join(f"{i}*" if i == access.unit else i for i in access.indices)
-    conjugated = "conj " if access.is_conjugated else ""
-    return f"{conjugated}{access.name}:{access.dtype}[{indices}]"
 
 
 def verify_tiled(nest: TiledNest, stage: str) -> None:

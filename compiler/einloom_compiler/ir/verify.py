@@ -12,6 +12,7 @@ from einloom_compiler.ir.contraction import ContractionTree
 from einloom_compiler.ir.einsum import EinsumExpr
 from einloom_compiler.ir.loops import LoopNest
 from einloom_compiler.ir.printer import print_einsum, print_nest, print_tree
+from einloom_compiler.ir.scalar import positions_of
 
 
 def verify_einsum(expr: EinsumExpr, stage: str) -> None:
@@ -47,13 +48,18 @@ def verify_nest(nest: LoopNest, stage: str) -> None:
         kinds += ["range" for level in nest.levels if index in level.fused]
         bound = kinds == ["range"] or (kinds == ["tile", "within"] and len(sizes) == 1)
         _require(bound, stage, f"index {index} is bound by levels {kinds}", nest)
-    for access in (*nest.inputs, nest.output):
+    for access in nest.accesses:
         unbound = set(access.indices) - set(nest.indices)
         _require(not unbound, stage, f"{access.name} uses unbound {sorted(unbound)}", nest)
         _require(
             access.unit is None or access.unit in access.indices, stage, "unit is no index", nest
         )
     summed = set(nest.contracted)
+    for access in nest.extras:
+        kept = set(access.indices) <= set(nest.output.indices)
+        _require(kept, stage, f"{access.name} has an index that is not the output's", nest)
+    positions = positions_of(nest.epilogue)
+    _require(max(positions, default=0) <= len(nest.extras), stage, "an extra is missing", nest)
     _require(not summed & set(nest.output.indices), stage, "a sum index is in the output", nest)
     covered = summed | set(nest.output.indices)
     _require(covered == set(nest.indices), stage, "an index is neither kept nor summed", nest)
@@ -86,14 +92,16 @@ def verify_nest(nest: LoopNest, stage: str) -> None:
 def _verify_vectors(nest: LoopNest, stage: str) -> None:
     """Check that the innermost level is contiguous where it is stepped through, in words."""
     innermost = nest.levels[-1].index
-    for access in (*nest.inputs, nest.output):
+    is_map = not nest.contracted
+    for access in nest.accesses if is_map else (*nest.inputs, nest.output):
         is_legal = innermost not in access.indices or access.unit == innermost
         _require(is_legal, stage, f"{access.name} is no vector along {innermost}", nest)
     is_sum = nest.row is None and bool(nest.contracted)
     is_blocked = nest.levels[-1].kind == "within" or not is_sum
     _require(is_blocked, stage, "sums of vectors need blocks", nest)
-    is_map = not nest.contracted
-    _require(not (is_map and nest.epilogue), stage, "maps of vectors are unknown", nest)
+    is_complex = nest.compute.startswith("complex")
+    is_known = not (is_map and is_complex) or nest.is_plain
+    _require(is_known, stage, "maps of complex vectors are unknown", nest)
     _require(is_map or nest.transposition is None, stage, "a transpose has its own vectors", nest)
 
 

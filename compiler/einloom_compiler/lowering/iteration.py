@@ -7,11 +7,11 @@ make most contiguous contractions fall into a handful of structures.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 
-from einloom_compiler.ir.einsum import EinsumExpr, Index
+from einloom_compiler.ir.einsum import EinsumExpr, Index, Term
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +26,7 @@ class IterationSpace:
         labels: what each index stands for, for comments: one or several fused names.
         starts: for each input and the output, elements from its pointer to the first one meant;
             empty where those are all 0.
+        extras: the same as ``strides`` for each further operand of the epilogue.
     """
 
     extents: tuple[int, ...]
@@ -33,6 +34,7 @@ class IterationSpace:
     strides: tuple[tuple[int | None, ...], ...]
     labels: tuple[str, ...]
     starts: tuple[int, ...] = ()
+    extras: tuple[tuple[int | None, ...], ...] = ()
 
 
 def iteration_space(
@@ -41,6 +43,8 @@ def iteration_space(
     strides: Sequence[tuple[int, ...]],
     output_strides: tuple[int, ...],
     letters: dict[Index, str],
+    extras: Sequence[tuple[Term, tuple[int, ...]]] = (),
+    known: Mapping[Index, int] | None = None,
 ) -> IterationSpace:
     """Return the iteration space of ``expr`` over operands with these shapes and strides.
 
@@ -50,24 +54,34 @@ def iteration_space(
         strides: strides of each operand's axes, in elements, any sign.
         output_strides: strides of the output's axes, in elements.
         letters: names of the indices for comments.
+        extras: indices and strides, in elements, of each further operand of the epilogue.
+        known: extents of indices that may be in no operand's term.
     """
     indices = expr.indices
-    extents: dict[Index, int] = dict.fromkeys(indices, 1)
+    extents: dict[Index, int] = dict.fromkeys(indices, 1) | dict(known or {})
     columns: list[dict[Index, int]] = []
     for term, shape, steps in zip(expr.terms, shapes, strides, strict=True):
-        column: dict[Index, int] = {}
-        for axis, index in enumerate(term):
-            extents[index] = shape[axis]
-            column[index] = column.get(index, 0) + steps[axis]
-        columns.append(column)
+        extents.update(zip(term, shape, strict=True))
+        columns.append(_column(term, steps))
     columns.append(dict(zip(expr.output, output_strides, strict=True)))
     space = IterationSpace(
         tuple(extents[index] for index in indices),
         len(expr.output),
         tuple(tuple(column.get(index) for index in indices) for column in columns),
         tuple(letters[index] for index in indices),
+        extras=tuple(
+            tuple(_column(term, steps).get(index) for index in indices) for term, steps in extras
+        ),
     )
     return fuse(squeeze(space))
+
+
+def _column(term: Term, steps: Sequence[int]) -> dict[Index, int]:
+    """Return the stride of each index; those of a diagonal's axes add up."""
+    column: dict[Index, int] = {}
+    for index, step in zip(term, steps, strict=True):
+        column[index] = column.get(index, 0) + step
+    return column
 
 
 def c_strides(shape: Sequence[int]) -> tuple[int, ...]:
@@ -105,7 +119,7 @@ def _fusible(space: IterationSpace) -> tuple[int, int] | None:
                     and column[outer] is not None
                     and column[outer] == step * extent
                 )
-                for column in space.strides
+                for column in (*space.strides, *space.extras)
             ):
                 return outer, inner
     return None
@@ -118,4 +132,5 @@ def _select(space: IterationSpace, kept: list[int]) -> IterationSpace:
         tuple(tuple(column[n] for n in kept) for column in space.strides),
         tuple(space.labels[n] for n in kept),
         space.starts,
+        tuple(tuple(column[n] for n in kept) for column in space.extras),
     )

@@ -10,7 +10,7 @@ import numpy as np
 from einloom_compiler.dtypes import arithmetic
 from einloom_compiler.ir.contraction import ContractionTree
 from einloom_compiler.ir.loops import Access, Level, LoopNest
-from einloom_compiler.ir.maps import Map
+from einloom_compiler.ir.scalar import SUM, Scalar
 from einloom_compiler.lowering.iteration import IterationSpace
 
 #: Loop indices by depth. ``p`` is the flattened parallel index and a-h are loaded values.
@@ -26,14 +26,22 @@ class Arithmetics:
         output: dtype name of the output in memory.
         compute: dtype name that operands are cast to.
         conjugated: whether each operand is conjugated on load.
-        epilogue: maps applied to each finished sum.
+        epilogue: what is computed from each finished sum, ``Value(0)``, and the elements of further
+            operands, ``Value(1 + n)``.
+        extras: dtype name of each of those in memory.
     """
 
     inputs: tuple[str, ...]
     output: str
     compute: str
     conjugated: tuple[bool, ...]
-    epilogue: tuple[Map, ...] = ()
+    epilogue: Scalar = SUM
+    extras: tuple[str, ...] = ()
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether sums are stored as they are."""
+        return self.epilogue is SUM
 
 
 def step_arithmetics(tree: ContractionTree, whole: Arithmetics) -> tuple[Arithmetics, ...]:
@@ -54,7 +62,8 @@ def step_arithmetics(tree: ContractionTree, whole: Arithmetics) -> tuple[Arithme
                 output=output,
                 compute=whole.compute if is_raw else between,
                 conjugated=tuple(conjugated[position] for position in step.positions),
-                epilogue=whole.epilogue if is_last else (),
+                epilogue=whole.epilogue if is_last else SUM,
+                extras=whole.extras if is_last else (),
             )
         )
         dtypes.append(output)
@@ -69,7 +78,7 @@ def without_arithmetic(arithmetics: Arithmetics, space: IterationSpace) -> Arith
     """
     dtypes = {*arithmetics.inputs, arithmetics.output, arithmetics.compute}
     is_copy = len(arithmetics.inputs) == 1 and space.n_output == len(space.extents)
-    is_plain = not arithmetics.epilogue and not any(arithmetics.conjugated) and len(dtypes) == 1
+    is_plain = arithmetics.is_plain and not any(arithmetics.conjugated) and len(dtypes) == 1
     itemsize = np.dtype(arithmetic(arithmetics.output).storage).itemsize
     if not (is_copy and is_plain) or itemsize > 8:
         return arithmetics
@@ -142,5 +151,11 @@ def lower(space: IterationSpace, order: Sequence[int], arithmetics: Arithmetics)
         compute=arithmetics.compute,
         levels=tuple(Level(names[number]) for number in order),
         epilogue=arithmetics.epilogue,
+        extras=tuple(
+            access(f"e{number}", dtype, column, False)
+            for number, (dtype, column) in enumerate(
+                zip(arithmetics.extras, space.extras, strict=True)
+            )
+        ),
     )
     return NamedNest(nest, tuple(order), tuple(operands))

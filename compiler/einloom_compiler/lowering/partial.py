@@ -16,6 +16,7 @@ from math import prod
 
 from einloom_compiler.dtypes import arithmetic
 from einloom_compiler.ir.printer import symbols
+from einloom_compiler.ir.scalar import SUM
 from einloom_compiler.lowering.iteration import IterationSpace, c_strides, fuse, squeeze
 from einloom_compiler.lowering.nest import Arithmetics
 
@@ -63,6 +64,7 @@ def split_sum(space: IterationSpace, arithmetics: Arithmetics, number: int, n_ch
         space,
         extents=(*space.extents[:number], inner, *space.extents[number + 1 :]),
         strides=(*space.strides[:-1], target),
+        extras=(),
     )
     chunks = IterationSpace(
         (n_chunks, *shortened.extents),
@@ -87,6 +89,7 @@ def split_sum(space: IterationSpace, arithmetics: Arithmetics, number: int, n_ch
         space.n_output,
         ((*steps, n_outputs), (*space.strides[-1][: space.n_output], None)),
         (*space.labels[: space.n_output], letter),
+        extras=tuple((*column[: space.n_output], None) for column in space.extras),
     )
     between = "float32" if arithmetic(arithmetics.compute).is_half else arithmetics.compute
     return Split(
@@ -94,9 +97,14 @@ def split_sum(space: IterationSpace, arithmetics: Arithmetics, number: int, n_ch
         rest=None if rest is None else fuse(squeeze(rest)),
         finish=fuse(squeeze(finish)),
         shape=(n_chunks + has_rest, *outputs),
-        arithmetics=replace(arithmetics, output=between, epilogue=()),
+        arithmetics=replace(arithmetics, output=between, epilogue=SUM, extras=()),
         finishing=Arithmetics(
-            (between,), arithmetics.output, between, (False,), arithmetics.epilogue
+            (between,),
+            arithmetics.output,
+            between,
+            (False,),
+            arithmetics.epilogue,
+            arithmetics.extras,
         ),
     )
 

@@ -80,7 +80,9 @@ def propose(
     """
     compute, output = arithmetics.compute, arithmetics.output
     element = _ELEMENTS.get(compute)
-    if element is None or (arithmetics.epilogue and element != arithmetic(compute).compute):
+    if arithmetics.extras:
+        return ()
+    if element is None or (not arithmetics.is_plain and element != arithmetic(compute).compute):
         # Maps apply to packed elements; those of pairs and of narrow integers are not the dtype's.
         return ()
     n_m, n_n, n_k = groups.rows.points, groups.columns.points, groups.k_points

@@ -83,7 +83,8 @@ def loop_order(space: IterationSpace) -> tuple[int, ...]:
 
 
 def _vector_score(space: IterationSpace, number: int) -> tuple[int, bool, bool, int]:
-    steps = [column[number] for column in space.strides if column[number] is not None]
+    columns = (*space.strides, *space.extras)
+    steps = [column[number] for column in columns if column[number] is not None]
     contiguous = sum(step == 1 for step in steps)
     strided = sum(step not in (0, 1) for step in steps)
     is_output = number < space.n_output
@@ -134,13 +135,14 @@ def _vectors(nest: LoopNest, steps: list[Step], innermost: str, lanes: int) -> l
 def vector_lanes(nest: LoopNest, innermost: str, machine: Machine) -> int:
     """Return how many lanes vectors along ``innermost`` have, 0 where there are none."""
     compute = arithmetic(nest.compute).compute
-    accesses = (*nest.inputs, nest.output)
+    # Sums are finished one by one.
+    accesses = (*nest.inputs, nest.output) if nest.contracted else nest.accesses
     is_run = all(a.unit == innermost for a in accesses if innermost in a.indices)
     dtypes = {a.dtype for a in accesses if innermost in a.indices or a in nest.inputs}
     is_plain = all(d == nest.compute or _widens(d, nest.compute) for d in dtypes)
     if not (is_run and is_plain) or nest.compute not in _LANES:
         return 0
-    if nest.epilogue and not nest.contracted:
+    if not nest.is_plain and not nest.contracted and nest.compute.startswith("complex"):
         return 0
     lanes = machine.simd_bits // (8 * np.dtype(compute).itemsize)
     return lanes if lanes > 1 else 0
@@ -210,7 +212,8 @@ def _is_dot(named: NamedNest, space: IterationSpace, row: str) -> bool:
 
 def _choose_map(nest: LoopNest, outputs: list[str]) -> list[Step]:
     vector = outputs[-1]
-    across = [a.unit for a in nest.inputs if a.unit not in (None, vector) and vector in a.indices]
+    read = (*nest.inputs, *nest.extras)
+    across = [a.unit for a in read if a.unit not in (None, vector) and vector in a.indices]
     if not across or across[0] is None:
         return [Tile(vector, CHUNK)]
     return [Tile(across[0], TILE), Tile(vector, TILE), Sink(across[0]), Sink(vector)]

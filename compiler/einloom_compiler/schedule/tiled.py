@@ -79,9 +79,11 @@ def is_supported(space: IterationSpace, arithmetics: Arithmetics) -> bool:
     if min(space.extents, default=0) == 0 or not space.n_output:
         return False
     is_complex = arithmetics.compute.startswith("complex")
-    if is_complex and (len(arithmetics.inputs) > 2 or arithmetics.epilogue):
+    if is_complex and (len(arithmetics.inputs) > 2 or not arithmetics.is_plain):
         return False
-    if arithmetics.epilogue and not arithmetics.compute.startswith("float"):
+    if arithmetics.extras or (
+        not arithmetics.is_plain and not arithmetics.compute.startswith("float")
+    ):
         return False
     read = {
         number

@@ -44,7 +44,7 @@ def choose(named: NamedNest, space: IterationSpace, machine: Machine) -> Schedul
     nest = named.nest
     source, target = nest.inputs[0], nest.output
     dtypes = {source.dtype, target.dtype, nest.compute}
-    is_copy = len(nest.inputs) == 1 and not nest.epilogue and not nest.contracted
+    is_copy = len(nest.inputs) == 1 and nest.is_plain and not nest.contracted
     if not is_copy or len(dtypes) > 1 or source.is_conjugated or nest.compute == "bool":
         return None
     if source.unit is None or target.unit is None or source.unit == target.unit:

@@ -148,7 +148,7 @@ def report(
     node = expression.node
     choices = choices or Choices()
     if shapes is not None:
-        signature = Signature(node, expression.operand_names, choices.ranges)
+        signature = Signature((node,), expression.operand_names, choices.ranges)
         sizes: Mapping[str, int] = signature.check(shapes)
     else:
         sizes = representative_sizes(node)

@@ -30,7 +30,7 @@ from einloom_compiler.extents import (
 )
 from einloom_compiler.families import Schedule, family_of
 from einloom_compiler.ir.contraction import ContractionTree
-from einloom_compiler.ir.einsum import EinsumExpr, Index
+from einloom_compiler.ir.einsum import EinsumExpr, Index, Term
 from einloom_compiler.ir.graph import (
     Constant,
     Contraction,
@@ -40,6 +40,7 @@ from einloom_compiler.ir.graph import (
     Shape,
     contractions_of,
     dtype_of,
+    operands_of,
 )
 from einloom_compiler.ir.printer import letters_of, print_einsum
 from einloom_compiler.lowering.formula import Formula
@@ -138,18 +139,25 @@ class _Writer:
         letters = letters_of(node.einsum)
         operands = [f"x{number}" for number in range(len(node.operands))]
         memory = [_memory(dtype_of(operand)) for operand in node.operands]
-        lines = [f"def {name}({', '.join(operands)}):"]
+        epilogue = node.epilogue
+        further = [
+            (f"e{number}", _memory(dtype_of(operand)))
+            for number, operand in enumerate(epilogue.operands)
+        ]
+        extras = list(zip(further, epilogue.terms, strict=True))
+        lines = [f"def {name}({', '.join([*operands, *(extra for extra, _ in further)])}):"]
         lines.append(f'    """Return {print_einsum(node.einsum)} as a new array in C order."""')
         lines += self._extent_lines(node, letters)
-        for operand, dtype in zip(operands, memory, strict=True):
+        for operand, dtype in [*zip(operands, memory, strict=True), *further]:
             lines.append(f"    {operand} = np.ascontiguousarray({operand}, {dtype_text(dtype)})")
-        result_dtype = dtype_name(_memory(node.dtype))
+        compute = dtype_name(_memory(node.dtype))
         whole = Arithmetics(
             inputs=tuple(map(dtype_name, memory)),
-            output=result_dtype,
-            compute=result_dtype,
+            output=compute if epilogue.dtype is None else dtype_name(epilogue.dtype),
+            compute=compute,
             conjugated=node.conjugated,
-            epilogue=node.epilogue.maps or (),
+            epilogue=epilogue.body,
+            extras=tuple(dtype_name(dtype) for _, dtype in further),
         )
         sizes = {index: Formula(n, f"n_{letters[index]}") for index, n in extents.items()}
         arrays = list(zip(operands, memory, strict=True))
@@ -161,8 +169,10 @@ class _Writer:
             result = name, as_dtype(arithmetics.output)
             given = [arrays[position] for position in step.positions]
             constants = [leaves[position] for position in step.positions]
+            is_last = number == len(tree.steps)
             lines += self._step_lines(
-                step.expr, sizes, arithmetics, given, constants, result, schedule
+                *(step.expr, sizes, arithmetics, given, constants, result, schedule),
+                extras if is_last else (),
             )
             arrays.append(result)
             leaves.append(None)
@@ -192,6 +202,7 @@ class _Writer:
         constants: Sequence[Node | None],
         result: tuple[str, AnyDType],
         schedule: Schedule | Chooser | None,
+        extras: Sequence[tuple[tuple[str, AnyDType], Term]] = (),
     ) -> list[str]:
         shapes = [tuple(extents[index] for index in term) for term in expr.terms]
         shape = tuple(extents[index] for index in expr.output)
@@ -205,6 +216,7 @@ class _Writer:
             host(),
             schedule=schedule,
             constant=[leaf is not None for leaf in constants],
+            extras=[(term, c_strides([extents[index] for index in term])) for _, term in extras],
         )
         lines: list[str] = []
         partial = f"p_{result[0]}", as_dtype(bound.dtype or arithmetics.output)
@@ -228,7 +240,10 @@ class _Writer:
             lines += call_lines(
                 stage.bound,
                 name,
-                [partial] if stage.reads_partial else operands,
+                [
+                    *([partial] if stage.reads_partial else operands),
+                    *(extra for extra, _ in extras),
+                ],
                 target,
                 extents_of if is_new else None,
             )
@@ -277,7 +292,7 @@ class _Writer:
                     value = f"r{len(results)}"
                     lines.append(f"    {value} = {inner}.reshape({sizes.shape_text(shape)})")
                 case Contraction():
-                    given = ", ".join([visit(operand) for operand in node.operands])
+                    given = ", ".join([visit(operand) for operand in operands_of(node)])
                     value = f"r{len(results)}"
                     lines.append(f"    {value} = {self.function_of[node]}({given})")
             results[node] = value

@@ -18,8 +18,9 @@ import numpy.typing as npt
 from einloom_compiler.codegen.jit import Kernel, is_jit_disabled
 from einloom_compiler.dtypes import arithmetic, dtype_name
 from einloom_compiler.errors import EinloomError
-from einloom_compiler.ir.einsum import EinsumExpr
-from einloom_compiler.ir.maps import MAPS, Map
+from einloom_compiler.ir.einsum import EinsumExpr, Term
+from einloom_compiler.ir.reference import in_frame
+from einloom_compiler.ir.scalar import Scalar, evaluate_scalar
 
 Array = npt.NDArray[Any]
 
@@ -93,9 +94,10 @@ def evaluate(
     expr: EinsumExpr,
     dtype: np.dtype[Any],
     conjugated: Sequence[bool],
-    epilogue: Sequence[Map],
+    epilogue: Scalar,
     arrays: Sequence[Array],
     out: Array,
+    extras: Sequence[Term] = (),
 ) -> None:
     """Write the contraction to ``out`` by ``numpy.einsum``, with the kernels' dtype rules.
 
@@ -104,16 +106,14 @@ def evaluate(
     compute = np.dtype(arithmetic(dtype_name(dtype)).compute) if dtype.kind != "b" else dtype
     numbers = {index: number for number, index in enumerate(expr.indices)}
     arguments: list[Any] = []
-    for array, term, is_conjugated in zip(arrays, expr.terms, conjugated, strict=True):
+    n = len(expr.terms)
+    for array, term, is_conjugated in zip(arrays[:n], expr.terms, conjugated, strict=True):
         value = array.astype(dtype, copy=False).astype(compute, copy=False)
         arguments += [value.conj() if is_conjugated else value, [numbers[index] for index in term]]
     with np.errstate(all="ignore"):
-        result = np.einsum(*arguments, [numbers[i] for i in expr.output], optimize=len(arrays) > 2)
-        for step in epilogue:
-            result = _apply(step, np.asarray(result))
-        out[...] = result
-
-
-def _apply(step: Map, value: Array) -> Array:
-    result: Array = np.asarray(MAPS[step.function].reference(value, *step.parameters), value.dtype)
-    return result
+        result = np.einsum(*arguments, [numbers[i] for i in expr.output], optimize=n > 2)
+        further = [
+            in_frame(array.astype(compute, copy=False), term, expr.output)
+            for array, term in zip(arrays[n:], extras, strict=True)
+        ]
+        out[...] = evaluate_scalar(epilogue, [np.asarray(result), *further])

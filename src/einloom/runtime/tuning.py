@@ -82,7 +82,10 @@ def known(problem: Problem) -> Schedule | None:
 def describe(problem: Problem) -> str:
     """Return what a problem's best schedule depends on, as text: problems of one text share it."""
     space, how = problem.space, problem.arithmetics
-    columns = [" ".join(_stride_class(step, column) for step in column) for column in space.strides]
+    columns = [
+        " ".join(_stride_class(step, column) for step in column)
+        for column in (*space.strides, *space.extras)
+    ]
     # Loops are named by letters in schedules, so problems that differ in them share nothing.
     indices = [f"{la}={_size_class(n)}" for la, n in zip(space.labels, space.extents, strict=True)]
     return "; ".join(
@@ -222,10 +225,11 @@ def _timed(run: Callable[[], None], count: int) -> float:
 
 def _memory(problem: Problem) -> tuple[list[str], list[list[tuple[int, int]]]]:
     """Return dtype name and (extent, stride) pairs of each operand and, last, of the output."""
-    names = [*problem.arithmetics.inputs, problem.arithmetics.output]
+    how, space = problem.arithmetics, problem.space
+    names = [*how.inputs, *how.extras, how.output]
     pairs = [
-        [(n, step) for n, step in zip(problem.space.extents, column, strict=True) if step]
-        for column in problem.space.strides
+        [(n, step) for n, step in zip(space.extents, column, strict=True) if step]
+        for column in (*space.strides[:-1], *space.extras, space.strides[-1])
     ]
     return names, pairs
 

@@ -12,6 +12,7 @@ import einloom as el
 from einloom.runtime import cold
 from einloom_compiler.codegen.jit import Kernel, build
 from einloom_compiler.ir.maps import Map
+from einloom_compiler.ir.scalar import SUM, chain
 from einloom_compiler.language import expand, parse_string
 
 Close = Callable[..., None]
@@ -129,7 +130,7 @@ def test_numpys_answer_follows_the_kernels_dtype_rules(
     wanted = el.einsum(subscripts, *operands)
     expr = expand(parse_string(subscripts), [operand.ndim for operand in operands])
     out = np.zeros_like(wanted)
-    cold.evaluate(expr, np.dtype(dtype), [False] * len(operands), (), operands, out)
+    cold.evaluate(expr, np.dtype(dtype), [False] * len(operands), SUM, operands, out)
     assert_close(out, wanted, 36)
 
 
@@ -137,9 +138,9 @@ def test_conjugates_epilogues_and_broadcast_axes() -> None:
     x = np.array([[1 + 2j, 3 - 1j]])
     expr = expand(parse_string("ij,ij->i"), [2, 2])
     out = np.empty(1, complex)
-    cold.evaluate(expr, out.dtype, [True, False], (), [x, x], out)
+    cold.evaluate(expr, out.dtype, [True, False], SUM, [x, x], out)
     np.testing.assert_array_equal(out, [15])
-    epilogue = (Map("sqrt"), Map("maximum", (3.0,)), Map("reciprocal"))
+    epilogue = chain((Map("sqrt"), Map("maximum", (3.0,)), Map("reciprocal")))
     y, z = np.full((1, 4), 4.0), np.full((2, 4), 4.0)
     norm = np.empty(2)
     cold.evaluate(expr, norm.dtype, [False, False], epilogue, [y, z], norm)
