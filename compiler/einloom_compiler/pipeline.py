@@ -38,7 +38,7 @@ from einloom_compiler.lowering.attention import AttentionForm
 from einloom_compiler.lowering.iteration import c_strides, iteration_space
 from einloom_compiler.lowering.nest import Arithmetics
 from einloom_compiler.lowering.partial import Split, split_sum
-from einloom_compiler.lowering.rows import RowsExpr, check_rows, rows_space
+from einloom_compiler.lowering.rows import RowsExpr, check_rows_shapes, rows_space
 from einloom_compiler.order.search import Optimize, search
 from einloom_compiler.schedule import chunks
 from einloom_compiler.schedule.machine import Machine
@@ -198,9 +198,8 @@ def bind_rows(
 
     Raises:
         ShapeError: a maximum or minimum of rows without elements.
-        DTypeError: a mean of integers, or a function that the compute dtype lacks.
     """
-    check_rows(expr, shapes)
+    check_rows_shapes(expr, shapes)
     # RowsExpr -> IterationSpace
     space = rows_space(expr, shapes, strides, output_strides)
     # IterationSpace -> RowsNest -> Kernel

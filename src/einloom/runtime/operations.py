@@ -32,9 +32,9 @@ from einloom_compiler.ir.graph import (
 )
 from einloom_compiler.ir.printer import print_graph
 from einloom_compiler.ir.scalar import Scalar, check_body
-from einloom_compiler.lowering.attention import AttentionForm
+from einloom_compiler.lowering.attention import AttentionForm, form_of
 from einloom_compiler.lowering.nest import Arithmetics
-from einloom_compiler.lowering.rows import RowsExpr
+from einloom_compiler.lowering.rows import RowsExpr, rows_expr
 from einloom_compiler.order.search import Optimize
 from einloom_compiler.order.select import orders_of
 from einloom_compiler.pipeline import bind_attention, bind_elementwise, bind_rows
@@ -106,8 +106,7 @@ class Compute:
 class Reduce:
     """Reduce rows, and compute from what they are reduced to."""
 
-    node: Rows
-    dtype: AnyDType
+    expr: RowsExpr
 
     def append(
         self, builder: Builder, operands: Sequence[Value], target: Value, sizes: Sizes
@@ -116,19 +115,8 @@ class Reduce:
         del sizes
         if 0 in target.shape:
             return
-        node = self.node
-        expr = RowsExpr(
-            node.terms,
-            node.output,
-            node.reduced,
-            node.reductions,
-            node.body,
-            tuple(dtype_name(operand.dtype) for operand in operands),
-            dtype_name(self.dtype),
-            dtype_name(target.dtype),
-        )
         bound = bind_rows(
-            expr,
+            self.expr,
             [operand.shape for operand in operands],
             [operand.steps for operand in operands],
             target.steps,
@@ -141,8 +129,7 @@ class Reduce:
 class Attend:
     """Compute attention, without its scores in memory."""
 
-    node: Attention
-    dtype: AnyDType
+    form: AttentionForm
 
     def append(
         self, builder: Builder, operands: Sequence[Value], target: Value, sizes: Sizes
@@ -151,18 +138,8 @@ class Attend:
         del sizes
         if 0 in target.shape:
             return
-        node = self.node
-        form = AttentionForm(
-            (*node.terms, *node.mask_terms),
-            node.output,
-            tuple(dtype_name(operand.dtype) for operand in operands),
-            dtype_name(target.dtype),
-            dtype_name(self.dtype),
-            node.score,
-            node.is_causal,
-        )
         bound = bind_attention(
-            form,
+            self.form,
             [operand.shape for operand in operands],
             [operand.steps for operand in operands],
             target.steps,
@@ -279,9 +256,11 @@ def operation_of(
         case Elementwise():
             return _elementwise(node)
         case Rows():
-            return Reduce(node, required(node.dtype))
+            required(node.dtype)
+            return Reduce(rows_expr(node))
         case Attention():
-            return Attend(node, required(node.dtype))
+            required(node.dtype)
+            return Attend(form_of(node))
         case Pad(before=before, after=after, value=value):
             return Extend(before, after, value)
         case Join(axis=axis):
