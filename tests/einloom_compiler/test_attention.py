@@ -349,6 +349,16 @@ def test_formulas_pass_through() -> None:
     assert int(bound.total) == plain.total
 
 
+def test_an_open_number_of_queries_is_no_single_one() -> None:
+    case = _heads(1, 1, 1, 50, 8, 8)
+    t = open_symbol(1, "T", 0)
+    shapes = [(1, 1, t, 8), (1, 1, 50, 8), (1, 1, 50, 8)]
+    strides = [(t * 8, t * 8, 8, 1), (400, 400, 8, 1), (400, 400, 8, 1)]
+    bound = bind_attention(form_of(case.node()), shapes, strides, (t * 8, t * 8, 8, 1), host())
+    many = _heads(1, 1, 40, 50, 8, 8).bind(np.empty((1, 1, 40, 8), "float32"))
+    assert bound.kernel is many.kernel
+
+
 def test_prints_what_is_computed() -> None:
     case = replace(
         _heads(1, 2, 40, 50, 8, 8, score=_scaled(0.5, Value(1)), is_causal=True),

@@ -21,7 +21,7 @@ from einloom_compiler.ir.attention import COMPUTED, AttentionNest, Mask, MaskLan
 from einloom_compiler.ir.einsum import Index, Term
 from einloom_compiler.ir.graph import Attention, dtype_of
 from einloom_compiler.ir.scalar import Scalar, check_scalar
-from einloom_compiler.lowering.formula import named
+from einloom_compiler.lowering.formula import is_open, named
 from einloom_compiler.lowering.iteration import IterationSpace, fuse, squeeze
 from einloom_compiler.schedule.machine import Machine
 
@@ -85,7 +85,8 @@ def form_of(node: Attention) -> AttentionForm:
     )
 
 
-#: Queries that are computed one by one: more fill vectors better.
+#: Queries that are computed one by one: more fill vectors better. Shipped code for any number of
+#: queries fills vectors, as one by one costs many queries more than the reverse costs one.
 MOST_SINGLE = 2
 
 #: Strides of one index: in query, key, value, each mask, and the output; None where absent.
@@ -141,6 +142,7 @@ def bind_nest(
     n_masks = len(form.terms) - 3
     is_single = (
         query.extent <= MOST_SINGLE
+        and not is_open(query.extent)
         and not outer
         and point.strides[1] == 1
         and column.strides[2] == 1
@@ -280,7 +282,6 @@ def _block(n_queries: int, element: str, machine: Machine, is_single: bool) -> P
     width = machine.simd_bits // (8 * np.dtype(element).itemsize)
     if is_single:
         return PanelBlock(width, 1, 1, keys=256)
-    most = 2
-    vectors = max(1, min(most, -(-int(n_queries) // width)))
+    vectors = 1 if n_queries <= width and not is_open(n_queries) else 2
     rows = 8 if machine.n_registers >= 32 else 6
     return PanelBlock(width, vectors, rows)
