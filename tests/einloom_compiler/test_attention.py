@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -12,6 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from einloom.runtime.launch import launch
+from einloom_compiler.codegen.printing import print_functions
 from einloom_compiler.dtypes import arithmetic, as_dtype, dtype_name
 from einloom_compiler.errors import InternalCompilerError, UnsupportedError
 from einloom_compiler.ir.attention import Mask, PanelBlock, print_attention, verify_attention
@@ -377,6 +379,17 @@ def test_prints_what_is_computed() -> None:
         "      sums += exp(s - m) * v, 6 x 16 in registers\n"
         "    out = sums / l"
     )
+
+
+def test_functions_of_a_program_bear_the_kernels_number() -> None:
+    mask = np.empty((40, 50), bool)
+    case = replace(_heads(1, 2, 40, 50, 8, 8, is_causal=True), masks=(mask,), mask_terms=((T, S),))
+    nest = case.bind(np.empty((1, 2, 40, 8), "float32")).kernel.nest
+    plain, numbered = print_functions(nest, "kernel"), print_functions(nest, "kernel3")
+    defined = re.findall(r"def (\w+)\(", "".join(plain))
+    assert re.findall(r"def (\w+)\(", "".join(numbered)) == [f"{name}3" for name in defined]
+    for name in defined:
+        assert not re.search(rf"\b{name}\(", "".join(numbered))
 
 
 def test_broken_nests_are_refused() -> None:

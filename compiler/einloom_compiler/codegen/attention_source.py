@@ -23,10 +23,9 @@ from einloom_compiler.dtypes import arithmetic
 from einloom_compiler.ir.attention import AttentionNest
 
 #: Functions of each attention kernel; in a program of several, they bear the kernel's number.
-_OWN = (
-    *("score_rows", "score_row", "add_rows", "add_row", "pack_queries", "convert_keys"),
-    *("convert_values", "weigh", "weigh_diagonal", "rescale", "store", "kernel", "parallel_kernel"),
-    *(f"move_mask{number}" for number in range(8)),
+_OWN = re.compile(
+    r"\b(score_rows?|add_rows?|pack_queries|convert_keys|convert_values|move_mask\d+|weigh|"
+    r"weigh_diagonal|rescale|store|kernel|parallel_kernel)\("
 )
 
 
@@ -47,10 +46,7 @@ def print_functions(nest: AttentionNest, name: str = "kernel") -> list[str]:
         _print_kernel(nest),
         print_split("kernel", shared, nest.scratch_elements),
     ]
-    for own in _OWN if suffix else ():
-        pattern = re.compile(rf"\b{own}\(")
-        functions = [pattern.sub(f"{own}{suffix}(", text) for text in functions]
-    return functions
+    return [_OWN.sub(rf"\g<1>{suffix}(", text) for text in functions]
 
 
 def print_attention_kernel(nest: AttentionNest) -> KernelText:
