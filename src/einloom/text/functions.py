@@ -59,7 +59,7 @@ NAMESPACES = (
         (
             *("absolute", "add", "broadcast_to", "cast", "celu", "clip", "concatenate", "divide"),
             *("dot_product_attention", "elu", "equal", "erf", "exp", "expand_dims", "expm1"),
-            *("flip", "gelu", "greater", "greater_equal", "hard_shrink", "hard_sigmoid"),
+            *("flip", "gelu", "getitem", "greater", "greater_equal", "hard_shrink", "hard_sigmoid"),
             *("hard_silu", "hard_tanh", "layer_norm", "leaky_relu", "less", "less_equal", "log"),
             *("log1p", "log_sigmoid", "log_softmax", "logical_and", "logical_not", "logical_or"),
             *("logsumexp", "max", "maximum", "mean", "min", "minimum", "mish", "multiply"),
