@@ -7,15 +7,16 @@ fuses or squeezes by accident.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from einloom.frontends.dispatch import settle
 from einloom.report.graph import GraphReport, graph_report
 from einloom.report.program import ProgramText, print_program
 from einloom.runtime.choices import Choices, split_schedules
 from einloom.runtime.signature import Signature
-from einloom_compiler.dtypes import arithmetic, dtype_name
+from einloom_compiler.dtypes import arithmetic, as_dtype, dtype_name
 from einloom_compiler.extents import Extent, factored, text
 from einloom_compiler.ir.einsum import Index
 from einloom_compiler.ir.graph import (
@@ -25,10 +26,13 @@ from einloom_compiler.ir.graph import (
     Node,
     Reshape,
     contractions_of,
+    inputs_of,
     nodes_of,
+    operands_of,
 )
 from einloom_compiler.ir.printer import letters_of, print_tree
 from einloom_compiler.ir.shapes import extents_at, index_extents, representative_sizes
+from einloom_compiler.optimizer import optimize as optimize_graph
 from einloom_compiler.order.cost import peak_elements, step_cost, tree_cost
 from einloom_compiler.order.estimate import LAUNCH_SECONDS
 from einloom_compiler.order.search import Optimize
@@ -160,8 +164,9 @@ def report(
         ShapeError: the shapes do not fit the expression.
         ScheduleError: the schedules do not fit its steps.
     """
-    node = expression.node
     choices = choices or Choices()
+    expression = _optimized(expression)
+    node = expression.node
     if not all(map(_is_contracting, nodes_of(node))):
         return graph_report(expression, optimize, shapes, choices)
     if shapes is not None:
@@ -203,6 +208,19 @@ def report(
         extents=tuple(shown),
         n_orders=tuple(1 if orders is None else len(orders.paths) for orders in kept),
     )
+
+
+def _optimized(expression: Expression) -> Expression:
+    """Return the graph that programs run; operands without dtype are float32 in it."""
+    node = expression.node
+    while isinstance(node, Reshape):
+        node = node.operand
+    if all(isinstance(operand, Input | Constant) for operand in operands_of(node)):
+        return expression
+    dtypes = {part.name: part.dtype or as_dtype("float32") for part in inputs_of(expression.node)}
+    (settled,) = settle((expression,), dtypes)
+    (node,) = optimize_graph((settled.node,))
+    return replace(expression, node=node)
 
 
 def _is_contracting(node: Node) -> bool:

@@ -36,6 +36,7 @@ from einloom_compiler.ir.graph import (
 )
 from einloom_compiler.ir.shapes import extents_at, representative_sizes, shape_of
 from einloom_compiler.ir.verify_graph import verify_graph
+from einloom_compiler.optimizer import optimize as optimize_graph
 from einloom_compiler.order.search import Optimize
 from einloom_compiler.order.select import tree_at
 
@@ -85,6 +86,7 @@ class Program:
         optimize: Optimize,
         choices: Choices | None = None,
         *,
+        optimizes: bool = True,
         folds: bool = True,
         inputs: tuple[Input, ...] | None = None,
     ) -> None:
@@ -95,6 +97,7 @@ class Program:
             names: what messages call each input.
             optimize: how orders are chosen.
             choices: what else was settled about kernels.
+            optimizes: whether nodes are merged and fused before.
             folds: whether parts that depend on no input are computed now.
             inputs: in the order of a call's arrays; in order of first use where None.
 
@@ -110,7 +113,7 @@ class Program:
         self.dtypes = tuple(required(dtype_of(root)) for root in self.roots)
         for leaf in self.signature.inputs:
             required(leaf.dtype)
-        given = self.roots
+        given = optimize_graph(self.roots) if optimizes else self.roots
         # Schedules are given for the graph's contractions as they were written.
         if folds and not choices.schedules:
             given = fold(given, lambda node: _value_of(node, optimize))
@@ -376,7 +379,7 @@ def _reshaped(operand: Value, shape: tuple[int, ...], builder: Builder) -> Value
 
 def _value_of(node: Node, optimize: Optimize) -> Array:
     """Return the value of a node that depends on no input."""
-    program = Program(node, {}, optimize, folds=False)
+    program = Program(node, {}, optimize, optimizes=False, folds=False)
     return program.run((), None, None, "pool")
 
 

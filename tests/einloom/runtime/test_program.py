@@ -17,6 +17,7 @@ from einloom_compiler.errors import IndicesError
 from einloom_compiler.extents import symbol
 from einloom_compiler.ir.einsum import EinsumExpr, Index
 from einloom_compiler.ir.graph import (
+    Attention,
     Constant,
     Contraction,
     Elementwise,
@@ -33,7 +34,8 @@ from einloom_compiler.ir.graph import (
 )
 from einloom_compiler.ir.maps import Map
 from einloom_compiler.ir.reference import evaluate_graph
-from einloom_compiler.ir.scalar import chain
+from einloom_compiler.ir.scalar import SUM, Number, chain, combined
+from einloom_compiler.ir.scalar import Value as ScalarValue
 
 Array = npt.NDArray[Any]
 F32 = np.dtype("float32")
@@ -226,3 +228,33 @@ def test_reshapes_are_views_exactly_where_numpy_has_one(array: Array, data: st.D
     if array.size:
         kept = [axis for axis, extent in enumerate(new) if extent > 1]
         assert [found.layout[1][axis] for axis in kept] == [expected.strides[axis] for axis in kept]
+
+
+def test_attention_is_one_launch_between_views() -> None:
+    """Heads cut from a layer's output by a reshape and a transpose; the mask is a node's result."""
+    b, h, t, s, d, e = map(Index, "bhtsde")
+    q, k, v = (_input(name, 2, 20, 12) for name in "qkv")
+    heads = [Reshape(x, (2, 20, 3, 4)) for x in (q, k, v)]
+    mask = _input("mask", 20, 20)
+    doubled = Elementwise(chain((Map("multiply", (2.0,)),)), (mask,), ((t, s),), (t, s), F32)
+    score = combined("add", combined("multiply", SUM, Number(0.5)), ScalarValue(1))
+    node = Attention(
+        heads[0],
+        heads[1],
+        heads[2],
+        terms=((b, t, h, d), (b, s, h, d), (b, s, h, e)),
+        output=(b, t, h, e),
+        score=score,
+        masks=(doubled,),
+        mask_terms=((t, s),),
+        is_causal=True,
+        dtype=F32,
+    )
+    rng = np.random.default_rng(3)
+    arrays = {n: rng.standard_normal((2, 20, 12)).astype("float32") for n in "qkv"}
+    arrays["mask"] = rng.standard_normal((20, 20)).astype("float32")
+    program = _check(Reshape(node, (2, 20, 12)), sizes=None, **arrays)
+    given = [arrays[name] for name in ("q", "k", "v", "mask")]
+    recipe = program.recipe_for(given, np.empty((2, 20, 12), "float32"))
+    assert len(recipe.launches) == len(recipe.steps) == 2
+    assert recipe.native_plan is not None
