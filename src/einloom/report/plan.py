@@ -220,7 +220,7 @@ def _optimized(expression: Expression) -> Expression:
     dtypes = {part.name: part.dtype or as_dtype("float32") for part in inputs_of(expression.node)}
     (settled,) = settle((expression,), dtypes)
     (node,) = optimize_graph((settled.node,))
-    return replace(expression, node=node)
+    return replace(expression, node=node, call=None)
 
 
 def _is_contracting(node: Node) -> bool:

@@ -40,6 +40,11 @@ class Namespace:
 _BACKEND = (
     *("batch_dot", "cast", "dot", "expand_dims", "permute_dimensions", "reshape", "squeeze"),
     "transpose",
+    *("abs", "batch_flatten", "clip", "concatenate", "elu", "equal", "exp", "greater"),
+    *("greater_equal", "hard_sigmoid", "l2_normalize", "less", "less_equal", "log"),
+    *("logsumexp", "max", "maximum", "mean", "min", "minimum", "not_equal", "pow"),
+    *("relu", "sigmoid", "softmax", "softplus", "softsign", "sqrt", "square", "stack"),
+    *("sum", "switch", "tanh", "var"),
 )
 
 NAMESPACES = (
@@ -83,6 +88,7 @@ NAMESPACES = (
         "keras.backend",
         ("K", "keras.backend", "el.keras.backend", "einloom.keras.backend"),
         _BACKEND,
+        lists=("concatenate", "stack"),
     ),
     Namespace(
         "einloom.keras.ops",
@@ -121,6 +127,7 @@ NAMESPACES = (
             "einloom.tensorflow.keras.backend",
         ),
         _BACKEND,
+        lists=("concatenate", "stack"),
     ),
 )
 
