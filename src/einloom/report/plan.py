@@ -15,6 +15,7 @@ from einloom.frontends.dispatch import settle
 from einloom.report.graph import GraphReport, graph_report
 from einloom.report.program import ProgramText, print_program
 from einloom.runtime.choices import Choices, split_schedules
+from einloom.runtime.optimizing import optimized
 from einloom.runtime.signature import Signature
 from einloom_compiler.dtypes import arithmetic, as_dtype, dtype_name
 from einloom_compiler.extents import Extent, factored, text
@@ -28,11 +29,9 @@ from einloom_compiler.ir.graph import (
     contractions_of,
     inputs_of,
     nodes_of,
-    operands_of,
 )
 from einloom_compiler.ir.printer import letters_of, print_tree
 from einloom_compiler.ir.shapes import extents_at, index_extents, representative_sizes
-from einloom_compiler.optimizer import optimize as optimize_graph
 from einloom_compiler.order.cost import peak_elements, step_cost, tree_cost
 from einloom_compiler.order.estimate import LAUNCH_SECONDS
 from einloom_compiler.order.search import Optimize
@@ -212,15 +211,12 @@ def report(
 
 def _optimized(expression: Expression) -> Expression:
     """Return the graph that programs run; operands without dtype are float32 in it."""
-    node = expression.node
-    while isinstance(node, Reshape):
-        node = node.operand
-    if all(isinstance(operand, Input | Constant) for operand in operands_of(node)):
+    (node,) = optimized((expression.node,))
+    if node is expression.node:
         return expression
     dtypes = {part.name: part.dtype or as_dtype("float32") for part in inputs_of(expression.node)}
     (settled,) = settle((expression,), dtypes)
-    (node,) = optimize_graph((settled.node,))
-    return replace(expression, node=node, call=None)
+    return replace(expression, node=optimized((settled.node,))[0], call=None)
 
 
 def _is_contracting(node: Node) -> bool:

@@ -13,6 +13,7 @@ from einloom.runtime.choices import Choices, split_schedules
 from einloom.runtime.folding import fold
 from einloom.runtime.moving import copy
 from einloom.runtime.operations import Concatenate, Extend, Operation, operation_of, required
+from einloom.runtime.optimizing import optimized
 from einloom.runtime.prepared import Evaluation
 from einloom.runtime.recipe import Builder, PackedConstants, Recipe, kernel_ready
 from einloom.runtime.signature import Signature
@@ -36,7 +37,6 @@ from einloom_compiler.ir.graph import (
 )
 from einloom_compiler.ir.shapes import extents_at, representative_sizes, shape_of
 from einloom_compiler.ir.verify_graph import verify_graph
-from einloom_compiler.optimizer import optimize as optimize_graph
 from einloom_compiler.order.search import Optimize
 from einloom_compiler.order.select import tree_at
 
@@ -113,7 +113,7 @@ class Program:
         self.dtypes = tuple(required(dtype_of(root)) for root in self.roots)
         for leaf in self.signature.inputs:
             required(leaf.dtype)
-        given = optimize_graph(self.roots) if optimizes else self.roots
+        given = optimized(self.roots) if optimizes else self.roots
         # Schedules are given for the graph's contractions as they were written.
         if folds and not choices.schedules:
             given = fold(given, lambda node: _value_of(node, optimize))

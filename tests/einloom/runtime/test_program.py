@@ -42,15 +42,17 @@ F32 = np.dtype("float32")
 ROW, SUMMED, COLUMN = map(Index, "ijk")
 
 
-def _program(*roots: Node) -> Program:
-    return Program(roots, {node.name: node.name for node in inputs_of(*roots)}, True)
+def _program(*roots: Node, optimizes: bool = False) -> Program:
+    names = {node.name: node.name for node in inputs_of(*roots)}
+    return Program(roots, names, True, optimizes=optimizes)
 
 
 def _check(*roots: Node, sizes: dict[str, int] | None = None, **arrays: Array) -> Program:
     program = _program(*roots)
+    optimized = _program(*roots, optimizes=True)
     given = [arrays[node.name] for node in inputs_of(*roots)]
-    for _ in range(2):
-        results = program.run_all(given, (None,) * len(roots), 1, "pool")
+    for each in (program, program, optimized):
+        results = each.run_all(given, (None,) * len(roots), 1, "pool")
         for root, result in zip(roots, results, strict=True):
             expected = evaluate_graph(root, arrays, sizes)
             assert result.dtype == expected.dtype
