@@ -34,7 +34,8 @@ Pass = tuple[str, tuple[Rule, ...]]
 FUSION: tuple[Pass, ...] = (
     ("simplify", simplify.RULES),
     ("move reshapes", (*reshapes.RULES, *simplify.RULES)),
-    ("dissolve views", (*views.RULES, *simplify.RULES)),
+    ("views become terms", (*views.TERMS, *simplify.RULES)),
+    ("views of results", (*views.RESULTS, *simplify.RULES)),
     ("fold constants", (*constants.RULES, *simplify.RULES)),
     ("fuse elementwise", (*fuse.RULES, *rows.RULES, *simplify.RULES)),
     ("find attention", attention.RULES),
