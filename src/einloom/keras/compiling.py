@@ -59,13 +59,14 @@ class KerasFunction:
     Attributes:
         name: the model's name.
         input_names: as Keras names the inputs, in its order.
+        lowered: the graph it was compiled from.
     """
 
     def __init__(self, lowered_model: Lowered, threads: int | None = None) -> None:
         """Take the graph; kernels are compiled when first needed."""
         self.name = lowered_model.name
         self.input_names = tuple(node.name for node in lowered_model.inputs)
-        self._lowered = lowered_model
+        self.lowered = lowered_model
         self._threads = threads
         self._functions: dict[Node, CompiledFunction] = {}
         for root in lowered_model.roots:
@@ -76,7 +77,7 @@ class KerasFunction:
     @property
     def functions(self) -> tuple[CompiledFunction, ...]:
         """The compiled function of each output, in order."""
-        return tuple(self._functions[root] for root in self._lowered.roots)
+        return tuple(self._functions[root] for root in self.lowered.roots)
 
     def __call__(self, *arrays: Any) -> Any:
         """Return the outputs.
@@ -93,7 +94,7 @@ class KerasFunction:
             root: function(*(given[node.name] for node in inputs_of(root)))
             for root, function in self._functions.items()
         }
-        return _filled(self._lowered.outputs, results)
+        return _filled(self.lowered.outputs, results)
 
     def _by_name(self, arrays: Sequence[Any]) -> Mapping[str, Any]:
         names = self.input_names
@@ -115,7 +116,7 @@ class KerasFunction:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle as the graph it was compiled from."""
-        return KerasFunction, (self._lowered, self._threads)
+        return KerasFunction, (self.lowered, self._threads)
 
     def __repr__(self) -> str:
         """Print as ``<einloom model of (a, b)>``."""

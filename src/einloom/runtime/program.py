@@ -212,11 +212,11 @@ class Program:
         *ready, target = map(kernel_ready, (*arrays, result))
         return Evaluation(self.recipe_for(ready, target), ready, target)
 
-    def recipe_at(self, sizes: Sizes, *, packs: bool = True) -> Recipe:
+    def recipe_at(self, sizes: Sizes, *, packs: bool = True, is_shipped: bool = False) -> Recipe:
         """Return the recipe for operands and results in C order at these values of symbols.
 
         Values may be open formulas: the recipe then holds wherever its guards do. Kernels may want
-        constants packed where ``packs``.
+        constants packed where ``packs``; lookups are of arrays in C order where ``is_shipped``.
         """
         inputs = [
             c_layout(_evaluated(operand.shape, sizes), required(operand.dtype))
@@ -226,7 +226,7 @@ class Program:
             c_layout(_evaluated(shape, sizes), dtype)
             for shape, dtype in zip(self.shapes, self.dtypes, strict=True)
         ]
-        return self._recipe(inputs, outputs, sizes, packs=packs)
+        return self._recipe(inputs, outputs, sizes, packs=packs, is_shipped=is_shipped)
 
     def _recipe(
         self,
@@ -235,8 +235,16 @@ class Program:
         sizes: Sizes,
         *,
         packs: bool = True,
+        is_shipped: bool = False,
     ) -> Recipe:
-        builder = Builder(len(inputs), self._constants, self._packed, len(outputs), packs=packs)
+        builder = Builder(
+            len(inputs),
+            self._constants,
+            self._packed,
+            len(outputs),
+            packs=packs,
+            is_shipped=is_shipped,
+        )
         results = [Value(builder.result + number, out) for number, out in enumerate(outputs)]
         targets = self._targets(results, builder, sizes)
         slots = {node.name: slot for slot, node in enumerate(self.signature.inputs)}
@@ -303,8 +311,10 @@ class Program:
 
 
 def _viewed(node: Strided, operand: Value, sizes: Sizes) -> Value:
+    # A flipped axis of extent 0 would start at -1; all other extents are at least 0.
+    starts = [evaluate(start + 1, sizes) - 1 for start in node.starts]
     return operand.viewed(
-        _evaluated(node.starts, sizes),
+        starts,
         [(evaluate(axis.extent, sizes), axis.source, axis.step) for axis in node.axes],
     )
 
