@@ -12,7 +12,6 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from einloom_compiler.codegen.functions import apply_function, number
 from einloom_compiler.codegen.numba_source import OPTIONS, print_module, print_split
 from einloom_compiler.codegen.rows_values import RowsValues, Scope
 from einloom_compiler.codegen.text import KernelText, wrapped
@@ -20,8 +19,6 @@ from einloom_compiler.dtypes import arithmetic
 from einloom_compiler.ir.graph import Reduction
 from einloom_compiler.ir.rows import RowsNest, print_rows
 from einloom_compiler.ir.scalar import Scalar, Value
-
-_FUNCTIONS = {"sum": "add", "mean": "add", "prod": "multiply", "max": "maximum", "min": "minimum"}
 
 
 def parameters(nest: RowsNest) -> tuple[str, ...]:
@@ -215,7 +212,7 @@ class RowsWriter(RowsValues):
             for copy in range(n_sums):
                 self.line(f"{_sum(number, copy)} = {start}")
             if self._remembers(reduction):
-                zero = self._constant(0)
+                zero = self.number(0)
                 self.line(f"nan{number} = vset{nest.lanes}({zero}) != {zero}")
 
         def point(first: int) -> None:
@@ -251,7 +248,7 @@ class RowsWriter(RowsValues):
     def _inside(self) -> None:
         """Write the mask of a row's last lanes."""
         if self._is_along and self.rest is not None:
-            one, zero = self._constant(1), self._constant(0)
+            one, zero = self.number(1), self.number(0)
             self.line(f"inside = vset{self.nest.lanes}_masked({one}, {self.rest}) != {zero}")
 
     def _accumulate(self, number: int, reduction: Reduction, copy: int, value: str) -> None:
@@ -276,24 +273,27 @@ class RowsWriter(RowsValues):
         if kind == "f" and reduction.kind in ("max", "min"):
             sign = ">" if reduction.kind == "max" else "<"
             return f"vselect(({value} {sign} {total}) | ({value} != {value}), {value}, {total})"
-        return apply_function(_FUNCTIONS[reduction.kind], [total, value], self.compute)
+        if kind in "iu" and reduction.kind in ("max", "min"):
+            return f"v{reduction.kind}({total}, {value})"
+        if kind in "iu":
+            is_sum = reduction.kind == "sum"
+            product = f"vwrap({total} * {value}, {self.number(0)})"
+            return f"vplus({total}, {value})" if is_sum else product
+        return f"{total} {'*' if reduction.kind == 'prod' else '+'} {value}"
 
     def _identity(self, reduction: Reduction) -> str:
         kind = np.dtype(self.compute).kind
         if self.nest.compute == "bool":
-            return self._constant(reduction.kind in ("prod", "min"))
+            return self.number(reduction.kind in ("prod", "min"))
         if reduction.kind == "prod":
-            return self._constant(1)
+            return self.number(1)
         if reduction.kind in ("sum", "mean"):
-            return self._constant(0)
+            return self.number(0)
         is_max = reduction.kind == "max"
         if kind == "f":
-            return self._constant(-np.inf if is_max else np.inf)
+            return self.number(-np.inf if is_max else np.inf)
         info = np.iinfo(self.compute)
-        return self._constant(info.min if is_max else info.max)
-
-    def _constant(self, value: float) -> str:
-        return number(value, self.compute)
+        return self.number(info.min if is_max else info.max)
 
     def _finish(self, number: int, reduction: Reduction, n_sums: int) -> None:
         """Write a reduction's result from its accumulators."""
@@ -318,9 +318,9 @@ class RowsWriter(RowsValues):
             with self.block(f"for lane in range({nest.lanes}):"):
                 self.line(f"{name} = {self._step(reduction, name, 'acc[acc_0 + lane]')}")
         if self._remembers(reduction):
-            one, zero = self._constant(1), self._constant(0)
+            one, zero = self.number(1), self.number(0)
             self.line(f"n_nan = vsum(vselect(nan{number}, {one}, {zero}))")
-            self.line(f"{name} = vselect(n_nan > {zero}, {self._constant(np.nan)}, {name})")
+            self.line(f"{name} = vselect(n_nan > {zero}, {self.number(np.nan)}, {name})")
         self._divide(reduction, name)
         self.row[result] = (name,)
 
@@ -330,7 +330,7 @@ class RowsWriter(RowsValues):
             return f"vsum({total})"
         if reduction.kind == "prod":
             self.line(f"vstore{self.nest.lanes}(acc, acc_0, {total})")
-            return self._constant(1)
+            return self.number(1)
         return f"v{reduction.kind}_all({total})"
 
     def _divide(self, reduction: Reduction, total: str) -> None:

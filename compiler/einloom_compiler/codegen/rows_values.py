@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from einloom_compiler.codegen import casts, maps
-from einloom_compiler.codegen.functions import apply_function, number
+from einloom_compiler.codegen import casts
+from einloom_compiler.codegen.scalar_source import scalar_lines
 from einloom_compiler.dtypes import arithmetic
 from einloom_compiler.ir.loops import Access
 from einloom_compiler.ir.rows import RowsNest, is_shifted_sum
@@ -165,33 +165,48 @@ class RowsValues:
     def _define(self, part: Scalar, scope: Scope) -> tuple[str, ...]:
         """Write the assignments of one part whose arguments are known; return its names."""
         if isinstance(part, Number):
-            return (number(part.value, self.compute),)
+            return (self.number(part.value),)
         is_wide = self.is_wide(part)
         name = self.fresh()
         names = tuple(f"{name}_{c}" if self.copies > 1 else name for c in range(self.copies))
         names = names if is_wide else (name,)
         for copy, target in enumerate(names):
-            self.line(f"{target} = {self._expression(part, scope, copy, is_wide)}")
+            self._assign(target, part, scope, copy)
         return names
 
-    def _expression(self, part: Scalar, scope: Scope, copy: int, is_wide: bool) -> str:
-        def named(argument: Scalar) -> str:
-            names = scope[argument]
-            return names[copy] if len(names) > 1 else names[0]
-
+    def _assign(self, target: str, part: Scalar, scope: Scope, copy: int) -> None:
+        """Write one part's assignment, for one copy."""
+        if isinstance(part, Value):
+            is_held = part is self.held
+            access = self.nest.output if is_held else self.nest.inputs[part.position]
+            self.line(f"{target} = {self.load(access, copy, self.is_wide(part))}")
+            return
         reciprocal = self._reciprocal(part)
-        match part:
-            case Value(position=position) if position == self.held.position:
-                return self.load(self.nest.output, copy, is_wide)
-            case Value(position=position):
-                return self.load(self.nest.inputs[position], copy, is_wide)
-            case Mapped(map=step, argument=argument):
-                return maps.apply_map(step, named(argument), self.compute)
-            case Combined(arguments=(dividend, _)) if reciprocal is not None:
-                return f"{named(dividend)} * {named(reciprocal)}"
-            case Combined(function=function, arguments=arguments):
-                return apply_function(function, [named(a) for a in arguments], self.compute)
-        return ""
+        if reciprocal is not None and isinstance(part, Combined):
+            part = Combined("multiply", (part.arguments[0], reciprocal))
+        names: list[str] = []
+
+        def known(argument: Scalar) -> Scalar:
+            if isinstance(argument, Number):
+                return argument
+            found = scope[argument]
+            names.append(found[copy] if len(found) > 1 else found[0])
+            return Value(len(names) - 1)
+
+        if isinstance(part, Mapped):
+            part = Mapped(part.map, known(part.argument))
+        elif isinstance(part, Combined):
+            part = Combined(part.function, tuple(known(a) for a in part.arguments))
+        text = scalar_lines(part, names, self.compute, f"{target}_")
+        last = f"{text.result} = "
+        for line in text.lines:
+            self.line(f"{target} = {line.removeprefix(last)}" if line.startswith(last) else line)
+        if not any(line.startswith(last) for line in text.lines):
+            self.line(f"{target} = {text.result}")
+
+    def number(self, value: float) -> str:
+        """Return a constant of the compute dtype."""
+        return scalar_lines(Number(value), (), self.compute).result
 
     def widened(self, names: tuple[str, ...], body: Scalar) -> tuple[str, ...]:
         """Return a body's names as vectors, one a copy, where statements stand for vectors."""

@@ -176,12 +176,10 @@ def is_shifted_sum(nest: RowsNest, divisor: Scalar) -> bool:
     n = len(nest.inputs)
     if not isinstance(divisor, Value) or divisor.position < n:
         return False
-    reduction = nest.reductions[divisor.position - n]
-    match reduction:
-        case Reduction("sum", Mapped(map=step, argument=Combined("subtract", (value, shift)))):
-            is_shift = isinstance(shift, Value) and shift.position >= n
-            top = nest.reductions[shift.position - n] if is_shift else None
-            return step.function == "exp" and top == Reduction("max", value)
+    match nest.reductions[divisor.position - n]:
+        case Reduction("sum", Mapped(step, Combined("subtract", (value, Value(shift))))):
+            tops = nest.reductions[shift - n : shift - n + 1] if shift >= n else ()
+            return step.function == "exp" and tops == (Reduction("max", value),)
     return False
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from einloom_compiler.dtypes import arithmetic
-from einloom_compiler.errors import DTypeError, ShapeError
+from einloom_compiler.dtypes import arithmetic, dtype_name
+from einloom_compiler.errors import DTypeError, InternalCompilerError, ShapeError
 from einloom_compiler.ir.einsum import Index, Term
-from einloom_compiler.ir.graph import Reduction
+from einloom_compiler.ir.graph import Node, Reduction, Rows, dtype_of
 from einloom_compiler.ir.loops import Access
+from einloom_compiler.ir.printer import print_graph
 from einloom_compiler.ir.rows import RowsNest
-from einloom_compiler.ir.scalar import Scalar, check_scalar
+from einloom_compiler.ir.scalar import Scalar, Value, check_scalar, print_scalar
 from einloom_compiler.lowering.formula import is_open
 from einloom_compiler.lowering.iteration import IterationSpace, fuse, squeeze
 from einloom_compiler.lowering.nest import loop_name
@@ -42,17 +43,51 @@ class RowsExpr:
     result: str
 
 
-def check_rows(expr: RowsExpr, shapes: Sequence[tuple[int, ...]]) -> None:
-    """Refuse what has no result, before anything is compiled.
+def rows_expr(node: Rows) -> RowsExpr:
+    """Return what a node computes; its operands' dtypes are settled.
 
     Raises:
-        ShapeError: a maximum or minimum of rows without elements.
-        DTypeError: a mean of integers, or a function that the compute dtype lacks.
+        DTypeError: a mean of integers, a maximum of complex numbers, or a function that the
+            compute dtype lacks.
+    """
+    expr = RowsExpr(
+        node.terms,
+        node.output,
+        node.reduced,
+        node.reductions,
+        node.body,
+        tuple(map(_settled, node.operands)),
+        dtype_name(node.dtype) if node.dtype is not None else _settled(node),
+        _settled(node),
+    )
+    check_rows(expr)
+    return expr
+
+
+def _settled(node: Node) -> str:
+    dtype = dtype_of(node)
+    if dtype is None:
+        raise InternalCompilerError("rows", "a dtype is not settled", print_graph(node))
+    return dtype_name(dtype)
+
+
+def check_rows(expr: RowsExpr) -> None:
+    """Refuse what has no meaning in its dtype, before anything is compiled.
+
+    Raises:
+        DTypeError: as :func:`rows_expr`.
     """
     kind = arithmetic(expr.compute).compute
-    for reduction in expr.reductions:
+    bodies = [expr.body, *(reduction.body for reduction in expr.reductions)]
+    for body in bodies:
         if expr.compute != "bool":
-            check_scalar(reduction.body, kind)
+            check_scalar(body, kind)
+        elif not isinstance(body, Value):
+            raise DTypeError(
+                f"bools are not computed with, but for their all, any, sum and product; cast the "
+                f"operands of {print_scalar(body)} to a number first"
+            )
+    for reduction in expr.reductions:
         if reduction.kind == "mean" and not kind.startswith(("float", "complex")):
             raise DTypeError(
                 f"a mean in {expr.compute} would be cut to an integer; cast the operands to a "
@@ -63,10 +98,17 @@ def check_rows(expr: RowsExpr, shapes: Sequence[tuple[int, ...]]) -> None:
                 f"complex numbers have no order, so no {reduction.kind}imum in {expr.compute}; "
                 "take that of their real parts or magnitudes"
             )
+
+
+def check_rows_shapes(expr: RowsExpr, shapes: Sequence[tuple[int, ...]]) -> None:
+    """Refuse a maximum or minimum of rows without elements.
+
+    Raises:
+        ShapeError: there are such rows; the message names the axis.
+    """
+    for reduction in expr.reductions:
         if reduction.kind in ("max", "min"):
             _check_not_empty(expr, shapes, reduction.kind)
-    if expr.compute != "bool":
-        check_scalar(expr.body, kind)
 
 
 def _check_not_empty(expr: RowsExpr, shapes: Sequence[tuple[int, ...]], kind: str) -> None:

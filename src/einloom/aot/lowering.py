@@ -99,6 +99,7 @@ def lower(
 
     Raises:
         UnsupportedError: a symbol is no axis of any input by itself, or a guard cannot be planned.
+        ShapeError: there are no legal sizes.
     """
     program = source.program()
     symbols = bound_symbols(source.inputs, source.choices.ranges)
@@ -121,6 +122,8 @@ def lower(
                 done += 1
                 if progress is not None:
                     progress(done, len(cells) * len(cpus))
+        if all(number is None for number in level.choice):
+            raise ShapeError(f"{name}: no size of its symbols is legal; look at guards and ranges")
         levels.append(level.level())
     library = ir.Library(
         name=name,
@@ -172,9 +175,7 @@ def _recipe_at(
         return None
     try:
         return program.recipe_at(settled, packs=packs, is_shipped=True)
-    except ShapeError:
-        if any(type(size) is not int for size in settled.values()):
-            raise
+    except ShapeError:  # an extent is negative here, or a slice leaves its axis
         return None
 
 

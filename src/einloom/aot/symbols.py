@@ -16,9 +16,9 @@ from einloom_compiler.extents import (
     is_symbol,
     text,
 )
-from einloom_compiler.ir.graph import Input, Node, nodes_of
+from einloom_compiler.ir.graph import Input, Node, Strided, nodes_of
 from einloom_compiler.ir.shapes import Guard, guards, shape_of
-from einloom_compiler.lowering.formula import Formula, open_symbol
+from einloom_compiler.lowering.formula import Formula, formula_text, open_symbol
 from einloom_compiler.order.select import Ranges
 
 #: How sizes of a symbol are cut into ranges, the finest first. The least size of a range settles
@@ -122,7 +122,31 @@ def checks_of(roots: Sequence[Node], sizes: Mapping[str, int]) -> tuple[Check, .
             if not isinstance(extent, int) and not is_symbol(extent):
                 for check in _whole(extent, sizes):
                     found.setdefault(check.text, check)
+        if isinstance(node, Strided):
+            for check in _within(node, sizes):
+                found.setdefault(check.text, check)
     return tuple(found.values())
+
+
+def _within(node: Strided, sizes: Mapping[str, int]) -> list[Check]:
+    """Return the checks that a view stays within its operand, but those that hold at all sizes.
+
+    Its own extents are at least 1 by other checks, or 0, of which these say nothing wrong.
+    """
+    found = []
+    for axis, (extent, start) in enumerate(zip(shape_of(node.operand), node.starts, strict=True)):
+        first = last = evaluate(start + 1, sizes) - 1
+        for own in node.axes:
+            if own.source == axis:
+                reach = (evaluate(own.extent, sizes) - 1) * own.step
+                first, last = (first + reach, last) if own.step < 0 else (first, last + reach)
+        left = evaluate(extent, sizes) - 1 - last
+        for slack, end in ((first, "before"), (left, "behind")):
+            if isinstance(slack, Formula) and slack != 0:
+                shown = text(extent)
+                reason = f"a slice takes no element {end} an axis of extent {shown}"
+                found.append(Check(slack, 0, f"{reason} ({formula_text(slack)} >= 0)", ">="))
+    return found
 
 
 def _whole(extent: Extent, sizes: Mapping[str, int]) -> list[Check]:

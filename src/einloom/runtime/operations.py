@@ -32,7 +32,7 @@ from einloom_compiler.ir.graph import (
 from einloom_compiler.ir.printer import print_graph
 from einloom_compiler.ir.scalar import Scalar, check_body
 from einloom_compiler.lowering.nest import Arithmetics
-from einloom_compiler.lowering.rows import RowsExpr
+from einloom_compiler.lowering.rows import RowsExpr, rows_expr
 from einloom_compiler.order.search import Optimize
 from einloom_compiler.order.select import orders_of
 from einloom_compiler.pipeline import bind_elementwise, bind_rows
@@ -104,8 +104,7 @@ class Compute:
 class Reduce:
     """Reduce rows, and compute from what they are reduced to."""
 
-    node: Rows
-    dtype: AnyDType
+    expr: RowsExpr
 
     def append(
         self, builder: Builder, operands: Sequence[Value], target: Value, sizes: Sizes
@@ -114,19 +113,8 @@ class Reduce:
         del sizes
         if 0 in target.shape:
             return
-        node = self.node
-        expr = RowsExpr(
-            node.terms,
-            node.output,
-            node.reduced,
-            node.reductions,
-            node.body,
-            tuple(dtype_name(operand.dtype) for operand in operands),
-            dtype_name(self.dtype),
-            dtype_name(target.dtype),
-        )
         bound = bind_rows(
-            expr,
+            self.expr,
             [operand.shape for operand in operands],
             [operand.steps for operand in operands],
             target.steps,
@@ -264,7 +252,8 @@ def operation_of(
         case Elementwise():
             return _elementwise(node)
         case Rows():
-            return Reduce(node, required(node.dtype))
+            required(node.dtype)
+            return Reduce(rows_expr(node))
         case Pad(before=before, after=after, value=value):
             return Extend(before, after, value)
         case Join(axis=axis):

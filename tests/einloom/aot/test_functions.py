@@ -8,7 +8,7 @@ import pytest
 
 import einloom as el
 from einloom.aot.building import Built
-from einloom_compiler.errors import SpecError
+from einloom_compiler.errors import ShapeError, SpecError
 
 CPU = "x86-64-v3"
 
@@ -86,6 +86,19 @@ def test_expressions_are_built_together(tmp_path: Path) -> None:
     exp, total = el.aot.load(built.folder)(a)
     np.testing.assert_allclose(exp, np.exp(a), rtol=1e-14)
     np.testing.assert_allclose(total, np.exp(a).sum(), rtol=1e-14)
+
+
+def test_a_slice_of_an_open_axis_is_checked(tmp_path: Path) -> None:
+    x = el.spec("T", 3, dtype="float64", name="x")
+    built = el.aot.build(x[2:5] * 2.0, tmp_path / "f", cpu=CPU, ranges={"T": (0, 20)})
+    assert isinstance(built, Built)
+    f = el.aot.load(built.folder)
+    for n in (5, 6, 19):
+        a = np.arange(3.0 * n).reshape(n, 3)
+        np.testing.assert_array_equal(f(a), a[2:5] * 2)
+    for n in (0, 1, 4):
+        with pytest.raises(ShapeError, match="a slice takes no element behind an axis"):
+            f(np.ones((n, 3)))
 
 
 def test_only_models_have_layers_and_batches(tmp_path: Path) -> None:
