@@ -20,7 +20,7 @@ from einloom.runtime.signature import Signature
 from einloom.runtime.threads import Backend
 from einloom.runtime.values import Layout, Value, c_layout, layout
 from einloom_compiler.dtypes import AnyDType
-from einloom_compiler.errors import ShapeError, UnsupportedError
+from einloom_compiler.errors import ShapeError
 from einloom_compiler.extents import evaluate, is_equal, is_known
 from einloom_compiler.families import Schedule
 from einloom_compiler.ir.graph import (
@@ -217,11 +217,11 @@ class Program:
         *ready, target = map(kernel_ready, (*arrays, result))
         return Evaluation(self.recipe_for(ready, target), ready, target)
 
-    def recipe_at(self, sizes: Sizes, *, packs: bool = True) -> Recipe:
+    def recipe_at(self, sizes: Sizes, *, packs: bool = True, is_shipped: bool = False) -> Recipe:
         """Return the recipe for operands and results in C order at these values of symbols.
 
         Values may be open formulas: the recipe then holds wherever its guards do. Kernels may want
-        constants packed where ``packs``.
+        constants packed where ``packs``; lookups are of arrays in C order where ``is_shipped``.
         """
         inputs = [
             c_layout(_evaluated(operand.shape, sizes), required(operand.dtype))
@@ -231,7 +231,7 @@ class Program:
             c_layout(_evaluated(shape, sizes), dtype)
             for shape, dtype in zip(self.shapes, self.dtypes, strict=True)
         ]
-        return self._recipe(inputs, outputs, sizes, packs=packs)
+        return self._recipe(inputs, outputs, sizes, packs=packs, is_shipped=is_shipped)
 
     def _recipe(
         self,
@@ -240,8 +240,16 @@ class Program:
         sizes: Sizes,
         *,
         packs: bool = True,
+        is_shipped: bool = False,
     ) -> Recipe:
-        builder = Builder(len(inputs), self._constants, self._packed, len(outputs), packs=packs)
+        builder = Builder(
+            len(inputs),
+            self._constants,
+            self._packed,
+            len(outputs),
+            packs=packs,
+            is_shipped=is_shipped,
+        )
         results = [Value(builder.result + number, out) for number, out in enumerate(outputs)]
         targets = self._targets(results, builder, sizes)
         slots = {node.name: slot for slot, node in enumerate(self.signature.inputs)}
@@ -322,7 +330,8 @@ def _optimized(roots: tuple[Node, ...], optimize: Optimize) -> tuple[Node, ...]:
 
 
 def _viewed(node: Strided, operand: Value, sizes: Sizes) -> Value:
-    starts = _evaluated(node.starts, sizes)
+    # A flipped axis of extent 0 would start at -1; all other extents are at least 0.
+    starts = [evaluate(start + 1, sizes) - 1 for start in node.starts]
     axes = [(evaluate(axis.extent, sizes), axis.source, axis.step) for axis in node.axes]
     if not all(map(is_known, (*shape_of(node.operand), *shape_of(node), *node.starts))):
         _check_bounds(operand.shape, starts, axes)
@@ -336,9 +345,10 @@ def _check_bounds(
 ) -> None:
     """Refuse a view, of extents that were not known to the front end, that leaves its operand.
 
+    Where they are open formulas, whoever runs the recipe must check that.
+
     Raises:
         ShapeError: it does.
-        UnsupportedError: extents are open formulas, and whether it does is not known.
     """
     if any(extent == 0 for extent, _, _ in axes):
         return
@@ -348,7 +358,7 @@ def _check_bounds(
         if is_whole and len(steps) == 1:
             continue
         if any(type(number) is not int for number in (extent, start, *(n for n, _ in steps))):
-            raise UnsupportedError("slices of axes with open extents cannot be shipped yet")
+            continue
         least = start + sum((n - 1) * step for n, step in steps if step < 0)
         most = start + sum((n - 1) * step for n, step in steps if step > 0)
         if least < 0 or most >= extent:
