@@ -14,14 +14,14 @@ import numpy as np
 from einloom_compiler.codegen import jit
 from einloom_compiler.dtypes import arithmetic
 from einloom_compiler.families.base import Bound, Dump
-from einloom_compiler.ir.rows import RowsNest, print_rows, verify_rows
-from einloom_compiler.ir.scalar import Combined, Mapped, Scalar, Value, parts_of
+from einloom_compiler.ir.rows import RowsNest, is_shifted_sum, print_rows, verify_rows
+from einloom_compiler.ir.scalar import Combined, Mapped, Scalar, Value, parts_of, positions_of
 from einloom_compiler.lowering.iteration import IterationSpace
 from einloom_compiler.lowering.rows import RowsExpr, Shape, lower_rows, rows_numbers
 from einloom_compiler.schedule.machine import Machine
 
 #: Cycles of a vector's parts: instructions, functions made of them, a division.
-_SIMPLE, _FUNCTION, _DIVISION = 0.5, 14.0, 16.0
+_SIMPLE, _FUNCTION, _DIVISION = 0.5, 10.0, 16.0
 #: Cycles for one lane that is gathered or scattered.
 _GATHERED = 1.0
 #: Cycles for a pass along one row besides its vectors: the masked rest, the lanes joined.
@@ -126,9 +126,15 @@ def _cycles(nest: RowsNest, bodies: tuple[Scalar, ...]) -> float:
     parts = {part for body in bodies for part in parts_of(body)}
     total = 0.0
     for part in parts:
-        if isinstance(part, Mapped | Combined):
-            is_division = isinstance(part, Combined) and part.function == "divide"
-            total += _FUNCTION if _is_function(part) else _DIVISION if is_division else _SIMPLE
+        if positions_of(part) <= nest.row_values:
+            continue  # computed once a row
+        match part:
+            case Combined("divide", (_, divisor)) if not is_shifted_sum(nest, divisor):
+                total += _DIVISION
+            case Mapped() | Combined():
+                total += _FUNCTION if _is_function(part) else _SIMPLE
+            case _:
+                pass
     accesses = [nest.output] if bodies == (nest.last_body,) else []
     accesses += [nest.inputs[n] for n in range(len(nest.inputs)) if _uses(parts, n)]
     for access in accesses:
