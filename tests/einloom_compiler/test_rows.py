@@ -343,7 +343,7 @@ def test_formulas_pass_through() -> None:
     node = builders.softmax(Input("x", (300, 512), np.dtype("f4")), 0)
     bound = bind_rows(rows_expr(node), [(n, m)], [(m, 1)], (m, 1), AVX512)
     texts = [getattr(number, "text", number) for number in (*bound.numbers, bound.total)]
-    assert texts == ["m", "n", "m", "m", "-(-m // 32)"]
+    assert texts == ["m", "n", "m", "m", "-(-m // 128)"]
 
 
 def test_print_and_verify() -> None:
