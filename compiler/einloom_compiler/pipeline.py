@@ -19,12 +19,22 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from einloom_compiler.dtypes import arithmetic
-from einloom_compiler.families import Bound, Dump, Problem, Schedule, choose, direct, rows
+from einloom_compiler.families import (
+    Bound,
+    Dump,
+    Problem,
+    Schedule,
+    attention,
+    choose,
+    direct,
+    rows,
+)
 from einloom_compiler.ir.contraction import ContractionTree
 from einloom_compiler.ir.einsum import EinsumExpr, Index, Term
 from einloom_compiler.ir.printer import letters_of, print_einsum, print_tree
 from einloom_compiler.ir.scalar import SUM
 from einloom_compiler.ir.verify import verify_einsum, verify_tree
+from einloom_compiler.lowering.attention import AttentionForm
 from einloom_compiler.lowering.iteration import c_strides, iteration_space
 from einloom_compiler.lowering.nest import Arithmetics
 from einloom_compiler.lowering.partial import Split, split_sum
@@ -198,6 +208,34 @@ def bind_rows(
     return bound
 
 
+def bind_attention(
+    form: AttentionForm,
+    shapes: Sequence[tuple[int, ...]],
+    strides: Sequence[tuple[int, ...]],
+    output_strides: tuple[int, ...],
+    machine: Machine,
+    dump: Dump = _no_dump,
+) -> Bound:
+    """Bind an attention node to memory; its scores are never stored.
+
+    Args:
+        form: what is computed, see :func:`einloom_compiler.lowering.attention.form_of`.
+        shapes: of query, key, value and masks.
+        strides: theirs, in elements.
+        output_strides: of the output, in elements.
+        machine: the target.
+        dump: takes each stage's name and printed representation.
+
+    Raises:
+        UnsupportedError: attention is not computed in this dtype.
+        DTypeError: nor is the score.
+    """
+    # AttentionForm -> AttentionNest -> Kernel
+    bound = attention.bind(form, shapes, strides, output_strides, machine, dump)
+    dump("source", bound.kernel.source)
+    return bound
+
+
 def bind_elementwise(
     terms: Sequence[Term],
     strides: Sequence[tuple[int, ...]],
@@ -293,6 +331,7 @@ __all__ = [
     "Stage",
     "Stages",
     "bind",
+    "bind_attention",
     "bind_elementwise",
     "bind_rows",
     "plan",

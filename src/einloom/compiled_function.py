@@ -26,6 +26,7 @@ from einloom_compiler.ir.graph import Input, inputs_of
 from einloom_compiler.order.search import Optimize
 
 if TYPE_CHECKING:
+    from einloom.report.graph import GraphReport
     from einloom.report.plan import PlanReport
     from einloom_compiler.ir.graph import Shape
     from einloom_compiler.order.cost import Cost
@@ -266,7 +267,7 @@ class CompiledFunction(PreparedCalls):
         return cost_of(self.expression, self._optimize)
 
     @cached_property
-    def _report(self) -> PlanReport:
+    def _report(self) -> PlanReport | GraphReport:
         from einloom.report.plan import report
 
         return report(self.expression, self._optimize, choices=self._choices)
@@ -304,7 +305,7 @@ class CompiledFunction(PreparedCalls):
         """Assembly of the kernels in :attr:`source`."""
         return self._report.asm
 
-    def plan_for(self, *shapes: tuple[int, ...]) -> PlanReport:
+    def plan_for(self, *shapes: tuple[int, ...]) -> PlanReport | GraphReport:
         """Return the order chosen for operands of these shapes, with ``flops`` and ``seconds``.
 
         Where extents are symbolic, it is the one that a call picks at these sizes.

@@ -86,6 +86,15 @@ def softmax(node: Node, along: int = -1) -> Rows:
     return Rows((node,), (own,), own, (own[along],), reductions, body, dtype_of(node))
 
 
+def reduced(node: Node, kind: Any, axis: int = -1) -> Rows:
+    """Return one reduction along an axis."""
+    own = term("abcdefgh"[: len(shape_of(node))])
+    along = own[axis]
+    output = tuple(index for index in own if index != along)
+    reductions = (Reduction(kind, Value(0)),)
+    return Rows((node,), (own,), output, (along,), reductions, Value(1), dtype_of(node))
+
+
 def layer_norm(node: Node, gamma: Node, beta: Node, epsilon: float = 1e-3) -> Rows:
     """Return layer normalisation along the last axis, as the builder of rows makes it."""
     own = term("abcdefgh"[: len(shape_of(node))])
@@ -224,10 +233,20 @@ class Drawn:
         kind = self.draw(st.sampled_from(["softmax", "max", "mean", "sum"]))
         if kind == "softmax":
             return softmax(node, axis)
-        own = term("abcdefgh"[:rank])
-        output = tuple(i for i in own if i != own[axis])
-        reduction = Reduction(kind, Value(0))  # type: ignore[arg-type]
-        return Rows((node,), (own,), output, (own[axis],), (reduction,), Value(1), F64)
+        return reduced(node, kind, axis)
+
+    def by_hand(self) -> Node | None:
+        """What is computed of elements and reductions of their rows."""
+        node = self.pick(1)
+        assert node is not None
+        own = "abcdefgh"[: len(shape_of(node))]
+        axis = self.draw(st.integers(0, len(own) - 1))
+        kept = own.replace(own[axis], "")
+        subtract = combined("subtract", Value(0), Value(1))
+        first = reduced(node, self.draw(st.sampled_from(["max", "mean"])), axis)
+        moved = mapped("sigmoid", each(subtract, f"{own},{kept}->{own}", node, first))
+        second = reduced(moved, self.draw(st.sampled_from(["sum", "max"])), axis)
+        return each(subtract, f"{own},{kept}->{own}", moved, second)
 
     def reshape(self) -> Node | None:
         """Join two axes, split one, add one, or flatten."""
@@ -326,7 +345,7 @@ class Drawn:
 _STEPS = (
     *(Drawn.contraction, Drawn.contraction, Drawn.one, Drawn.one, Drawn.two, Drawn.two),
     *(Drawn.rows, Drawn.reshape, Drawn.reshape, Drawn.reshape, Drawn.view, Drawn.view),
-    *(Drawn.cast, Drawn.scaled),
+    *(Drawn.cast, Drawn.scaled, Drawn.by_hand, Drawn.by_hand),
     *(Drawn.other, Drawn.attention),
 )
 

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from einloom_compiler.codegen import numba_source, packed_source, rows_source, tiled_source
+from einloom_compiler.codegen import (
+    attention_source,
+    numba_source,
+    packed_source,
+    rows_source,
+    tiled_source,
+)
 from einloom_compiler.codegen.text import KernelText
+from einloom_compiler.ir.attention import AttentionNest
 from einloom_compiler.ir.loops import LoopNest
 from einloom_compiler.ir.packed import PackedNest
 from einloom_compiler.ir.rows import RowsNest
 from einloom_compiler.ir.tiled import TiledNest
 
-Nest = LoopNest | PackedNest | TiledNest | RowsNest
+Nest = LoopNest | PackedNest | TiledNest | RowsNest | AttentionNest
 
 
 def print_text(nest: Nest) -> KernelText:
@@ -23,6 +30,8 @@ def print_text(nest: Nest) -> KernelText:
             return tiled_source.print_kernel_text(nest)
         case RowsNest():
             return rows_source.print_rows_text(nest)
+        case AttentionNest():
+            return attention_source.print_attention_kernel(nest)
 
 
 def print_functions(nest: Nest, name: str) -> list[str]:
@@ -39,3 +48,5 @@ def print_functions(nest: Nest, name: str) -> list[str]:
             return tiled_source.print_functions(nest, name)
         case RowsNest():
             return rows_source.print_functions(nest, name)
+        case AttentionNest():
+            return attention_source.print_functions(nest, name)

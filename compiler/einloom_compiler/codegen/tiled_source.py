@@ -16,31 +16,31 @@ from einloom_compiler.codegen.numba_source import OPTIONS, print_module, print_s
 from einloom_compiler.codegen.scalar_source import scalar_lines
 from einloom_compiler.codegen.text import KernelText, wrapped
 from einloom_compiler.codegen.tiled_values import Values, name_of, plus, set_of, times
+from einloom_compiler.ir.loops import Access
+from einloom_compiler.ir.scalar import positions_of
 from einloom_compiler.ir.tiled import Piece, TiledNest, print_tiled
 
 
 def numbers_of(nest: TiledNest) -> tuple[str, ...]:
     """Return the kernel's integers: run-time extents, then strides of inputs and output."""
-    accesses = (*nest.inputs, nest.output)
     return (
         *(f"n_{index}" for index in nest.run_time),
-        *(f"{access.name}_{index}" for access in accesses for index in access.strided),
+        *(f"{access.name}_{index}" for access in nest.accesses for index in access.strided),
     )
 
 
 def print_functions(nest: TiledNest, name: str = "kernel") -> list[str]:
     """Return the kernel, called ``name``, and the function that spreads it over threads."""
-    names = (*(access.name for access in (*nest.inputs, nest.output)), *numbers_of(nest))
+    names = (*(access.name for access in nest.accesses), *numbers_of(nest))
     return [_Emitter(nest).emit(name, names), print_split(name, (*names, "acc"), 0)]
 
 
 def print_kernel_text(nest: TiledNest) -> KernelText:
     """Return the module of the kernel of ``nest``."""
-    accesses = (*nest.inputs, nest.output)
     return KernelText(
         title=print_tiled(nest).splitlines()[-1].strip(),
         source=print_module("\n\n".join(print_functions(nest))),
-        pointers=tuple((access.name, nest.element) for access in accesses),
+        pointers=tuple((access.name, nest.element) for access in nest.accesses),
         numbers=numbers_of(nest),
         scratch_elements=0,
         scratch_dtype=nest.element,
@@ -56,7 +56,8 @@ class _Emitter(Values):
         with self._block(wrapped(f"def {name}(", ", ".join((*names, "acc, acc_0, lo, hi")), "):")):
             self._constants()
             with self._tasks(), self._inner_blocks():
-                self._offsets()
+                self._clamped()
+                self._offsets((*self.nest.inputs, self.nest.output))
                 lanes = self.nest.lanes
                 if lanes is None or lanes.index not in self.nest.tasks:
                     self._sum(is_masked=False)
@@ -129,15 +130,19 @@ class _Emitter(Values):
                 self._line(f"{index} = min({index}_0, {extent - block})")
             yield
 
-    def _offsets(self) -> None:
-        """Write the offset of the block's first element in each operand, and of each row."""
+    def _clamped(self) -> None:
+        """Write the position of each row along a task, which ends at the last one."""
         nest = self.nest
         for rows in nest.rows:
             if rows.index in nest.tasks:
                 last = f"{self._extent(rows.index)} - 1"
                 for r in range(1, rows.count):
                     self._line(f"{rows.index}_{r} = min({rows.index} + {r}, {last})")
-        for access in (*nest.inputs, nest.output):
+
+    def _offsets(self, accesses: Sequence[Access]) -> None:
+        """Write the offset of the block's first element in each operand, and of each row."""
+        nest = self.nest
+        for access in accesses:
             rows_of = [rows for rows in nest.rows if rows.index in access.indices]
             moved = {rows.index for rows in rows_of if rows.index in nest.tasks}
             terms = [
@@ -177,6 +182,9 @@ class _Emitter(Values):
                     if self.dual is not None:
                         self._line(f"{name_of('d', point, number)} = zero{piece.width}")
         self._level(0, pieces)
+        # Here, so that nothing of the epilogue's operands is kept in registers by the loops above.
+        self._offsets(nest.extras)
+        self.extras = {}
         for point in self.points:
             if nest.is_dot:
                 self._store_dot(point)
@@ -266,7 +274,9 @@ class _Emitter(Values):
             stride = None
         for number, (piece, valid) in enumerate(pieces):
             width = piece.width
-            value = self._finished(point, number, width)
+            value = self._epilogue(
+                self._combined(point, number, width), point, (number, piece, valid)
+            )
             at = self._at(output, self._of(output, point))
             if piece.offset:
                 at += f" + {piece.offset}" + (f" * {stride}" if stride else "")
@@ -299,18 +309,47 @@ class _Emitter(Values):
                 self._line(f"{output.name}[{at}{part}] = {value}")
             return
         value = " + ".join(total if width == 1 else f"vsum({total})" for width, total in totals)
-        self._line(f"{output.name}[{at}] = {self._epilogue(value, point, 1)}")
+        self._line(
+            f"{output.name}[{at}] = {self._epilogue(value, point, (0, Piece(0, 1, 1), None))}"
+        )
 
-    def _finished(self, point: tuple[int, ...], number: int, width: int) -> str:
-        return self._epilogue(self._combined(point, number, width), point, width)
+    def _epilogue(
+        self, value: str, point: tuple[int, ...], where: tuple[int, Piece, str | None]
+    ) -> str:
+        """Write the epilogue of a finished sum, and return its result.
 
-    def _epilogue(self, value: str, point: tuple[int, ...], width: int) -> str:
-        """Write the epilogue of a finished sum and return its result."""
-        vectors = (0,) if width > 1 else ()
-        text = scalar_lines(self.nest.epilogue, [value], self.nest.element, vectors=vectors)
+        Args:
+            value: the sum.
+            point: its row.
+            where: its vector's number in the row, the vector, and how many lanes hold elements.
+        """
+        nest, width = self.nest, where[1].width
+        used = positions_of(nest.epilogue)
+        values, vectors = [value], {0} if width > 1 else set()
+        for number, access in enumerate(nest.extras, 1):
+            values.append(self._extra(access, point, where) if number in used else "")
+            if width > 1 and self._has_lanes(access):
+                vectors.add(number)
+        text = scalar_lines(nest.epilogue, values, nest.element, vectors=vectors)
         for line in text.lines:
             self._line(line)
         return text.result if text.is_vector or width == 1 else set_of(width, text.result)
+
+    def _extra(
+        self, access: Access, point: tuple[int, ...], where: tuple[int, Piece, str | None]
+    ) -> str:
+        """Return the name of an operand's element or vector, loaded where it is needed first."""
+        number, piece, valid = where
+        of = self._of(access, point)
+        name = name_of(f"{access.name}_", of, number if self._has_lanes(access) else "s")
+        if name not in self.extras:
+            at = self._at(access, of)
+            is_vector = self._has_lanes(access)
+            self.extras[name] = (
+                self._vector(access, at, piece, valid) if is_vector else f"{access.name}[{at}]"
+            )
+            self._line(f"{name} = {self.extras[name]}")
+        return name
 
     def _combined(self, point: tuple[int, ...], number: int, width: int) -> str:
         """Return a sum, its real and imaginary parts' products combined where it is complex.

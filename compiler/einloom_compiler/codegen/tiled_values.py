@@ -21,6 +21,8 @@ class Values:
         self.static = dict(nest.static)
         self.lines: list[str] = []
         self.depth = 0
+        #: Loads of the epilogue's operands in the block that is written, by name.
+        self.extras: dict[str, str] = {}
         #: Positions in the block of every row index, one tuple for each accumulator row.
         self.points = list(product(*(range(rows.count) for rows in nest.rows)))
         dual = next((a for a in nest.inputs if not self._has_lanes(a)), nest.inputs[0])

@@ -77,7 +77,7 @@ class Tiled(Family):
         return Bound(
             kernel=jit.build(nest),
             schedule=schedule,
-            operands=found.operands,
+            operands=(*found.operands, *range(len(nest.inputs), len(nest.accesses) - 1)),
             numbers=numbers,
             total=total,
             points=problem.points,

@@ -4,7 +4,7 @@ Grammar::
 
     TiledNest = (inputs: Access+, output: Access, compute: dtype name, tasks: name*, rows: Rows*,
                  lanes: Lanes | None, contracted: name*, static: (name, extent)*,
-                 splits_edge: bool, epilogue: Scalar)
+                 splits_edge: bool, epilogue: Scalar, extras: Access*)
     Rows      = (index: name, count: int)
     Lanes     = (index: name, width: int, vectors: int)
 
@@ -90,7 +90,9 @@ class TiledNest:
         static: indices whose extents the kernel is made for.
         splits_edge: whether blocks without masked lanes have a body of their own; for targets where
             masks cost registers or time.
-        epilogue: what is computed from each sum, ``Value(0)``, before it is stored.
+        epilogue: what is computed from each sum, ``Value(0)``, and the elements of extras,
+            ``Value(1 + n)``, before it is stored.
+        extras: further operands of the epilogue, read only; of output indices.
     """
 
     inputs: tuple[Access, ...]
@@ -103,6 +105,7 @@ class TiledNest:
     static: tuple[tuple[str, int], ...]
     splits_edge: bool = False
     epilogue: Scalar = SUM
+    extras: tuple[Access, ...] = ()
 
     def __str__(self) -> str:
         """Print the blocking in one line."""
@@ -127,6 +130,11 @@ class TiledNest:
         """The indices whose extents are arguments of the kernel."""
         static = dict(self.static)
         return tuple(index for index in self.indices if index not in static)
+
+    @property
+    def accesses(self) -> tuple[Access, ...]:
+        """Everything that the kernel has a pointer to, in that order."""
+        return (*self.inputs, *self.extras, self.output)
 
     @property
     def is_plain(self) -> bool:
@@ -229,7 +237,7 @@ def print_tiled(nest: TiledNest) -> str:
     for index in nest.contracted:
         loop("sum", index, nest.block(index))
     factors = " * ".join(map(print_access, nest.inputs))
-    maps = print_epilogue(nest.epilogue)
+    maps = print_epilogue(nest.epilogue, list(map(print_access, nest.extras)))
     assign = "+=" if nest.contracted else "="
     body = f"{print_access(nest.output)} {assign} {factors}{maps}  in {nest.compute}"
     return "\n".join([*lines, "  " * len(lines) + body])
@@ -258,7 +266,10 @@ def verify_tiled(nest: TiledNest, stage: str) -> None:
     used = {index for access in nest.inputs for index in access.indices}
     require(used == kept | set(nest.contracted), "an index is bound by no loop or has no operand")
     require(all(part.count >= 1 for part in nest.rows), "a row block is empty")
-    for access in (*nest.inputs, nest.output):
+    for access in nest.extras:
+        is_kept = set(access.indices) <= kept
+        require(is_kept, f"{access.name} has an index that is not the output's")
+    for access in nest.accesses:
         require(access.unit is None or access.unit in access.indices, "unit is no index")
         require(access.dtype == nest.compute, f"{access.name} would be cast to {nest.compute}")
     for part in nest.rows:

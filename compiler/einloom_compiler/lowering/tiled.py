@@ -15,10 +15,11 @@ def bind_tiled(space: IterationSpace, schedule: NumberedNest) -> tuple[tuple[int
     nest = schedule.nest
     number = dict(zip(nest.indices, schedule.order, strict=True))
     extents = [space.extents[number[index]] for index in nest.run_time]
-    columns = [space.strides[operand] for operand in schedule.operands] + [space.strides[-1]]
+    columns = [space.strides[operand] for operand in schedule.operands]
+    columns += [*space.extras, space.strides[-1]]
     strides = [
         (column[number[index]] or 0) * nest.scale
-        for access, column in zip((*nest.inputs, nest.output), columns, strict=True)
+        for access, column in zip(nest.accesses, columns, strict=True)
         for index in access.strided
     ]
     total = 1

@@ -19,6 +19,7 @@ from einloom_compiler.optimizer import (
     fuse,
     merge,
     reshapes,
+    rows,
     simplify,
     views,
 )
@@ -35,7 +36,7 @@ FUSION: tuple[Pass, ...] = (
     ("move reshapes", (*reshapes.RULES, *simplify.RULES)),
     ("dissolve views", (*views.RULES, *simplify.RULES)),
     ("fold constants", (*constants.RULES, *simplify.RULES)),
-    ("fuse elementwise", (*fuse.RULES, *simplify.RULES)),
+    ("fuse elementwise", (*fuse.RULES, *rows.RULES, *simplify.RULES)),
     ("find attention", attention.RULES),
 )
 #: After that, since a merged contraction would hide the scores of attention.

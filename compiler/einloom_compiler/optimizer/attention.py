@@ -174,15 +174,21 @@ def find_causal(node: Node, uses: Uses) -> Node | None:
     """
     if not isinstance(node, Attention) or node.is_causal:
         return None
-    score = node.score
-    match score:
-        case Combined("where", (condition, kept, Number(value=value))):
-            hidden = value
+    match node.score:
+        case Combined("where", (condition, kept, Number(value=hidden))):
+            pass
         case _:
             return None
-    if hidden != -math.inf and not (hidden <= _MASKED and positions_of(kept) <= {0}):
+    factors = _factors(condition)
+    later = [factor for factor in factors if _is_later_hidden(node, factor)]
+    if not later:
         return None
-    if not _is_later_hidden(node, condition):
+    others = [factor for factor in factors if factor not in later]
+    if hidden == -math.inf:
+        for factor in others:
+            kept = Combined("where", (factor, kept, Number(hidden)))
+    elif others or hidden > _MASKED or not positions_of(kept) <= {0}:
+        # A row of nothing but masked scores averages over later keys, too.
         return None
     used = sorted(p for p in positions_of(kept) if p > 0)
     places: dict[int, Scalar] = {old: Value(1 + new) for new, old in enumerate(used)}
@@ -194,6 +200,19 @@ def find_causal(node: Node, uses: Uses) -> Node | None:
         is_causal=True,
     )
     return made if attention_flaw(made) is None else None
+
+
+def _factors(condition: Scalar) -> list[Scalar]:
+    """Return the conditions that must all hold."""
+    found: list[Scalar] = []
+    pending = [condition]
+    while pending:
+        part = pending.pop()
+        if isinstance(part, Combined) and part.function == "multiply":
+            pending += reversed(part.arguments)
+        else:
+            found.append(part)
+    return found
 
 
 def _is_later_hidden(node: Attention, condition: Scalar) -> bool:

@@ -18,6 +18,7 @@ from einloom_compiler.ir.shapes import index_extents, representative_sizes
 from einloom_compiler.optimizer.driver import Uses
 from einloom_compiler.optimizer.terms import fresh, indices_of, renamed
 from einloom_compiler.order.cost import tree_cost
+from einloom_compiler.order.merge import TINY_FLOPS
 from einloom_compiler.order.search import EXACT, search
 
 
@@ -82,7 +83,8 @@ def _is_no_dearer(made: Contraction, node: Contraction, inner: Contraction) -> b
     if len(made.operands) <= 2 and not made.einsum.contracted:
         return True
     sizes = representative_sizes(made, node, inner)
-    return _flops(made, sizes) <= _flops(node, sizes) + _flops(inner, sizes)
+    # Tiny steps are joined to one loop nest of more FLOPs where that takes less time.
+    return _flops(made, sizes) <= max(TINY_FLOPS, _flops(node, sizes) + _flops(inner, sizes))
 
 
 def _flops(node: Contraction, sizes: Mapping[str, int]) -> int:

@@ -21,6 +21,7 @@ from einloom_compiler.ir.graph import (
     Reshape,
     Rows,
     Shape,
+    Strided,
 )
 from einloom_compiler.ir.shapes import (
     Indexed,
@@ -30,6 +31,7 @@ from einloom_compiler.ir.shapes import (
 )
 from einloom_compiler.ir.verify_graph import attention_flaw
 from einloom_compiler.optimizer.driver import Uses
+from einloom_compiler.optimizer.simplify import is_one
 from einloom_compiler.optimizer.terms import fresh, has_repeats, indices_of, map_terms
 from einloom_compiler.optimizer.views import Part, with_parts
 
@@ -167,7 +169,11 @@ def _is_worth(node: Indexed, index: Index, operand: Reshape, uses: Uses) -> bool
     if index not in output_of(node):
         return not isinstance(node, Rows)
     inner = operand.operand
-    meets = isinstance(inner, Contraction | Rows) and isinstance(node, Elementwise)
+    if isinstance(inner, Strided) and any(
+        axis.source is None and not is_one(axis.extent) for axis in inner.axes
+    ):
+        return True  # a repeat, which would be stored
+    meets = isinstance(inner, Contraction | Rows) and isinstance(node, Elementwise | Rows)
     meets = meets or (isinstance(inner, Elementwise) and isinstance(node, Elementwise | Rows))
     return meets and uses.is_single(operand) and uses.is_single(inner)
 

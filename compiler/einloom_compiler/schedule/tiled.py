@@ -73,7 +73,8 @@ def choose(
 
 def is_supported(space: IterationSpace, arithmetics: Arithmetics) -> bool:
     """Say whether the family takes a contraction: native dtypes of one kind, no empty extent."""
-    dtypes = {*arithmetics.inputs, arithmetics.output, arithmetics.compute}
+    named = arithmetics
+    dtypes = {*named.inputs, *named.extras, named.output, named.compute}
     if len(dtypes) != 1 or arithmetics.compute not in _DTYPES:
         return False
     if min(space.extents, default=0) == 0 or not space.n_output:
@@ -81,9 +82,7 @@ def is_supported(space: IterationSpace, arithmetics: Arithmetics) -> bool:
     is_complex = arithmetics.compute.startswith("complex")
     if is_complex and (len(arithmetics.inputs) > 2 or not arithmetics.is_plain):
         return False
-    if arithmetics.extras or (
-        not arithmetics.is_plain and not arithmetics.compute.startswith("float")
-    ):
+    if not arithmetics.is_plain and not arithmetics.compute.startswith("float"):
         return False
     read = {
         number
@@ -297,6 +296,9 @@ def numbered(
         static=tuple((names[n], int(space.extents[n])) for n in order if n in constants),
         splits_edge=machine.simd_bits < 512,
         epilogue=arithmetics.epilogue,
+        extras=tuple(
+            access(f"e{position}", column, False) for position, column in enumerate(space.extras)
+        ),
     )
     return NumberedNest(nest, order, tuple(operands))
 

@@ -19,7 +19,8 @@ from einloom.runtime.signature import Signature
 from einloom.runtime.threads import Backend
 from einloom.runtime.values import Layout, Value, c_layout, layout
 from einloom_compiler.dtypes import AnyDType
-from einloom_compiler.extents import evaluate, is_equal
+from einloom_compiler.errors import ShapeError, UnsupportedError
+from einloom_compiler.extents import evaluate, is_equal, is_known
 from einloom_compiler.families import Schedule
 from einloom_compiler.ir.graph import (
     Constant,
@@ -303,10 +304,40 @@ class Program:
 
 
 def _viewed(node: Strided, operand: Value, sizes: Sizes) -> Value:
-    return operand.viewed(
-        _evaluated(node.starts, sizes),
-        [(evaluate(axis.extent, sizes), axis.source, axis.step) for axis in node.axes],
-    )
+    starts = _evaluated(node.starts, sizes)
+    axes = [(evaluate(axis.extent, sizes), axis.source, axis.step) for axis in node.axes]
+    if not all(map(is_known, (*shape_of(node.operand), *shape_of(node), *node.starts))):
+        _check_bounds(operand.shape, starts, axes)
+    return operand.viewed(starts, axes)
+
+
+def _check_bounds(
+    shape: Sequence[int],
+    starts: Sequence[int],
+    axes: Sequence[tuple[int, int | None, int]],
+) -> None:
+    """Refuse a view, of extents that were not known to the front end, that leaves its operand.
+
+    Raises:
+        ShapeError: it does.
+        UnsupportedError: extents are open formulas, and whether it does is not known.
+    """
+    if any(extent == 0 for extent, _, _ in axes):
+        return
+    for axis, (extent, start) in enumerate(zip(shape, starts, strict=True)):
+        steps = [(n, step) for n, source, step in axes if source == axis]
+        is_whole = start == 0 and all(n == extent and step == 1 for n, step in steps)
+        if is_whole and len(steps) == 1:
+            continue
+        if any(type(number) is not int for number in (extent, start, *(n for n, _ in steps))):
+            raise UnsupportedError("slices of axes with open extents cannot be shipped yet")
+        least = start + sum((n - 1) * step for n, step in steps if step < 0)
+        most = start + sum((n - 1) * step for n, step in steps if step > 0)
+        if least < 0 or most >= extent:
+            raise ShapeError(
+                f"a slice takes elements {least} to {most} of axis {axis}, which has extent "
+                f"{extent} in this call; pass a longer array, or slice less of it"
+            )
 
 
 def _seen_through(node: Strided, value: Value) -> Value | None:

@@ -121,6 +121,8 @@ def permuted(node: Node, order: Sequence[int]) -> Node:
 
 def expanded(node: Node, *axes: int) -> Node:
     """Return the node with axes of extent 1 at these places of the result, in ascending order."""
+    if not axes:
+        return node
     shape = shape_of(node)
     view = [ViewAxis(extent, axis) for axis, extent in enumerate(shape)]
     for axis in axes:

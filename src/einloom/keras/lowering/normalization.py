@@ -20,7 +20,7 @@ from einloom_compiler.dtypes import AnyDType
 from einloom_compiler.ir import builders
 from einloom_compiler.ir.graph import Constant, Elementwise, Node, Reduction, Rows
 from einloom_compiler.ir.maps import make_map
-from einloom_compiler.ir.scalar import Mapped, Number, Value, combined
+from einloom_compiler.ir.scalar import Mapped, Number, Value, chain, combined
 from einloom_compiler.ir.shapes import shape_of
 
 
@@ -106,12 +106,8 @@ def lower_batch_normalization(call: LayerCall, kind: BatchNormalization) -> Tens
 def lower_rescaling(call: LayerCall, kind: Rescaling) -> Tensor:
     """Lower ``x * scale + offset``."""
     x = cast(call.inputs[0].node, call.dtype)
-    body = combined("add", combined("multiply", Value(0), Value(1)), Value(2))
-    constants = [
-        call.computed(np.asarray(value), call.dtype, name)
-        for value, name in ((kind.scale, "scale"), (kind.offset, "offset"))
-    ]
-    return Tensor(elementwise(body, x, *constants, dtype=call.dtype), call.inputs[0].mask)
+    body = chain((make_map("multiply", kind.scale), make_map("add", kind.offset)))
+    return Tensor(elementwise(body, x, dtype=call.dtype), call.inputs[0].mask)
 
 
 def _ascending(call: LayerCall, axes: tuple[int, ...]) -> tuple[int, ...]:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from einloom.keras.lowering.building import (
     cast,
-    elementwise,
     indices,
     is_floating,
-    keep_axes,
     permuted,
     repeated,
     reshaped,
@@ -79,8 +79,7 @@ def lower_pooling(call: LayerCall, kind: Pooling) -> Tensor:
         return Tensor(builders.reduce(split, "mean" if is_mean else "max", within))
     # The number of elements that are no padding, by summing windows of ones.
     line = [shape_of(x)[axis] for axis in kind.positions]
-    zero = keep_axes(x, ())
-    one: Node = elementwise(Number(1.0), zero, dtype=dtype)
+    one: Node = call.computed(np.ones(()), dtype, "one")
     for number, extent in enumerate(line):
         one = repeated(one, number, extent)
     ones = _windowed(one, tuple(range(n)), counts, *steps, "same", 0.0)
