@@ -18,7 +18,7 @@ from einloom_compiler.ir.rows import RowsNest, is_shifted_sum, print_rows, verif
 from einloom_compiler.ir.scalar import Combined, Mapped, Scalar, Value, parts_of, positions_of
 from einloom_compiler.lowering.formula import is_open
 from einloom_compiler.lowering.iteration import IterationSpace
-from einloom_compiler.lowering.rows import RowsExpr, Shape, lower_rows, rows_numbers
+from einloom_compiler.lowering.rows import RowsExpr, RowsSchedule, lower_rows, rows_numbers
 from einloom_compiler.schedule.machine import Machine
 
 #: Cycles of a vector's parts: instructions, functions made of them, a division.
@@ -52,10 +52,10 @@ def bind(expr: RowsExpr, space: IterationSpace, machine: Machine, dump: Dump) ->
     )
 
 
-def _shapes(expr: RowsExpr, space: IterationSpace, machine: Machine) -> list[Shape]:
+def _shapes(expr: RowsExpr, space: IterationSpace, machine: Machine) -> list[RowsSchedule]:
     """Return the ways through a space that may be the fastest: one for each vector's index."""
     order = _order(space, None)
-    found = [Shape(order)]
+    found = [RowsSchedule(order)]
     compute = np.dtype(arithmetic(expr.compute).compute)
     lanes = min(16, machine.simd_bits // (8 * compute.itemsize))
     if expr.compute == "bool" or compute.kind == "c" or lanes < 2:
@@ -69,7 +69,7 @@ def _shapes(expr: RowsExpr, space: IterationSpace, machine: Machine) -> list[Sha
         }
         if all(_has_vectors(dtype, expr.compute) for dtype in touched):
             copies = _copies(expr, space, number, lanes, machine)
-            found.append(Shape(_order(space, number), number, lanes, copies))
+            found.append(RowsSchedule(_order(space, number), number, lanes, copies))
     return found
 
 
@@ -119,7 +119,7 @@ def _order(space: IterationSpace, vector: int | None) -> tuple[int, ...]:
     return (*kept, *reduced)
 
 
-def _predict(nest: RowsNest, space: IterationSpace, shape: Shape, machine: Machine) -> float:
+def _predict(nest: RowsNest, space: IterationSpace, shape: RowsSchedule, machine: Machine) -> float:
     """Return the predicted seconds of a nest on one thread."""
     extents = dict(zip(nest.indices, (space.extents[n] for n in shape.order), strict=True))
     rows = prod(extents[index] for index in nest.kept)
