@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from einloom.expression import Expression
 from einloom.frontends.dispatch import settle
 from einloom.text.specs import Spec, read_specs
 from einloom_compiler.dtypes import as_dtype
-from einloom_compiler.errors import SpecError
+from einloom_compiler.errors import SpecError, UnsupportedError
 from einloom_compiler.ir.graph import inputs_of
 
 
@@ -25,15 +26,50 @@ def source_of(
     Raises:
         SpecError: the target is none, or an operand has no dtype.
         AmbiguousMeaningError: framework releases differ on the call and none was named.
+        UnsupportedError: a Keras model has a layer that is not covered, or several outputs.
     """
     if isinstance(target, CompiledFunction):
         if operands or ranges:
             raise SpecError("a compiled function brings its own operands and ranges")
         compiled = target
+    elif is_from_keras(target):
+        compiled = _of_keras(target, operands, ranges)
     else:
         compiled = compile_expression(expression_of(target, operands), ranges=ranges)
     expression = _settled(compiled.expression, dtype)
     return Source(expression, compiled.optimize, compiled.choices)
+
+
+def is_from_keras(target: Any) -> bool:
+    """Say whether the target is a saved Keras model, or a live layer or model of Keras.
+
+    Keras is looked up among the loaded modules: who holds such an object has imported it.
+    """
+    if isinstance(target, str | Path):
+        return Path(target).suffix in (".keras", ".h5", ".hdf5")
+    keras = sys.modules.get("keras")
+    return keras is not None and isinstance(target, keras.layers.Layer)
+
+
+def _of_keras(
+    target: Any, operands: Sequence[Any], ranges: Mapping[str, Any] | None
+) -> CompiledFunction:
+    from einloom.keras.lowering.target import lowered
+
+    found = lowered(target, *operands)
+    if len(found.roots) != 1:
+        raise UnsupportedError(
+            f"{found.name!r} has several outputs, which a library does not have yet; build one "
+            "library an output: keras.Model(model.inputs, model.outputs[0])"
+        )
+    (root,) = found.roots
+    in_order = ", ".join(node.name for node in inputs_of(root))
+    if inputs_of(root) != found.inputs:
+        raise UnsupportedError(
+            f"a library of {found.name!r} would take its inputs as {in_order}, not in the model's "
+            "order; make a model whose inputs come in this order"
+        )
+    return compile_expression(Expression(root), ranges=ranges)
 
 
 def specs_of(target: Any) -> tuple[Spec, ...] | None:
@@ -42,6 +78,8 @@ def specs_of(target: Any) -> tuple[Spec, ...] | None:
     Raises:
         SpecError: the file is malformed.
     """
+    if is_from_keras(target):
+        return None
     if isinstance(target, Path) or (isinstance(target, str) and target.endswith(".toml")):
         return read_specs(target)
     return None
