@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from einloom_compiler.dtypes import arithmetic
-from einloom_compiler.families import Bound, Dump, Problem, Schedule, choose, direct
+from einloom_compiler.families import Bound, Dump, Problem, Schedule, choose, direct, packed
 from einloom_compiler.ir.contraction import ContractionTree
 from einloom_compiler.ir.einsum import EinsumExpr, Index, Term
 from einloom_compiler.ir.printer import letters_of, print_einsum, print_tree
@@ -34,6 +34,8 @@ from einloom_compiler.schedule.machine import Machine
 
 #: Chooses a problem's schedule; None leaves it to the prediction.
 Chooser = Callable[[Problem], Schedule | None]
+#: Points of a contraction at least, whose sum and epilogue may be kernels of their own.
+_LEAST_APART = 1 << 12
 #: Indices of an epilogue's operand and its strides in elements.
 Extra = tuple[Term, tuple[int, ...]]
 
@@ -212,7 +214,8 @@ def _apart(
     """Return the sum and then its epilogue, None where ``whole`` computes both as fast."""
     how = problem.arithmetics
     is_sum = len(problem.space.extents) > problem.space.n_output
-    if how.is_plain or not is_sum or not isinstance(whole.schedule, direct.DirectSchedule):
+    is_small = problem.points < _LEAST_APART
+    if how.is_plain or not is_sum or is_small or isinstance(whole.schedule, packed.PackedSchedule):
         return None
     expr, shape = memory.expr, memory.shape
     between = "float32" if arithmetic(how.compute).is_half else how.compute
