@@ -12,7 +12,7 @@ from einloom.runtime.choices import Choices
 from einloom.runtime.contractor import Contractor
 from einloom.runtime.moving import copy, fill
 from einloom.runtime.recipe import Builder, Gather
-from einloom.runtime.values import Value
+from einloom.runtime.values import Value, c_layout
 from einloom_compiler.dtypes import AnyDType, dtype_name, has_kernel
 from einloom_compiler.errors import InternalCompilerError, UnsupportedError
 from einloom_compiler.extents import evaluate
@@ -220,9 +220,30 @@ class LookUp:
     ) -> None:
         """Append the lookup."""
         del sizes
-        if 0 not in target.shape:
+        if 0 in target.shape:
+            return
+        if not builder.is_shipped:
             table, indices = operands
             builder.add(Gather(table, indices, target, self.name))
+            return
+        table, indices = (_in_c_order(builder, operand) for operand in operands)
+        rows = target if _is_in_c_order(target) else builder.buffer(target.shape, target.dtype)
+        builder.add(Gather(table, indices, rows, self.name))
+        if rows != target:
+            copy(builder, rows, target)
+
+
+def _is_in_c_order(value: Value) -> bool:
+    return value.layout == c_layout(value.shape, value.dtype)
+
+
+def _in_c_order(builder: Builder, value: Value) -> Value:
+    """Return the value, or a copy in C order."""
+    if _is_in_c_order(value):
+        return value
+    whole = builder.buffer(value.shape, value.dtype)
+    copy(builder, value, whole)
+    return whole
 
 
 @dataclass(frozen=True, slots=True)
