@@ -20,11 +20,12 @@ from einloom.runtime.signature import Signature
 from einloom.runtime.threads import Backend
 from einloom.runtime.values import Layout, Value, c_layout, layout
 from einloom_compiler.dtypes import AnyDType
-from einloom_compiler.errors import ShapeError, UnsupportedError
+from einloom_compiler.errors import ShapeError
 from einloom_compiler.extents import evaluate, is_equal, is_known
 from einloom_compiler.families import Schedule
 from einloom_compiler.ir.graph import (
     Constant,
+    Contraction,
     Input,
     Node,
     Reshape,
@@ -116,7 +117,7 @@ class Program:
         given = optimized(self.roots) if optimizes else self.roots
         # Schedules are given for the graph's contractions as they were written.
         if folds and not choices.schedules:
-            given = fold(given, lambda node: _value_of(node, optimize))
+            given = fold(_optimized(given, optimize), lambda node: _value_of(node, optimize))
         self._constants: list[Array] = []
         self._packed: PackedConstants = {}
         self._recipes: dict[tuple[Layout, ...], Recipe] = {}
@@ -216,11 +217,11 @@ class Program:
         *ready, target = map(kernel_ready, (*arrays, result))
         return Evaluation(self.recipe_for(ready, target), ready, target)
 
-    def recipe_at(self, sizes: Sizes, *, packs: bool = True) -> Recipe:
+    def recipe_at(self, sizes: Sizes, *, packs: bool = True, is_shipped: bool = False) -> Recipe:
         """Return the recipe for operands and results in C order at these values of symbols.
 
         Values may be open formulas: the recipe then holds wherever its guards do. Kernels may want
-        constants packed where ``packs``.
+        constants packed where ``packs``; lookups are of arrays in C order where ``is_shipped``.
         """
         inputs = [
             c_layout(_evaluated(operand.shape, sizes), required(operand.dtype))
@@ -230,7 +231,7 @@ class Program:
             c_layout(_evaluated(shape, sizes), dtype)
             for shape, dtype in zip(self.shapes, self.dtypes, strict=True)
         ]
-        return self._recipe(inputs, outputs, sizes, packs=packs)
+        return self._recipe(inputs, outputs, sizes, packs=packs, is_shipped=is_shipped)
 
     def _recipe(
         self,
@@ -239,8 +240,16 @@ class Program:
         sizes: Sizes,
         *,
         packs: bool = True,
+        is_shipped: bool = False,
     ) -> Recipe:
-        builder = Builder(len(inputs), self._constants, self._packed, len(outputs), packs=packs)
+        builder = Builder(
+            len(inputs),
+            self._constants,
+            self._packed,
+            len(outputs),
+            packs=packs,
+            is_shipped=is_shipped,
+        )
         results = [Value(builder.result + number, out) for number, out in enumerate(outputs)]
         targets = self._targets(results, builder, sizes)
         slots = {node.name: slot for slot, node in enumerate(self.signature.inputs)}
@@ -306,8 +315,23 @@ class Program:
         return found
 
 
+def _optimized(roots: tuple[Node, ...], optimize: Optimize) -> tuple[Node, ...]:
+    """Return the graphs with what can be fused fused; single contractions are as they should be."""
+    operations = [node for node in nodes_of(*roots) if not isinstance(node, Input | Constant)]
+    if len(operations) == 1 and isinstance(operations[0], Contraction):
+        return roots
+    # Only a program of more than one operation pays for loading the optimizer.
+    from einloom_compiler.optimizer import optimize as optimized
+
+    without = ["find attention"]  # which has no kernel yet
+    if optimize is not True:
+        without.append("merge contractions")  # an order was chosen for each by itself
+    return optimized(roots, without=without)
+
+
 def _viewed(node: Strided, operand: Value, sizes: Sizes) -> Value:
-    starts = _evaluated(node.starts, sizes)
+    # A flipped axis of extent 0 would start at -1; all other extents are at least 0.
+    starts = [evaluate(start + 1, sizes) - 1 for start in node.starts]
     axes = [(evaluate(axis.extent, sizes), axis.source, axis.step) for axis in node.axes]
     if not all(map(is_known, (*shape_of(node.operand), *shape_of(node), *node.starts))):
         _check_bounds(operand.shape, starts, axes)
@@ -321,9 +345,10 @@ def _check_bounds(
 ) -> None:
     """Refuse a view, of extents that were not known to the front end, that leaves its operand.
 
+    Where they are open formulas, whoever runs the recipe must check that.
+
     Raises:
         ShapeError: it does.
-        UnsupportedError: extents are open formulas, and whether it does is not known.
     """
     if any(extent == 0 for extent, _, _ in axes):
         return
@@ -333,7 +358,7 @@ def _check_bounds(
         if is_whole and len(steps) == 1:
             continue
         if any(type(number) is not int for number in (extent, start, *(n for n, _ in steps))):
-            raise UnsupportedError("slices of axes with open extents cannot be shipped yet")
+            continue
         least = start + sum((n - 1) * step for n, step in steps if step < 0)
         most = start + sum((n - 1) * step for n, step in steps if step > 0)
         if least < 0 or most >= extent:
