@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import click
 
@@ -118,6 +118,8 @@ def compile_command(specs: Path, output: Path | None) -> None:
 @click.option("--static", "is_static", is_flag=True, help="Write a static archive too.")
 @click.option("--check", "is_checked", is_flag=True, help="Run it in a fresh process and compare.")
 @click.option("--wheel", metavar="VERSION", help="Write an installable wheel of this version.")
+@click.option("--batch", help="Of a Keras model: its batch size, or a range such as 1-64.")
+@click.option("--layer", "layers", multiple=True, help="A layer to build apart; repeat for more.")
 def build_command(
     target: str,
     shapes: tuple[str, ...],
@@ -128,21 +130,34 @@ def build_command(
     is_static: bool,
     is_checked: bool,
     wheel: str | None,
+    batch: str | None,
+    layers: tuple[str, ...],
 ) -> None:
-    r"""Build a C library of TARGET: a call as text, an equation with SHAPES, or a specs file.
+    r"""Build a C library of TARGET: a call, an equation with SHAPES, a specs file or Keras model.
+
+    A model is the path of a .keras or .h5 file, which is read without Keras; its SHAPES are as
+    recorded where none are given. With --check it is compared with Keras where that is installed.
 
     The folder holds all that a user ships: library, header, Python loader, example, manifest.
 
     \b
     einloom build "bi,ij->bj" B,784 784,512 --dtype float32 -o dist/dense --check
     einloom build specs.toml -o dist --cpu x86-64-v3
+    einloom build model.keras -o dist/clf --name clf --batch 1-64 --check
     """
-    from einloom.commands.library import Options, build_libraries
+    from einloom.aot.targets import is_keras
+    from einloom.commands.library import Options, build_libraries, read_batch
     from einloom.commands.target import expression_of
+    from einloom.text.calls import read_shapes
 
-    found = target if target.endswith(".toml") else expression_of(target, shapes, {}, dtype)
-    options = Options(name, cpus, dtype, is_static, is_checked, wheel)
-    click.echo(build_libraries(found, output, options))
+    found: Any = target
+    operands: list[tuple[Any, ...]] = []
+    if is_keras(target):
+        operands = read_shapes(shapes)
+    elif not target.endswith(".toml"):
+        found = expression_of(target, shapes, {}, dtype)
+    options = Options(name, cpus, dtype, is_static, is_checked, wheel, read_batch(batch), layers)
+    click.echo(build_libraries(found, output, options, operands))
 
 
 @cli.command("model")

@@ -235,6 +235,11 @@ class CompiledFunction(PreparedCalls):
             raise ShapeError("out is read-only; pass a writeable array")
 
     @property
+    def inputs(self) -> tuple[Expression, ...]:
+        """The operands, in the order of a call's arrays."""
+        return self._inputs
+
+    @property
     def optimize(self) -> Optimize:
         """How orders of contraction are chosen."""
         return self._optimize
@@ -264,7 +269,7 @@ class CompiledFunction(PreparedCalls):
         """FLOPs, bytes and intensity of the order that is chosen."""
         from einloom.report.cost import cost_of
 
-        return cost_of(self.expression, self._optimize)
+        return cost_of((self.expression.node,), self._optimize)
 
     @cached_property
     def _report(self) -> PlanReport | GraphReport:

@@ -160,7 +160,7 @@ class Expression:
         """FLOPs, bytes and intensity; sympy expressions of the symbolic extents."""
         from einloom.report.cost import cost_of
 
-        return cost_of(self, self.optimize)
+        return cost_of((self.node,), self.optimize)
 
     def latex(self) -> str:
         r"""Return the formula in LaTeX, such as ``out_{ik} = \sum_{j} x_{ij} y_{jk}``."""

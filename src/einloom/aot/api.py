@@ -10,8 +10,8 @@ from einloom.aot import shipped
 from einloom.aot.building import EMBEDDED_BYTES, Built, Progress, build_folder
 from einloom.aot.cpus import cpus_of
 from einloom.aot.lowering import Source
-from einloom.aot.targets import example_sizes, source_of, specs_of
-from einloom_compiler.errors import DTypeError, ShapeError, SpecError
+from einloom.aot.targets import example_sizes, is_keras, source_of, specs_of
+from einloom_compiler.errors import DTypeError, IndicesError, ShapeError, SpecError
 
 
 def build(
@@ -23,18 +23,24 @@ def build(
     dtype: object = None,
     ranges: Mapping[str, Any] | None = None,
     static: bool = False,
+    batch: int | tuple[int, int | None] | None = None,
+    layers: Sequence[str] = (),
     embedded_bytes: int = EMBEDDED_BYTES,
     progress: Progress | None = None,
 ) -> Built | tuple[Built, ...]:
     """Write a library of ``target`` to the folder ``path``.
 
-    A specs file gives a library a spec, in the folder of its name below ``path``, and a tuple.
+    A specs file gives a library a spec, in the folder of its name below ``path``, and a tuple; so
+    do ``layers``.
 
     Args:
-        target: a compiled function, an expression, an equation (with operands), a call as text, or
-            the path of a specs file.
+        target: a compiled function, a function made by ``el.jit`` (with specs), an expression or
+            a tuple of them, an equation (with operands), a call as text, the path of a specs file;
+            or a Keras layer or model, the path of a ``.keras`` or ``.h5`` file, or what
+            :func:`einloom.keras.compile` made of one. Files are read without Keras.
         path: the folder; what an earlier build wrote there is replaced.
-        operands: of an equation, as in :func:`einloom.compile`.
+        operands: of an equation, as in :func:`einloom.compile`; specs or shapes of what a layer,
+            model or traced function takes.
         name: the library's, a C identifier; the folder's name where None.
         cpu: CPU levels to make code for: ``x86-64-v2``, ``x86-64-v3``, ``x86-64-v4``, ``aarch64``,
             or ``native`` for this machine's; all of this machine's architecture where None. The
@@ -42,6 +48,8 @@ def build(
         dtype: of operands that have none.
         ranges: least and largest value of symbolic extents, as in :func:`einloom.compile`.
         static: whether to write a static archive too.
+        batch: of a Keras layer or model: its one batch size, or least and largest; any where None.
+        layers: names of layers of a Keras model; each becomes a library of its own.
         embedded_bytes: constants of more bytes are mapped from a file beside the library.
         progress: called with what is being done, how much of it is done, and how much there is.
 
@@ -54,14 +62,34 @@ def build(
     folder, cpus = Path(path).absolute(), cpus_of(cpu)
     named: list[tuple[str, Path, Source]]
     if (specs := specs_of(target)) is not None:
-        if operands or ranges or name:
+        if operands or ranges or name or batch or layers:
             raise SpecError("a specs file names its libraries and operands; give none beside it")
         sources = [source_of(spec.expression, (), dtype, None) for spec in specs]
         named = [
             (checked_name(spec.name), folder / spec.name, source)
             for spec, source in zip(specs, sources, strict=True)
         ]
+    elif is_keras(target):
+        from einloom.aot.keras_targets import keras_source
+
+        if layers and (name or operands):
+            raise SpecError("layers name their libraries and operands; give none beside them")
+        if layers:
+            named = [
+                (
+                    checked_name(each),
+                    folder / each,
+                    keras_source(target, layer=each, batch=batch, ranges=ranges),
+                )
+                for each in layers
+            ]
+        else:
+            called = checked_name(folder.name if name is None else name)
+            source = keras_source(target, operands, batch=batch, ranges=ranges)
+            named = [(called, folder, source)]
     else:
+        if batch is not None or layers:
+            raise SpecError("batch and layers are for Keras layers, models and their files")
         called = checked_name(folder.name if name is None else name)
         named = [(called, folder, source_of(target, operands, dtype, ranges))]
     examples = [example_sizes(source, called) for called, _, source in named]
@@ -78,7 +106,7 @@ def build(
         )
         for (called, where, source), sizes in zip(named, examples, strict=True)
     )
-    return built if specs is not None else built[0]
+    return built if specs is not None or layers else built[0]
 
 
 def checked_name(name: str) -> str:
@@ -103,6 +131,7 @@ class _Loaded(shipped.Function):
 
     shape_error = ShapeError
     dtype_error = DTypeError
+    index_error = IndicesError
 
 
 def load(path: str | Path) -> shipped.Function:

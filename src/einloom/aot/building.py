@@ -176,7 +176,7 @@ def _write(
     loader = Path(shipped.__file__).read_text(encoding="utf-8")
     loader += f'\n\n{name} = Function(os.path.dirname(os.path.abspath(__file__)), "{name}")\n'
     (result / f"{name}.py").write_text(loader, encoding="utf-8")
-    equation = source.expression.equation
+    equation = source.equation
     texts = {
         f"{name}-config.cmake": snippets.cmake(name),
         f"{name}.pc": snippets.pkg_config(name, version, equation),
@@ -270,7 +270,7 @@ def _manifest(
             }
             for check in library.checks
         ],
-        "equation": source.expression.equation,
+        "equation": source.equation,
         "cpu": [level.cpu for level in library.levels],
         "kernels": {level.cpu: len(level.kernels) for level in library.levels},
         "variants": {level.cpu: len(level.variants) for level in library.levels},

@@ -17,7 +17,6 @@ from einloom.aot.building import Built
 from einloom.aot.cpus import host_architecture
 from einloom.aot.shipped import parsed, value
 from einloom.aot.targets import example_sizes
-from einloom.compiled import compile_expression
 from einloom_compiler.dtypes import as_dtype
 from einloom_compiler.errors import EinloomError
 
@@ -67,7 +66,7 @@ class Checked:
 
 
 def check_source(built: Built) -> Checked:
-    """Compare a library with the expression it was built from, compiled here.
+    """Compare a library with what it was built from: its reference, else its graphs compiled here.
 
     Small and larger sizes of all symbols are tried, as far as guards and ranges allow.
 
@@ -78,14 +77,20 @@ def check_source(built: Built) -> Checked:
     if architecture != host_architecture():
         raise CheckError(f"{built.name} is {architecture} code, which this machine does not run")
     source = built.source
-    compiled = compile_expression(source.expression, optimize=source.optimize)
+    reference = source.reference
+    if reference is None:
+        program = source.program()
+
+        def reference(arrays: Sequence[Array]) -> Sequence[Array]:
+            return program.run_all(arrays, [None] * len(source.roots), None, "pool")
+
     small = example_sizes(source, built.name)
     sizes = [small]
     for factor in (0, 7, 40):
         larger = {name: size * factor for name, size in small.items()}
         if small and is_legal(built, larger):
             sizes.append(larger)
-    return check(built, lambda arrays: [compiled(*arrays)], sizes)
+    return check(built, reference, sizes)
 
 
 def is_legal(built: Built, sizes: Mapping[str, int]) -> bool:

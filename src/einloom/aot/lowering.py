@@ -1,4 +1,4 @@
-"""Expressions to libraries: recipes at every cell of sizes, for each CPU level."""
+"""Graphs to libraries: recipes at every cell of sizes, for each CPU level."""
 
 from __future__ import annotations
 
@@ -12,21 +12,22 @@ import numpy as np
 import numpy.typing as npt
 
 from einloom.aot.symbols import bound_symbols, checks_of, representative, unified
-from einloom.expression import Expression
 from einloom.runtime import recipe as recipes
 from einloom.runtime.choices import Choices
 from einloom.runtime.launch import PARALLEL_SECONDS
 from einloom.runtime.program import Program
+from einloom.runtime.values import c_layout
 from einloom_compiler.aot import library as ir
 from einloom_compiler.aot.driver import itemsize
 from einloom_compiler.aot.verify import verify_library
 from einloom_compiler.codegen.target import Target
 from einloom_compiler.codegen.text import KernelText
 from einloom_compiler.dtypes import AnyDType, dtype_name
-from einloom_compiler.errors import InternalCompilerError, ShapeError, UnsupportedError
+from einloom_compiler.errors import InternalCompilerError, ShapeError
 from einloom_compiler.extents import evaluate
 from einloom_compiler.families import few_kernels
-from einloom_compiler.ir.graph import Shape
+from einloom_compiler.ir.graph import Input, Node, Shape
+from einloom_compiler.ir.shapes import Guard, guards
 from einloom_compiler.order.search import Optimize
 from einloom_compiler.schedule.machine import Machine, assumed
 
@@ -55,14 +56,34 @@ class Source:
     """What a library is made from.
 
     Attributes:
-        expression: with settled dtypes.
+        roots: the graph of each output, with settled dtypes.
+        outputs: the outputs' names.
+        inputs: in the order of calls: all that the graphs use, and perhaps more.
+        names: what each input is called, by the name of its node.
+        equation: what people are told that it computes.
         optimize: how orders are chosen.
         choices: ranges of symbols, and schedules.
+        reference: what checks compare with, in place of the same graphs compiled here; it takes
+            and gives lists of arrays.
     """
 
-    expression: Expression
+    roots: tuple[Node, ...]
+    outputs: tuple[str, ...]
+    inputs: tuple[Input, ...]
+    names: Mapping[str, str]
+    equation: str
     optimize: Optimize
     choices: Choices
+    reference: Callable[[Sequence[Array]], Sequence[Array]] | None = None
+
+    @property
+    def guards(self) -> tuple[Guard, ...]:
+        """Equations of extents that must hold."""
+        return guards(*self.roots)
+
+    def program(self) -> Program:
+        """Return the graphs ready to be planned."""
+        return Program(self.roots, self.names, self.optimize, self.choices, inputs=self.inputs)
 
 
 def lower(
@@ -78,37 +99,41 @@ def lower(
 
     Raises:
         UnsupportedError: a symbol is no axis of any input by itself, or a guard cannot be planned.
+        ShapeError: there are no legal sizes.
     """
-    expression = source.expression
-    program = Program(expression.node, expression.operand_names, source.optimize, source.choices)
-    symbols = bound_symbols(expression, source.choices.ranges)
+    program = source.program()
+    symbols = bound_symbols(source.inputs, source.choices.ranges)
     constants = _Constants()
     cells = list(product(*(_ranges(symbol) for symbol in symbols)))
     open_sizes = {symbol.name: representative(symbol, n) for n, symbol in enumerate(symbols)}
-    output = _port("out", program.shape, program.dtype, open_sizes)
+    outputs = tuple(
+        _port(name, shape, dtype, open_sizes)
+        for name, shape, dtype in zip(source.outputs, program.shapes, program.dtypes, strict=True)
+    )
     # Each level wants them packed in its own way, beside what they are for small sizes: of several
     # levels the library would hold its weights as many times.
     packs = len(cpus) == 1
     levels, done = [], 0
     for cpu, facts in cpus.items():
-        level = _LevelBuilder(cpu, facts.processor, constants, output)
+        level = _LevelBuilder(cpu, facts.processor, constants, outputs)
         with assumed(facts.machine), few_kernels():
             for cell in cells:
-                level.add(_recipe_at(program, expression, symbols, cell, packs=packs))
+                level.add(_recipe_at(program, symbols, cell, packs=packs))
                 done += 1
                 if progress is not None:
                     progress(done, len(cells) * len(cpus))
+        if all(number is None for number in level.choice):
+            raise ShapeError(f"{name}: no size of its symbols is legal; look at guards and ranges")
         levels.append(level.level())
-    names = expression.operand_names
     library = ir.Library(
         name=name,
         inputs=tuple(
-            _port(names[node.name], node.shape, node.dtype, open_sizes)
-            for node in program.signature.inputs
+            _port(source.names[node.name], node.shape, node.dtype, open_sizes)
+            for node in source.inputs
         ),
-        outputs=(output,),
+        outputs=outputs,
         symbols=symbols,
-        checks=checks_of(expression, open_sizes),
+        checks=checks_of(source.roots, open_sizes),
         constants=constants.found(),
         levels=tuple(levels),
     )
@@ -130,7 +155,6 @@ def _ranges(symbol: ir.Symbol) -> Iterator[tuple[int, int | None]]:
 
 def _recipe_at(
     program: Program,
-    expression: Expression,
     symbols: Sequence[ir.Symbol],
     cell: Sequence[tuple[int, int | None]],
     *,
@@ -146,14 +170,12 @@ def _recipe_at(
         # Indices of extent 0 and 1 are no loops; other sizes share kernels.
         is_special = start < 2 and stop == start + 1
         sizes[symbol.name] = start if is_special else representative(symbol, number, start)
-    settled = unified(expression, sizes)
+    settled = unified(program.signature.guards, sizes)
     if settled is None:
         return None
     try:
-        return program.recipe_at(settled, packs=packs)
-    except ShapeError:
-        if any(type(size) is not int for size in settled.values()):
-            raise
+        return program.recipe_at(settled, packs=packs, is_shipped=True)
+    except ShapeError:  # an extent is negative here, or a slice leaves its axis
         return None
 
 
@@ -196,12 +218,16 @@ class _LevelBuilder:
     """The variants of one CPU level in the making."""
 
     def __init__(
-        self, cpu: str, processor: ir.Processor, constants: _Constants, output: ir.Port
+        self,
+        cpu: str,
+        processor: ir.Processor,
+        constants: _Constants,
+        outputs: tuple[ir.Port, ...],
     ) -> None:
         self.cpu = cpu
         self.processor = processor
         self.constants = constants
-        self.output = output
+        self.outputs = outputs
         self.kernels: dict[KernelText, int] = {}
         self.variants: dict[ir.Variant, int] = {}
         self.choice: list[int | None] = []
@@ -238,18 +264,18 @@ class _LevelBuilder:
                 self._place(recipe, step.target),
                 self._n_bytes_of(recipe, step.target),
             )
-        if not isinstance(step, recipes.Launch):
-            raise UnsupportedError(f"{type(step).__name__} steps cannot be shipped yet")
-        if step.offsets:
-            raise UnsupportedError("views with an offset cannot be shipped yet")
+        if isinstance(step, recipes.Gather):
+            return self._gather(recipe, step)
         bound = step.bound
+        *offsets, target_offset = step.offsets or (0,) * (len(step.operands) + 1)
         kernel = self.kernels.setdefault(bound.kernel.text, len(self.kernels))
         return ir.Launch(
             kernel=kernel,
             operands=tuple(
-                self._place(recipe, step.operands[position]) for position in bound.operands
+                self._place(recipe, step.operands[position], offsets[position])
+                for position in bound.operands
             ),
-            target=self._place(recipe, step.target),
+            target=self._place(recipe, step.target, target_offset),
             tables=bound.built_tables,
             numbers=tuple(bound.numbers),
             total=bound.total,
@@ -258,20 +284,40 @@ class _LevelBuilder:
         )
 
     def _n_bytes_of(self, recipe: recipes.Recipe, slot: int) -> int:
-        if slot == recipe.n_inputs:
-            return _n_bytes(self.output.shape, itemsize(self.output))
-        shape, dtype = recipe.buffers[slot - recipe.n_inputs - 1]
+        if slot < recipe.first_buffer:
+            output = self.outputs[slot - recipe.n_inputs]
+            return _n_bytes(output.shape, itemsize(output))
+        shape, dtype = recipe.buffers[slot - recipe.first_buffer]
         return _n_bytes(shape, dtype.itemsize)
 
-    def _place(self, recipe: recipes.Recipe, slot: int, *, is_packed: bool = False) -> ir.Place:
+    def _gather(self, recipe: recipes.Recipe, step: recipes.Gather) -> ir.Gather:
+        values = (step.table, step.indices, step.target)
+        if any(value.layout != c_layout(value.shape, value.dtype) for value in values):
+            raise InternalCompilerError("aot", "a lookup is not of arrays in C order", str(step))
+        table, indices, target = (self._place(recipe, v.slot, v.offset) for v in values)
+        extent, *row = step.table.shape
+        return ir.Gather(
+            table=table,
+            indices=indices,
+            target=target,
+            dtype=dtype_name(step.indices.dtype),
+            extent=extent,
+            count=_n_bytes(step.indices.shape, 1),
+            row_bytes=_n_bytes(row, step.table.dtype.itemsize),
+        )
+
+    def _place(
+        self, recipe: recipes.Recipe, slot: int, offset: int = 0, *, is_packed: bool = False
+    ) -> ir.Place:
         if slot < 0:
             array = recipe.constants[-1 - slot]
-            return ir.Place("constant", self.constants.number(array, is_packed=is_packed))
+            number = self.constants.number(array, is_packed=is_packed)
+            return ir.Place("constant", number, offset)
         if slot < recipe.n_inputs:
-            return ir.Place("input", slot)
-        if slot == recipe.n_inputs:
-            return ir.Place("output", 0)
-        return ir.Place("buffer", slot - recipe.n_inputs - 1)
+            return ir.Place("input", slot, offset)
+        if slot < recipe.first_buffer:
+            return ir.Place("output", slot - recipe.n_inputs, offset)
+        return ir.Place("buffer", slot - recipe.first_buffer, offset)
 
 
 def _parallel_points(points: int, seconds: float) -> int:

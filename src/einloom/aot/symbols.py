@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from einloom.expression import Expression
 from einloom_compiler.aot.library import Check, Symbol
 from einloom_compiler.errors import UnsupportedError
 from einloom_compiler.extents import (
@@ -17,9 +16,9 @@ from einloom_compiler.extents import (
     is_symbol,
     text,
 )
-from einloom_compiler.ir.graph import nodes_of
-from einloom_compiler.ir.shapes import shape_of
-from einloom_compiler.lowering.formula import Formula, open_symbol
+from einloom_compiler.ir.graph import Input, Node, Strided, nodes_of
+from einloom_compiler.ir.shapes import Guard, guards, shape_of
+from einloom_compiler.lowering.formula import Formula, formula_text, open_symbol
 from einloom_compiler.order.select import Ranges
 
 #: How sizes of a symbol are cut into ranges, the finest first. The least size of a range settles
@@ -42,8 +41,8 @@ _GRIDS = (
 _MOST_CELLS = 400
 
 
-def bound_symbols(expression: Expression, ranges: Ranges) -> tuple[Symbol, ...]:
-    """Return the symbols of an expression's inputs, in order of first appearance.
+def bound_symbols(inputs: Sequence[Input], ranges: Ranges) -> tuple[Symbol, ...]:
+    """Return the symbols of a function's inputs, in order of first appearance.
 
     Raises:
         UnsupportedError: a symbol is no axis of any input by itself, so that a call cannot tell its
@@ -51,7 +50,7 @@ def bound_symbols(expression: Expression, ranges: Ranges) -> tuple[Symbol, ...]:
     """
     shown: dict[str, tuple[int, int]] = {}
     used: dict[str, Extent] = {}
-    for number, operand in enumerate(expression.inputs):
+    for number, operand in enumerate(inputs):
         for axis, extent in enumerate(operand.shape):
             if is_symbol(extent):
                 shown.setdefault(str(extent), (number, axis))
@@ -76,7 +75,7 @@ def representative(symbol: Symbol, number: int, start: int = 64) -> Formula:
     return open_symbol(max(2, start, symbol.least), symbol.name, number)
 
 
-def unified(expression: Expression, sizes: Mapping[str, int]) -> Mapping[str, int] | None:
+def unified(relations: Sequence[Guard], sizes: Mapping[str, int]) -> Mapping[str, int] | None:
     """Return sizes under which guards hold as formulas; None where they hold at none.
 
     A guard between a symbol and another extent lets the symbol be that extent.
@@ -85,7 +84,7 @@ def unified(expression: Expression, sizes: Mapping[str, int]) -> Mapping[str, in
         UnsupportedError: neither side of a guard on one index is a symbol.
     """
     found = dict(sizes)
-    for guard in expression.guards:
+    for guard in relations:
         left, right = evaluate(guard.left, found), evaluate(guard.right, found)
         if left == right:
             continue
@@ -112,18 +111,42 @@ def _substitute(sizes: dict[str, int], name: str, value: int) -> None:
             sizes[other] = value
 
 
-def checks_of(expression: Expression, sizes: Mapping[str, int]) -> tuple[Check, ...]:
+def checks_of(roots: Sequence[Node], sizes: Mapping[str, int]) -> tuple[Check, ...]:
     """Return what must hold at a call besides ranges: guards; whole, non-negative extents."""
     found: dict[str, Check] = {}
-    for guard in expression.guards:
+    for guard in guards(*roots):
         left, right = evaluate(guard.left, sizes), evaluate(guard.right, sizes)
         found.setdefault(str(guard), Check(left, right, str(guard)))
-    for node in nodes_of(expression.node):
+    for node in nodes_of(*roots):
         for extent in shape_of(node):
             if not isinstance(extent, int) and not is_symbol(extent):
                 for check in _whole(extent, sizes):
                     found.setdefault(check.text, check)
+        if isinstance(node, Strided):
+            for check in _within(node, sizes):
+                found.setdefault(check.text, check)
     return tuple(found.values())
+
+
+def _within(node: Strided, sizes: Mapping[str, int]) -> list[Check]:
+    """Return the checks that a view stays within its operand, but those that hold at all sizes.
+
+    Its own extents are at least 1 by other checks, or 0, of which these say nothing wrong.
+    """
+    found = []
+    for axis, (extent, start) in enumerate(zip(shape_of(node.operand), node.starts, strict=True)):
+        first = last = evaluate(start + 1, sizes) - 1
+        for own in node.axes:
+            if own.source == axis:
+                reach = (evaluate(own.extent, sizes) - 1) * own.step
+                first, last = (first + reach, last) if own.step < 0 else (first, last + reach)
+        left = evaluate(extent, sizes) - 1 - last
+        for slack, end in ((first, "before"), (left, "behind")):
+            if isinstance(slack, Formula) and slack != 0:
+                shown = text(extent)
+                reason = f"a slice takes no element {end} an axis of extent {shown}"
+                found.append(Check(slack, 0, f"{reason} ({formula_text(slack)} >= 0)", ">="))
+    return found
 
 
 def _whole(extent: Extent, sizes: Mapping[str, int]) -> list[Check]:

@@ -1,7 +1,8 @@
-"""What a library can be built from, as an expression with settled dtypes."""
+"""What a library can be built from, as graphs with settled dtypes."""
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,12 +11,16 @@ from typing import Any
 from einloom.aot.lowering import Source
 from einloom.commands.build import small_sizes
 from einloom.compiled import CompiledFunction, compile_expression, expression_of
-from einloom.expression import Expression
+from einloom.expression import names_of
 from einloom.frontends.dispatch import settle
 from einloom.text.specs import Spec, read_specs
+from einloom.tracing import Jit
 from einloom_compiler.dtypes import as_dtype
-from einloom_compiler.errors import SpecError, UnsupportedError
-from einloom_compiler.ir.graph import inputs_of
+from einloom_compiler.errors import SpecError
+from einloom_compiler.ir.graph import Input, inputs_of
+
+#: Endings of files of Keras models.
+_MODEL_FILES = (".keras", ".h5", ".hdf5")
 
 
 def source_of(
@@ -26,50 +31,46 @@ def source_of(
     Raises:
         SpecError: the target is none, or an operand has no dtype.
         AmbiguousMeaningError: framework releases differ on the call and none was named.
-        UnsupportedError: a Keras model has a layer that is not covered, or several outputs.
     """
-    if isinstance(target, CompiledFunction):
+    if isinstance(target, Jit):
+        target, operands = target.compile(*operands), ()
+        if ranges:
+            target = compile_expression(
+                _expressions(target), optimize=target.optimize, ranges=ranges
+            )
+    elif isinstance(target, CompiledFunction):
         if operands or ranges:
             raise SpecError("a compiled function brings its own operands and ranges")
-        compiled = target
-    elif is_from_keras(target):
-        compiled = _of_keras(target, operands, ranges)
+    elif isinstance(target, tuple | list):
+        if operands:
+            raise SpecError("expressions bring their own operands; give none beside them")
+        target = compile_expression(tuple(target), ranges=ranges)
     else:
-        compiled = compile_expression(expression_of(target, operands), ranges=ranges)
-    expression = _settled(compiled.expression, dtype)
-    return Source(expression, compiled.optimize, compiled.choices)
+        target = compile_expression(expression_of(target, operands), ranges=ranges)
+    return _settled(target, dtype)
 
 
-def is_from_keras(target: Any) -> bool:
-    """Say whether the target is a saved Keras model, or a live layer or model of Keras.
+def _expressions(function: CompiledFunction) -> Any:
+    several = function.expressions
+    return several if len(several) > 1 else several[0]
 
-    Keras is looked up among the loaded modules: who holds such an object has imported it.
+
+def is_keras(target: Any) -> bool:
+    """Say whether a target is a layer, a model, the record or path of one, or compiled from one.
+
+    Only who holds such an object has imported what its class is defined in.
     """
-    if isinstance(target, str | Path):
-        return Path(target).suffix in (".keras", ".h5", ".hdf5")
-    keras = sys.modules.get("keras")
-    return keras is not None and isinstance(target, keras.layers.Layer)
-
-
-def _of_keras(
-    target: Any, operands: Sequence[Any], ranges: Mapping[str, Any] | None
-) -> CompiledFunction:
-    from einloom.keras.lowering.target import lowered
-
-    found = lowered(target, *operands)
-    if len(found.roots) != 1:
-        raise UnsupportedError(
-            f"{found.name!r} has several outputs, which a library does not have yet; build one "
-            "library an output: keras.Model(model.inputs, model.outputs[0])"
-        )
-    (root,) = found.roots
-    in_order = ", ".join(node.name for node in inputs_of(root))
-    if inputs_of(root) != found.inputs:
-        raise UnsupportedError(
-            f"a library of {found.name!r} would take its inputs as {in_order}, not in the model's "
-            "order; make a model whose inputs come in this order"
-        )
-    return compile_expression(Expression(root), ranges=ranges)
+    if isinstance(target, str | os.PathLike):
+        return os.fspath(target).endswith(_MODEL_FILES)
+    classes = (
+        ("einloom.keras.models.record", "ModelRecord"),
+        ("einloom.keras.compiling", "KerasFunction"),
+        ("keras.layers", "Layer"),
+    )
+    return any(
+        module in sys.modules and isinstance(target, getattr(sys.modules[module], name))
+        for module, name in classes
+    )
 
 
 def specs_of(target: Any) -> tuple[Spec, ...] | None:
@@ -78,30 +79,47 @@ def specs_of(target: Any) -> tuple[Spec, ...] | None:
     Raises:
         SpecError: the file is malformed.
     """
-    if is_from_keras(target):
+    if is_keras(target):
         return None
     if isinstance(target, Path) or (isinstance(target, str) and target.endswith(".toml")):
         return read_specs(target)
     return None
 
 
-def _settled(expression: Expression, dtype: object) -> Expression:
-    """Return the expression with a dtype on every operand."""
-    names = expression.operand_names
-    nodes = inputs_of(expression.node)
+def _settled(function: CompiledFunction, dtype: object) -> Source:
+    """Return the function with a dtype on every operand."""
+    expressions, inputs = function.expressions, function.inputs
+    nodes = tuple(node for operand in inputs for node in inputs_of(operand.node))
+    names = names_of(*nodes)
     missing = [node.name for node in nodes if node.dtype is None]
-    if not missing:
-        return expression
-    if dtype is None:
-        shown = ", ".join(names[name] for name in missing)
-        raise SpecError(
-            f"the dtype of {shown} is not declared, which a library must know; declare it on the "
-            "operand, or give dtype="
-        )
-    dtypes = {node.name: as_dtype(dtype) if node.dtype is None else node.dtype for node in nodes}
-    return settle((expression,), dtypes)[0]
+    if missing:
+        if dtype is None:
+            shown = ", ".join(names[name] for name in missing)
+            raise SpecError(
+                f"the dtype of {shown} is not declared, which a library must know; declare it on "
+                "the operand, or give dtype="
+            )
+        own = as_dtype(dtype)
+        dtypes = {node.name: own if node.dtype is None else node.dtype for node in nodes}
+        expressions = settle(expressions, dtypes)
+        nodes = tuple(Input(node.name, node.shape, dtypes[node.name]) for node in nodes)
+    return Source(
+        tuple(expression.node for expression in expressions),
+        output_names(len(expressions)),
+        nodes,
+        names,
+        function.equation,
+        function.optimize,
+        function.choices,
+    )
+
+
+def output_names(n_outputs: int) -> tuple[str, ...]:
+    """Return the names of outputs that have none of their own: ``out``, or ``out0``, ``out1``."""
+    return ("out",) if n_outputs == 1 else tuple(f"out{number}" for number in range(n_outputs))
 
 
 def example_sizes(source: Source, name: str) -> Mapping[str, int]:
     """Return small sizes that all guards allow."""
-    return small_sizes(source.expression, name, source.choices.ranges)
+    shapes = [node.shape for node in source.inputs]
+    return small_sizes(shapes, source.guards, name, source.choices.ranges)

@@ -17,6 +17,8 @@ from einloom.text.specs import Spec, read_specs
 from einloom_compiler.errors import ShapeError, SpecError
 from einloom_compiler.extents import evaluate, factored, free_names
 from einloom_compiler.extents import text as extent_text
+from einloom_compiler.ir.graph import Shape
+from einloom_compiler.ir.shapes import Guard
 from einloom_compiler.order.polynomial import Bounds
 from einloom_compiler.order.select import Ranges
 
@@ -86,7 +88,8 @@ def sample_arrays(expression: Expression, name: str) -> list[np.ndarray[Any, Any
     Raises:
         SpecError: no small extents satisfy all guards.
     """
-    sizes = small_sizes(expression, name)
+    shapes = [operand.shape for operand in expression.inputs]
+    sizes = small_sizes(shapes, expression.guards, name)
     generator = np.random.default_rng(0)
     return [
         generator.integers(0, 3, [evaluate(extent, sizes) for extent in operand.shape]).astype(
@@ -97,22 +100,15 @@ def sample_arrays(expression: Expression, name: str) -> list[np.ndarray[Any, Any
 
 
 def small_sizes(
-    expression: Expression, name: str, ranges: Ranges | None = None
+    shapes: Sequence[Shape], guards: Sequence[Guard], name: str, ranges: Ranges | None = None
 ) -> Mapping[str, int]:
-    """Return small values of all symbols that satisfy ranges and guards.
+    """Return small values of all symbols in operands' shapes that satisfy ranges and guards.
 
     Raises:
         SpecError: none were found.
     """
-    symbols = sorted(
-        {n for operand in expression.inputs for extent in operand.shape for n in free_names(extent)}
-    )
-    known = {
-        extent
-        for operand in expression.inputs
-        for extent in operand.shape
-        if isinstance(extent, int)
-    }
+    symbols = sorted({n for shape in shapes for extent in shape for n in free_names(extent)})
+    known = {extent for shape in shapes for extent in shape if isinstance(extent, int)}
     candidates = [
         {symbol: _SMALL[n % len(_SMALL)] for n, symbol in enumerate(symbols)},
         *(dict.fromkeys(symbols, size) for size in (4, 1, *sorted(known))),
@@ -120,18 +116,17 @@ def small_sizes(
     for candidate in candidates:
         sizes = {name: _within(size, (ranges or {}).get(name)) for name, size in candidate.items()}
         try:
-            for operand in expression.inputs:
-                for extent in operand.shape:
+            for shape in shapes:
+                for extent in shape:
                     evaluate(extent, sizes)
             holds = all(
-                evaluate(guard.left, sizes) == evaluate(guard.right, sizes)
-                for guard in expression.guards
+                evaluate(guard.left, sizes) == evaluate(guard.right, sizes) for guard in guards
             )
         except ShapeError:  # an extent such as B - 8 is negative here
             continue
         if holds:
             return sizes
-    shown = "; ".join(map(str, expression.guards)) or "no extent is negative"
+    shown = "; ".join(map(str, guards)) or "no extent is negative"
     raise SpecError(f"spec {name}: found no small extents for which {shown}; write integers")
 
 

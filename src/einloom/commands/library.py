@@ -12,7 +12,9 @@ from typing import Any
 from einloom.aot import api
 from einloom.aot.building import Built, Progress
 from einloom.aot.checking import Checked
+from einloom.report.cost import cost_of
 from einloom.report.tables import table
+from einloom_compiler.errors import SpecError
 from einloom_compiler.extents import factored
 
 
@@ -27,6 +29,8 @@ class Options:
         is_static: whether to write a static archive too.
         is_checked: whether to run each library in a fresh process.
         wheel: the version of a wheel to write, None for none.
+        batch: of a Keras model: its one size, or least and largest; any where None.
+        layers: the layers of a Keras model to build apart.
     """
 
     name: str | None = None
@@ -35,12 +39,16 @@ class Options:
     is_static: bool = False
     is_checked: bool = False
     wheel: str | None = None
+    batch: int | tuple[int, int | None] | None = None
+    layers: tuple[str, ...] = ()
 
 
-def build_libraries(target: Any, folder: Path, options: Options) -> str:
+def build_libraries(
+    target: Any, folder: Path, options: Options, operands: Sequence[Any] = ()
+) -> str:
     """Build what ``target`` names and return a summary.
 
-    A specs file gives one folder a spec, below ``folder``.
+    A specs file gives one folder a spec, below ``folder``; layers one each.
 
     Raises:
         EinloomError: as :func:`einloom.aot.build` and :meth:`Built.check`.
@@ -49,10 +57,13 @@ def build_libraries(target: Any, folder: Path, options: Options) -> str:
         built = api.build(
             target,
             folder,
+            *operands,
             name=options.name,
             cpu=options.cpus or None,
             dtype=options.dtype,
             static=options.is_static,
+            batch=options.batch,
+            layers=options.layers,
             progress=progress,
         )
         libraries = built if isinstance(built, tuple) else (built,)
@@ -66,7 +77,7 @@ def build_libraries(target: Any, folder: Path, options: Options) -> str:
 def _summary(built: Built, checked: Checked | None) -> str:
     """Return what was built: signature, cost, files."""
     manifest = built.manifest
-    expression = built.source.expression
+    cost = cost_of(built.source.roots, built.source.optimize)
     symbols = [
         f"{s['name']} ({s['least']} to {'any' if s['most'] is None else s['most']})"
         for s in manifest["symbols"]
@@ -84,8 +95,8 @@ def _summary(built: Built, checked: Checked | None) -> str:
         ("outputs", ports["outputs"]),
         ("symbols", ", ".join(symbols) or "none"),
         ("guards", "; ".join(guard["text"] for guard in manifest["guards"]) or "none"),
-        ("FLOPs", factored(expression.cost.flops)),
-        ("memory", f"{factored(expression.cost.bytes)} bytes moved"),
+        ("FLOPs", factored(cost.flops)),
+        ("memory", f"{factored(cost.bytes)} bytes moved"),
         ("weights", _size(manifest["weights_bytes"])),
         ("CPUs", levels),
         ("needs", f"glibc {manifest['glibc']}, {', '.join(manifest['libraries'])}"),
@@ -109,6 +120,20 @@ def _size(n_bytes: int) -> str:
     return f"{n_bytes:.3g} GB"
 
 
+def read_batch(text: str | None) -> int | tuple[int, int | None] | None:
+    """Return what ``--batch`` says: ``8``, or a range, ``1-64``.
+
+    Raises:
+        SpecError: it is neither.
+    """
+    if text is None:
+        return None
+    least, dash, most = text.partition("-")
+    if least.isdecimal() and (most.isdecimal() or not dash):
+        return (int(least), int(most)) if dash else int(least)
+    raise SpecError(f"--batch {text!r} is neither a size, such as 8, nor a range, such as 1-64")
+
+
 @contextmanager
 def _progress() -> Iterator[Progress | None]:
     """Show a bar while libraries are built, if stderr is a terminal."""
@@ -129,4 +154,4 @@ def _progress() -> Iterator[Progress | None]:
         yield show
 
 
-__all__: Sequence[str] = ("Options", "build_libraries")
+__all__: Sequence[str] = ("Options", "build_libraries", "read_batch")

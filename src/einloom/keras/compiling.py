@@ -66,14 +66,15 @@ class KerasFunction:
         name: the model's name.
         input_names: as Keras names the inputs, in its order.
         function: of the inputs in that order, to the outputs as a tuple.
+        lowered: the graph it was compiled from.
     """
 
     def __init__(self, lowered_model: Lowered, threads: int | None = None) -> None:
         """Take the graph; kernels are compiled when first needed."""
         self.name = lowered_model.name
         self.input_names = tuple(node.name for node in lowered_model.inputs)
+        self.lowered = lowered_model
         self.function = compiled(lowered_model, threads)
-        self._lowered = lowered_model
         self._threads = threads
 
     def __call__(self, *arrays: Any, threads: int | None = None) -> Any:
@@ -88,7 +89,7 @@ class KerasFunction:
             ShapeError, DTypeError: an array does not fit its input.
         """
         results = self.function(*self._in_order(arrays), threads=threads)
-        return _filled(self._lowered.outputs, dict(zip(self._lowered.roots, results, strict=True)))
+        return _filled(self.lowered.outputs, dict(zip(self.lowered.roots, results, strict=True)))
 
     def _in_order(self, arrays: Sequence[Any]) -> Sequence[Any]:
         names = self.input_names
@@ -110,7 +111,7 @@ class KerasFunction:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle as the graph it was compiled from."""
-        return KerasFunction, (self._lowered, self._threads)
+        return KerasFunction, (self.lowered, self._threads)
 
     def __repr__(self) -> str:
         """Print as ``<einloom model of (a, b)>``."""

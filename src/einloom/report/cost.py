@@ -11,22 +11,22 @@ from einloom_compiler.order.cost import Cost, tree_cost
 from einloom_compiler.order.select import tree_at
 
 if TYPE_CHECKING:
-    from einloom.expression import Expression
     from einloom_compiler.ir.contraction import ContractionTree
+    from einloom_compiler.ir.graph import Node
     from einloom_compiler.order.search import Optimize
 
 #: Bytes of an element where no dtype is settled: float32's.
 _DEFAULT_ITEMSIZE = 4
 
 
-def cost_of(expression: Expression, optimize: Optimize) -> Cost:
-    """Return what the whole graph costs.
+def cost_of(roots: tuple[Node, ...], optimize: Optimize) -> Cost:
+    """Return what graphs cost together.
 
     Every contraction counts once, however often its result is used, at the order that ``optimize``
     chooses; with symbolic extents, at the one chosen for representative sizes.
     """
     total = Cost(0, 0)
-    for node in contractions_of(expression.node):
+    for node in contractions_of(*roots):
         tree = representative_tree(node, optimize)
         total = total + tree_cost(tree, index_extents(node), itemsize(node.dtype))
     return total

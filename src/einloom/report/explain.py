@@ -138,7 +138,7 @@ def _operands(statement: Statement) -> str:
 
 
 def _cost(expression: Expression, optimize: Optimize) -> str:
-    cost = cost_of(expression, optimize)
+    cost = cost_of((expression.node,), optimize)
     note = "" if expression.dtype is not None else "  (for float32 operands)"
     return (
         f"  {factored(cost.flops)} FLOPs\n"

@@ -12,13 +12,14 @@ from einloom.runtime.choices import Choices
 from einloom.runtime.contractor import Contractor
 from einloom.runtime.moving import copy, fill
 from einloom.runtime.recipe import Builder, Gather
-from einloom.runtime.values import Value
+from einloom.runtime.values import Value, c_layout
 from einloom_compiler.dtypes import AnyDType, dtype_name, has_kernel
 from einloom_compiler.errors import InternalCompilerError, UnsupportedError
 from einloom_compiler.extents import evaluate
 from einloom_compiler.families import Schedule
 from einloom_compiler.ir.einsum import Term
 from einloom_compiler.ir.graph import (
+    Attention,
     Contraction,
     Elementwise,
     Iota,
@@ -31,11 +32,12 @@ from einloom_compiler.ir.graph import (
 )
 from einloom_compiler.ir.printer import print_graph
 from einloom_compiler.ir.scalar import Scalar, check_body
+from einloom_compiler.lowering.attention import AttentionForm, form_of
 from einloom_compiler.lowering.nest import Arithmetics
 from einloom_compiler.lowering.rows import RowsExpr, rows_expr
 from einloom_compiler.order.search import Optimize
 from einloom_compiler.order.select import orders_of
-from einloom_compiler.pipeline import bind_elementwise, bind_rows
+from einloom_compiler.pipeline import bind_attention, bind_elementwise, bind_rows
 from einloom_compiler.schedule.machine import host
 
 Sizes = Mapping[str, int]
@@ -124,6 +126,29 @@ class Reduce:
 
 
 @dataclass(frozen=True, slots=True)
+class Attend:
+    """Compute attention, without its scores in memory."""
+
+    form: AttentionForm
+
+    def append(
+        self, builder: Builder, operands: Sequence[Value], target: Value, sizes: Sizes
+    ) -> None:
+        """Append its launch."""
+        del sizes
+        if 0 in target.shape:
+            return
+        bound = bind_attention(
+            self.form,
+            [operand.shape for operand in operands],
+            [operand.steps for operand in operands],
+            target.steps,
+            host(),
+        )
+        builder.launch(bound, operands, target)
+
+
+@dataclass(frozen=True, slots=True)
 class Extend:
     """Write an operand with elements of one value around it."""
 
@@ -195,9 +220,30 @@ class LookUp:
     ) -> None:
         """Append the lookup."""
         del sizes
-        if 0 not in target.shape:
+        if 0 in target.shape:
+            return
+        if not builder.is_shipped:
             table, indices = operands
             builder.add(Gather(table, indices, target, self.name))
+            return
+        table, indices = (_in_c_order(builder, operand) for operand in operands)
+        rows = target if _is_in_c_order(target) else builder.buffer(target.shape, target.dtype)
+        builder.add(Gather(table, indices, rows, self.name))
+        if rows != target:
+            copy(builder, rows, target)
+
+
+def _is_in_c_order(value: Value) -> bool:
+    return value.layout == c_layout(value.shape, value.dtype)
+
+
+def _in_c_order(builder: Builder, value: Value) -> Value:
+    """Return the value, or a copy in C order."""
+    if _is_in_c_order(value):
+        return value
+    whole = builder.buffer(value.shape, value.dtype)
+    copy(builder, value, whole)
+    return whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,6 +279,9 @@ def operation_of(
         case Rows():
             required(node.dtype)
             return Reduce(rows_expr(node))
+        case Attention():
+            required(node.dtype)
+            return Attend(form_of(node))
         case Pad(before=before, after=after, value=value):
             return Extend(before, after, value)
         case Join(axis=axis):

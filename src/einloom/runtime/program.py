@@ -13,17 +13,19 @@ from einloom.runtime.choices import Choices, split_schedules
 from einloom.runtime.folding import fold
 from einloom.runtime.moving import copy
 from einloom.runtime.operations import Concatenate, Extend, Operation, operation_of, required
+from einloom.runtime.optimizing import optimized
 from einloom.runtime.prepared import Evaluation
 from einloom.runtime.recipe import Builder, PackedConstants, Recipe, kernel_ready
 from einloom.runtime.signature import Signature
 from einloom.runtime.threads import Backend
 from einloom.runtime.values import Layout, Value, c_layout, layout
 from einloom_compiler.dtypes import AnyDType
-from einloom_compiler.errors import ShapeError, UnsupportedError
+from einloom_compiler.errors import ShapeError
 from einloom_compiler.extents import evaluate, is_equal, is_known
 from einloom_compiler.families import Schedule
 from einloom_compiler.ir.graph import (
     Constant,
+    Contraction,
     Input,
     Node,
     Reshape,
@@ -85,6 +87,7 @@ class Program:
         optimize: Optimize,
         choices: Choices | None = None,
         *,
+        optimizes: bool = True,
         folds: bool = True,
         inputs: tuple[Input, ...] | None = None,
     ) -> None:
@@ -95,6 +98,7 @@ class Program:
             names: what messages call each input.
             optimize: how orders are chosen.
             choices: what else was settled about kernels.
+            optimizes: whether nodes are merged and fused before.
             folds: whether parts that depend on no input are computed now.
             inputs: in the order of a call's arrays; in order of first use where None.
 
@@ -110,10 +114,10 @@ class Program:
         self.dtypes = tuple(required(dtype_of(root)) for root in self.roots)
         for leaf in self.signature.inputs:
             required(leaf.dtype)
-        given = self.roots
+        given = optimized(self.roots) if optimizes else self.roots
         # Schedules are given for the graph's contractions as they were written.
         if folds and not choices.schedules:
-            given = fold(given, lambda node: _value_of(node, optimize))
+            given = fold(_optimized(given, optimize), lambda node: _value_of(node, optimize))
         self._constants: list[Array] = []
         self._packed: PackedConstants = {}
         self._recipes: dict[tuple[Layout, ...], Recipe] = {}
@@ -213,11 +217,11 @@ class Program:
         *ready, target = map(kernel_ready, (*arrays, result))
         return Evaluation(self.recipe_for(ready, target), ready, target)
 
-    def recipe_at(self, sizes: Sizes, *, packs: bool = True) -> Recipe:
+    def recipe_at(self, sizes: Sizes, *, packs: bool = True, is_shipped: bool = False) -> Recipe:
         """Return the recipe for operands and results in C order at these values of symbols.
 
         Values may be open formulas: the recipe then holds wherever its guards do. Kernels may want
-        constants packed where ``packs``.
+        constants packed where ``packs``; lookups are of arrays in C order where ``is_shipped``.
         """
         inputs = [
             c_layout(_evaluated(operand.shape, sizes), required(operand.dtype))
@@ -227,7 +231,7 @@ class Program:
             c_layout(_evaluated(shape, sizes), dtype)
             for shape, dtype in zip(self.shapes, self.dtypes, strict=True)
         ]
-        return self._recipe(inputs, outputs, sizes, packs=packs)
+        return self._recipe(inputs, outputs, sizes, packs=packs, is_shipped=is_shipped)
 
     def _recipe(
         self,
@@ -236,8 +240,16 @@ class Program:
         sizes: Sizes,
         *,
         packs: bool = True,
+        is_shipped: bool = False,
     ) -> Recipe:
-        builder = Builder(len(inputs), self._constants, self._packed, len(outputs), packs=packs)
+        builder = Builder(
+            len(inputs),
+            self._constants,
+            self._packed,
+            len(outputs),
+            packs=packs,
+            is_shipped=is_shipped,
+        )
         results = [Value(builder.result + number, out) for number, out in enumerate(outputs)]
         targets = self._targets(results, builder, sizes)
         slots = {node.name: slot for slot, node in enumerate(self.signature.inputs)}
@@ -303,8 +315,23 @@ class Program:
         return found
 
 
+def _optimized(roots: tuple[Node, ...], optimize: Optimize) -> tuple[Node, ...]:
+    """Return the graphs with what can be fused fused; single contractions are as they should be."""
+    operations = [node for node in nodes_of(*roots) if not isinstance(node, Input | Constant)]
+    if len(operations) == 1 and isinstance(operations[0], Contraction):
+        return roots
+    # Only a program of more than one operation pays for loading the optimizer.
+    from einloom_compiler.optimizer import optimize as optimized
+
+    without = ["find attention"]  # which has no kernel yet
+    if optimize is not True:
+        without.append("merge contractions")  # an order was chosen for each by itself
+    return optimized(roots, without=without)
+
+
 def _viewed(node: Strided, operand: Value, sizes: Sizes) -> Value:
-    starts = _evaluated(node.starts, sizes)
+    # A flipped axis of extent 0 would start at -1; all other extents are at least 0.
+    starts = [evaluate(start + 1, sizes) - 1 for start in node.starts]
     axes = [(evaluate(axis.extent, sizes), axis.source, axis.step) for axis in node.axes]
     if not all(map(is_known, (*shape_of(node.operand), *shape_of(node), *node.starts))):
         _check_bounds(operand.shape, starts, axes)
@@ -318,9 +345,10 @@ def _check_bounds(
 ) -> None:
     """Refuse a view, of extents that were not known to the front end, that leaves its operand.
 
+    Where they are open formulas, whoever runs the recipe must check that.
+
     Raises:
         ShapeError: it does.
-        UnsupportedError: extents are open formulas, and whether it does is not known.
     """
     if any(extent == 0 for extent, _, _ in axes):
         return
@@ -330,7 +358,7 @@ def _check_bounds(
         if is_whole and len(steps) == 1:
             continue
         if any(type(number) is not int for number in (extent, start, *(n for n, _ in steps))):
-            raise UnsupportedError("slices of axes with open extents cannot be shipped yet")
+            continue
         least = start + sum((n - 1) * step for n, step in steps if step < 0)
         most = start + sum((n - 1) * step for n, step in steps if step > 0)
         if least < 0 or most >= extent:
@@ -376,7 +404,7 @@ def _reshaped(operand: Value, shape: tuple[int, ...], builder: Builder) -> Value
 
 def _value_of(node: Node, optimize: Optimize) -> Array:
     """Return the value of a node that depends on no input."""
-    program = Program(node, {}, optimize, folds=False)
+    program = Program(node, {}, optimize, optimizes=False, folds=False)
     return program.run((), None, None, "pool")
 
 

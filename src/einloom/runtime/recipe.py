@@ -330,6 +330,7 @@ class Builder:
         n_results: int = 1,
         *,
         packs: bool = True,
+        is_shipped: bool = False,
     ) -> None:
         """Start without steps.
 
@@ -339,10 +340,13 @@ class Builder:
             packed: those that were packed for other layouts; what is missing is added.
             n_results: number of results.
             packs: whether kernels may want constants packed.
+            is_shipped: whether lookups must be of arrays in C order, which is all that shipped code
+                knows.
         """
         self.n_inputs = n_inputs
         self.n_results = n_results
         self.packs = packs
+        self.is_shipped = is_shipped
         self._n_given = len(constants)
         self._constants = list(constants)
         self._packed = {} if packed is None else packed

@@ -40,11 +40,14 @@ class Lowered:
         inputs: in the order in which Keras takes them, further arguments last; an operand given
             twice is one input.
         outputs: a node, a tuple, or a mapping of names.
+        output_names: of each output, in order: its key in a mapping, else the layer's that gives
+            it where there are several, else ``out``.
     """
 
     name: str
     inputs: tuple[Input, ...]
     outputs: NodeStructure
+    output_names: tuple[str, ...]
 
     @property
     def roots(self) -> tuple[Node, ...]:
@@ -104,7 +107,9 @@ def _lowered_model(
     names = [ref.layer for ref in references(record.inputs)]
     nodes = _inputs(record, names, specs, names)
     tensors = {name: Tensor(node) for name, node in zip(names, nodes, strict=True)}
-    return _finished(record.name, nodes, lower_model(record, tensors))
+    return _finished(
+        record.name, nodes, lower_model(record, tensors), _output_names(record.outputs)
+    )
 
 
 def _lowered_layer(
@@ -128,7 +133,7 @@ def _lowered_layer(
         given[name] = _argument(name, value, nodes, layer)
     tensors = tuple(map(Tensor, nodes[: len(names)]))
     outputs = lower_layer(LayerCall(layer, kind, tensors, given, Weights()))
-    return _finished(layer.name, nodes, outputs)
+    return _finished(layer.name, nodes, outputs, ())
 
 
 def _argument(name: str, value: Any, nodes: list[Node], layer: LayerRecord) -> Any:
@@ -149,9 +154,24 @@ def _argument(name: str, value: Any, nodes: list[Node], layer: LayerRecord) -> A
     )
 
 
-def _finished(name: str, nodes: Sequence[Node], outputs: TensorStructure) -> Lowered:
+def _finished(
+    name: str, nodes: Sequence[Node], outputs: TensorStructure, names: tuple[str, ...]
+) -> Lowered:
     inputs = dict.fromkeys(part for node in nodes for part in inputs_of(node))
-    return Lowered(name, tuple(inputs), _values(outputs))
+    values = _values(outputs)
+    n_outputs = len(flat_nodes(values))
+    if len(names) != n_outputs:
+        names = tuple(f"out{number}" for number in range(n_outputs))
+    return Lowered(name, tuple(inputs), values, ("out",) if n_outputs == 1 else names)
+
+
+def _output_names(structure: Any, key: str = "") -> tuple[str, ...]:
+    """Return a name for each output: its key in a mapping, else the layer's that gives it."""
+    if isinstance(structure, TensorRef):
+        return (key or structure.layer,)
+    if isinstance(structure, Mapping):
+        return tuple(n for name, item in structure.items() for n in _output_names(item, name))
+    return tuple(name for item in structure for name in _output_names(item))
 
 
 def _values(structure: Any) -> NodeStructure:

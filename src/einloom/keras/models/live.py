@@ -156,7 +156,7 @@ def _build(keras: Any, target: Any, specs: Sequence[Any]) -> None:
     if target.built and isinstance(target, keras.Model):
         return
     tensors = [keras.KerasTensor(*_shape_and_dtype(spec)) for spec in specs]
-    as_list = isinstance(target, keras.Model) or _takes_a_list(type(target).__name__, len(tensors))
+    as_list = isinstance(target, keras.Model) or takes_a_list(type(target).__name__, len(tensors))
     try:
         target(tensors if as_list and len(tensors) > 1 else tensors[0]) if (
             as_list or len(tensors) == 1
@@ -166,7 +166,8 @@ def _build(keras: Any, target: Any, specs: Sequence[Any]) -> None:
         raise ShapeError(f"{target.name!r} cannot take inputs of shape {shown}: {error}") from None
 
 
-def _takes_a_list(class_name: str, n_tensors: int) -> bool:
+def takes_a_list(class_name: str, n_tensors: int) -> bool:
+    """Say whether Keras's layer of this class takes so many tensors as one list."""
     return class_name in _LISTING or (
         n_tensors > 1 and class_name not in ("MultiHeadAttention", "GroupedQueryAttention")
     )
@@ -206,7 +207,7 @@ def _model_of(
         config = {"batch_shape": shape, "dtype": dtype, "sparse": False, "name": name}
         inputs.append(LayerRecord(name, "InputLayer", "layer", MappingProxyType(config), dtype))
     refs: tuple[Argument, ...] = tuple(TensorRef(item.name) for item in inputs)
-    as_list = _takes_a_list(layer.class_name, len(refs)) and layer.class_name not in (
+    as_list = takes_a_list(layer.class_name, len(refs)) and layer.class_name not in (
         "GroupQueryAttention",
     )
     call = Call((refs,) if as_list else refs, MappingProxyType({}))

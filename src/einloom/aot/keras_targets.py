@@ -1,0 +1,182 @@
+"""Keras layers, models and saved files as what a library is built from."""
+
+from __future__ import annotations
+
+import keyword
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from einloom.aot.lowering import Source
+from einloom.keras.compiling import KerasFunction
+from einloom.keras.lowering.target import Lowered, lowered
+from einloom.keras.models.cutting import piece_of
+from einloom.keras.models.live import record_from_keras, takes_a_list
+from einloom.keras.models.reading import read_model
+from einloom.keras.models.record import ModelRecord
+from einloom.runtime.choices import Choices, read_ranges
+from einloom_compiler.errors import SpecError
+from einloom_compiler.extents import free_names
+from einloom_compiler.ir.graph import Input, Node, at_sizes, contractions_of
+from einloom_compiler.ir.printer import print_einsum
+
+Array = npt.NDArray[Any]
+#: The extent of the batch where nothing is said, as :mod:`einloom.keras.lowering.target` names it.
+_BATCH = "B"
+
+
+def keras_source(
+    target: Any,
+    specs: Sequence[Any] = (),
+    *,
+    layer: str | None = None,
+    batch: int | tuple[int, int | None] | None = None,
+    ranges: Mapping[str, Any] | None = None,
+) -> Source:
+    """Return a layer's or model's inference as what a library is built from.
+
+    Args:
+        target: a live layer or model of Keras 3, the path of a ``.keras`` or ``.h5`` file, a
+            record, or what :func:`einloom.keras.compile` made of one.
+        specs: operands or shapes of the inputs, in Keras's order; as recorded where none is given.
+        layer: the one layer of a model to build.
+        batch: the one batch size, or the least and largest; any where None.
+        ranges: least and largest value of further symbols.
+
+    Raises:
+        SpecError: there is no such layer, or a range is none.
+        UnsupportedError: a layer is not covered; the message names it.
+        ModelFileError: the file is none, or broken.
+    """
+    if isinstance(target, KerasFunction):
+        if specs or layer:
+            raise SpecError("a compiled model brings its own operands and layers")
+        found = target.lowered
+    else:
+        if layer is not None:
+            target = piece_of(_record(target), layer)
+        found = lowered(target, *specs)
+    reference = _reference(target) if layer is None else None
+    if isinstance(batch, int):
+        found = _with_batch(found, batch)
+    elif batch is not None:
+        ranges = {**(ranges or {}), _BATCH: batch}
+    symbols = frozenset(n for node in found.inputs for e in node.shape for n in free_names(e))
+    return Source(
+        roots=found.roots,
+        outputs=_identifiers(found.output_names),
+        inputs=found.inputs,
+        names=dict(
+            zip(
+                (node.name for node in found.inputs),
+                _identifiers([node.name for node in found.inputs]),
+                strict=True,
+            )
+        ),
+        equation="; ".join(print_einsum(part.einsum) for part in contractions_of(*found.roots)),
+        optimize=True,
+        choices=Choices(ranges=read_ranges(ranges, symbols)),
+        reference=reference,
+    )
+
+
+def layer_names(target: Any) -> tuple[str, ...]:
+    """Return the names of a model's layers that can be built, in order."""
+    from einloom.keras.lowering.model import is_covered
+
+    record = _record(target)
+    return tuple(
+        item.name for item in record.layers if item.calls and is_covered(item, record.keras_version)
+    )
+
+
+def _record(target: Any) -> ModelRecord:
+    if isinstance(target, ModelRecord):
+        return target
+    if isinstance(target, str | os.PathLike):
+        return read_model(target)
+    return record_from_keras(target)
+
+
+def _with_batch(found: Lowered, size: int) -> Lowered:
+    """Return the graphs at one batch size."""
+    if size < 1:
+        raise SpecError(f"batch must be positive, not {size}")
+    if not any(_BATCH in free_names(extent) for node in found.inputs for extent in node.shape):
+        raise SpecError(f"no input of {found.name!r} has the extent {_BATCH}: its batch is fixed")
+
+    def settled(node: Node) -> Node:
+        return at_sizes(node, {_BATCH: size})
+
+    inputs = [settled(node) for node in found.inputs]
+    return Lowered(
+        found.name,
+        tuple(node for node in inputs if isinstance(node, Input)),
+        tuple(map(settled, found.roots)),
+        found.output_names,
+    )
+
+
+def _reference(target: Any) -> Callable[[Sequence[Array]], Sequence[Array]] | None:
+    """Return what Keras computes, where the target is a live object or Keras is installed."""
+    if isinstance(target, KerasFunction | ModelRecord):
+        return None
+    if isinstance(target, str | os.PathLike):
+        from importlib.util import find_spec
+
+        if find_spec("keras") is None:
+            return None
+    path, loaded = target, [] if isinstance(target, str | os.PathLike) else [target]
+
+    def reference(arrays: Sequence[Array]) -> Sequence[Array]:
+        import keras
+
+        if not loaded:
+            loaded.append(keras.saving.load_model(os.fspath(path), compile=False))
+        (model,) = loaded
+        results = _called(model, arrays)
+        return [
+            np.asarray(keras.ops.convert_to_numpy(result)) for result in keras.tree.flatten(results)
+        ]
+
+    return reference
+
+
+def _called(target: Any, arrays: Sequence[Array]) -> Any:
+    """Return what a live layer or model gives; those of several inputs take a list or arguments."""
+    import inspect
+
+    import keras
+
+    if len(arrays) == 1:
+        given: tuple[Any, ...] = (arrays[0],)
+    elif isinstance(target, keras.Model) or takes_a_list(type(target).__name__, len(arrays)):
+        given = (list(arrays),)
+    else:
+        given = tuple(arrays)
+    has_training = "training" in inspect.signature(target.call).parameters
+    is_model = isinstance(target, keras.Model)
+    return target(*given, training=False) if is_model or has_training else target(*given)
+
+
+def _identifiers(names: Sequence[str]) -> tuple[str, ...]:
+    """Return different identifiers, the names themselves where they are ones.
+
+    >>> _identifiers(["x", "dense/kernel", "x"])
+    ('x', 'dense_kernel', 'x_1')
+    """
+    found: list[str] = []
+    for name in names:
+        plain = re.sub(r"\W", "_", name.lstrip("?")) or "x"
+        if plain[0].isdigit() or plain[0] == "_" or keyword.iskeyword(plain):
+            plain = f"x{plain}" if not keyword.iskeyword(plain) else f"{plain}_"
+        unique, number = plain, 0
+        while unique in found or (unique in names and unique != name):
+            number += 1
+            unique = f"{plain}_{number}"
+        found.append(unique)
+    return tuple(found)
