@@ -24,7 +24,7 @@ from einloom_compiler.ir.graph import Node, at_sizes
 from einloom_compiler.order.search import Optimize
 
 _KEPT_PROGRAMS = 1024
-_PLAIN = (bool, int, float, complex, str, bytes, type(None), np.dtype, type)
+_PLAIN = (bool, int, float, complex, str, bytes, type(None), np.dtype)
 
 
 def trace(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -253,7 +253,10 @@ class Jit(PreparedFunction):
 
 
 def _is_array(value: Any) -> bool:
-    return not isinstance(value, _PLAIN) and not callable(value)
+    if isinstance(value, np.ndarray | np.generic | Expression):
+        return True
+    is_plain = isinstance(value, (*_PLAIN, type)) or callable(value)
+    return not is_plain and (hasattr(value, "__array__") or hasattr(value, "__dlpack__"))
 
 
 def _as_result(value: Any) -> Expression:
@@ -302,12 +305,12 @@ def _key(value: Any, arrays: list[Any], names: list[str], name: str) -> Hashable
         case tuple() | list():
             kind = type(value)
             return (kind, *(_key(v, arrays, names, _named(name, n)) for n, v in enumerate(value)))
-        case float():
-            return "float", value.hex()
-        case _ if _is_array(value):
+        case _ if _is_array(value):  # NumPy's float64 is a float, too
             arrays.append(value)
             names.append(name)
             return "array"
+        case float():
+            return "float", value.hex()
     try:
         hash(value)
     except TypeError:

@@ -245,4 +245,17 @@ def test_constants_fold_once_and_to_the_same_objects() -> None:
     (made,) = optimize((node,))
     assert optimize((node,)) == (made,)
     (constant,) = (part for part in nodes_of(made) if isinstance(part, Constant))
-    np.testing.assert_array_equal(constant.array, (a.array + b.array).T)
+    np.testing.assert_array_equal(constant.array, a.array + b.array)
+
+
+def test_what_is_known_before_a_call_is_not_fused_with_what_is_not() -> None:
+    wide, deep = weight("w", 6, 300), weight("v", 300, 300)
+    product = einsum("ab,bc->ac", wide, deep)  # too large to be folded here
+    made = _only(einsum("ab,bc->ac", X, product))
+    assert isinstance(made, Contraction)
+    assert made.operands == (X, product)
+    bias = mapped("tanh", weight("b", 200, 100))
+    x = Input("x", (200, 100), F64)
+    added = _only(add("ab,ab->ab", x, bias))
+    assert isinstance(added, Elementwise)
+    assert added.operands == (x, bias)

@@ -244,6 +244,18 @@ def test_variance_does_not_cancel() -> None:
     np.testing.assert_allclose(out, x.astype("f8").var(1), rtol=1e-4)
 
 
+@pytest.mark.parametrize("axis", [0, 1])
+def test_long_sums_round_little(axis: int) -> None:
+    n = 1 << 20
+    x = np.random.default_rng(1).random((n, 3) if axis == 0 else (3, n)).astype("f4")
+    out = np.empty(3, "f4")
+    node = builders.reduce(Input("x", x.shape, x.dtype), "sum", axis)
+    assert isinstance(node, Rows)
+    _run(_bind(node, [x], out), [x], out, "1")
+    # At most 8192 blocks of 128 steps: their roundings mostly cancel.
+    np.testing.assert_allclose(out, x.astype("f8").sum(axis), rtol=2e-5)
+
+
 @pytest.mark.parametrize("rung", ["python", "1"])
 def test_operands_are_cast_and_results_too(rung: str) -> None:
     f8 = as_dtype("float64")
@@ -331,7 +343,7 @@ def test_formulas_pass_through() -> None:
     node = builders.softmax(Input("x", (300, 512), np.dtype("f4")), 0)
     bound = bind_rows(rows_expr(node), [(n, m)], [(m, 1)], (m, 1), AVX512)
     texts = [getattr(number, "text", number) for number in (*bound.numbers, bound.total)]
-    assert texts == ["m", "n", "m", "m", "-(-m // 32)"]
+    assert texts == ["m", "n", "m", "m", "-(-m // 128)"]
 
 
 def test_print_and_verify() -> None:

@@ -7,7 +7,7 @@ no number is remembered beside them, since a comparison with NaN never holds.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -57,8 +57,16 @@ def print_rows_text(nest: RowsNest) -> KernelText:
     )
 
 
+#: Steps of the innermost loop whose sum is formed apart, so that rounding grows with the number of
+#: blocks and their length instead of their product.
+_BLOCK = 128
+
+
 class RowsWriter(RowsValues):
     """Writes one kernel of rows."""
+
+    #: Reductions whose blocks' sums are being formed.
+    _blocked: frozenset[int] = frozenset()
 
     def write(self, name: str) -> str:
         """Return the kernel as a function called ``name``."""
@@ -141,8 +149,7 @@ class RowsWriter(RowsValues):
                 self.store(value, copy)
             return
 
-        def point(number: int) -> None:
-            del number
+        def point() -> None:
             scope: Scope = {}
             names = self.define(body, scope)
             for copy, value in enumerate(self.widened(names, body)):
@@ -155,17 +162,28 @@ class RowsWriter(RowsValues):
         names = self.row[body]
         return self.widened(names, body) if self.nest.is_across else names
 
-    def _along(self, point: Callable[[int], None], n_sums: int) -> None:
-        """Write loops along the row; ``point`` gets the number of the first sum it may use."""
+    def _along(self, point: Callable[[], None], n_sums: int, blocked: Sequence[int] = ()) -> None:
+        """Write loops along the row; ``point`` writes what is inside.
+
+        Args:
+            point: it stands for ``self.copies`` vectors, masked ones where ``self.rest`` says so.
+            n_sums: most vectors at once along the row.
+            blocked: numbers of the reductions that are added up in blocks of the innermost loop.
+        """
         nest = self.nest
-        loops = [index for index in nest.reduced if index != nest.vector]
-        with self._nested(loops):
-            self.points = tuple(loops)
-            if nest.vector in nest.reduced:
-                self.points = (*loops, str(nest.vector))
-                self._vectors(point, n_sums)
+        outer = [index for index in nest.reduced if index != nest.vector]
+        inner = None if self._is_along or not outer else outer.pop()
+        with self._nested(outer):
+            self.points = tuple(outer)
+            if self._is_along:
+                self.points = (*outer, str(nest.vector))
+                self._vectors(point, n_sums, blocked)
+            elif inner is None:
+                point()
             else:
-                point(0)
+                self.points = (*outer, inner)
+                with self._blocks_along(inner, f"n_{inner}", 1, n_sums, blocked):
+                    point()
             self.points = ()
 
     @contextmanager
@@ -176,25 +194,51 @@ class RowsWriter(RowsValues):
         with self.block(f"for {loops[0]} in range(n_{loops[0]}):"), self._nested(loops[1:]):
             yield
 
-    def _vectors(self, point: Callable[[int], None], n_sums: int) -> None:
+    @contextmanager
+    def _blocks_along(
+        self, index: str, end: str, step: int, n_sums: int, blocked: Sequence[int]
+    ) -> Iterator[None]:
+        """Open the loop of ``index`` up to ``end``, in blocks where sums need them."""
+        steps = f", {step}" if step > 1 else ""
+        if not blocked:
+            span = f"0, {end}{steps}" if steps else end
+            with self.block(f"for {index} in range({span}):"):
+                yield
+            return
+        with self.block(f"for {index}_lo in range(0, {end}, {_BLOCK * step}):"):
+            self.line(f"{index}_hi = min({index}_lo + {_BLOCK * step}, {end})")
+            for number in blocked:
+                start = self._start(self.nest.reductions[number])
+                for copy in range(n_sums):
+                    self.line(f"{_part(number, copy)} = {start}")
+            self._blocked = frozenset(blocked)
+            with self.block(f"for {index} in range({index}_lo, {index}_hi{steps}):"):
+                yield
+            self._blocked = frozenset()
+            for number in blocked:
+                for copy in range(n_sums):
+                    total, part = _sum(number, copy), _part(number, copy)
+                    self.line(f"{total} = {total} + {part}")
+
+    def _vectors(self, point: Callable[[], None], n_sums: int, blocked: Sequence[int]) -> None:
         """Write the loop along the row's vectors: several at once, one, the masked rest."""
-        index, lanes = self.nest.vector, self.nest.lanes
-        start = "0"
-        if n_sums > 1:
-            start = f"{index}_main"
-            self.line(f"{start} = n_{index} - n_{index} % {lanes * n_sums}")
-            with self.block(f"for {index} in range(0, {start}, {lanes * n_sums}):"):
-                self.copies = n_sums
-                point(0)
-                self.copies = 1
+        index, lanes = str(self.nest.vector), self.nest.lanes
         self.line(f"{index}_full = n_{index} - n_{index} % {lanes}")
-        with self.block(f"for {index} in range({start}, {index}_full, {lanes}):"):
-            point(0)
+        main = f"{index}_main" if n_sums > 1 else f"{index}_full"
+        if n_sums > 1:
+            self.line(f"{main} = n_{index} - n_{index} % {lanes * n_sums}")
+        with self._blocks_along(index, main, lanes * n_sums, n_sums, blocked):
+            self.copies = n_sums
+            point()
+            self.copies = 1
+        if n_sums > 1:
+            with self.block(f"for {index} in range({main}, {index}_full, {lanes}):"):
+                point()
         with self.block(f"if {index}_full < n_{index}:"):
             self.line(f"{index} = {index}_full")
             self.line(f"n_left = n_{index} - {index}_full")
             self.rest = "n_left"
-            point(0)
+            point()
             self.rest = None
 
     # --- reductions ------------------------------------------------------------------------------
@@ -206,17 +250,14 @@ class RowsWriter(RowsValues):
         self.define_row(*(reduction.body for reduction in reductions.values()))
         n_sums = nest.copies if nest.vector in nest.reduced else self.copies
         for number, reduction in reductions.items():
-            start = self._identity(reduction)
-            if nest.vector is not None:
-                start = f"vset{nest.lanes}({start})"
+            start = self._start(reduction)
             for copy in range(n_sums):
                 self.line(f"{_sum(number, copy)} = {start}")
             if self._remembers(reduction):
                 zero = self.number(0)
                 self.line(f"nan{number} = vset{nest.lanes}({zero}) != {zero}")
 
-        def point(first: int) -> None:
-            del first
+        def point() -> None:
             scope: Scope = {}
             self._inside()
             for number, reduction in reductions.items():
@@ -232,7 +273,9 @@ class RowsWriter(RowsValues):
                 for copy, value in enumerate(scope[stored]):
                     self.store(value, copy)
 
-        self._along(point, n_sums)
+        is_exact = np.dtype(self.compute).kind not in "fc"
+        sums = () if is_exact else (n for n, r in reductions.items() if r.kind in ("sum", "mean"))
+        self._along(point, n_sums, tuple(sums))
         for number, reduction in reductions.items():
             self._finish(number, reduction, n_sums)
 
@@ -252,7 +295,7 @@ class RowsWriter(RowsValues):
             self.line(f"inside = vset{self.nest.lanes}_masked({one}, {self.rest}) != {zero}")
 
     def _accumulate(self, number: int, reduction: Reduction, copy: int, value: str) -> None:
-        target = _sum(number, copy)
+        target = _part(number, copy) if number in self._blocked else _sum(number, copy)
         is_masked = self._is_along and self.rest is not None
         if self._remembers(reduction):
             is_nan = f"({value} != {value})"
@@ -280,6 +323,11 @@ class RowsWriter(RowsValues):
             product = f"vwrap({total} * {value}, {self.number(0)})"
             return f"vplus({total}, {value})" if is_sum else product
         return f"{total} {'*' if reduction.kind == 'prod' else '+'} {value}"
+
+    def _start(self, reduction: Reduction) -> str:
+        """Return what an accumulator starts with."""
+        start = self._identity(reduction)
+        return start if self.nest.vector is None else f"vset{self.nest.lanes}({start})"
 
     def _identity(self, reduction: Reduction) -> str:
         kind = np.dtype(self.compute).kind
@@ -341,3 +389,7 @@ class RowsWriter(RowsValues):
 
 def _sum(number: int, copy: int) -> str:
     return f"sum{number}_{copy}"
+
+
+def _part(number: int, copy: int) -> str:
+    return f"part{number}_{copy}"

@@ -16,6 +16,7 @@ from einloom_compiler.ir.scalar import Scalar, Value, check_scalar, print_scalar
 from einloom_compiler.lowering.formula import is_open
 from einloom_compiler.lowering.iteration import IterationSpace, fuse, squeeze
 from einloom_compiler.lowering.nest import loop_name
+from einloom_compiler.schedule.text import schedule_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +160,7 @@ def rows_space(
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class RowsSchedule:
     """How a space of rows is walked through.
 
     Attributes:
@@ -174,8 +175,12 @@ class Shape:
     lanes: int = 1
     copies: int = 1
 
+    def __str__(self) -> str:
+        """Print as a call."""
+        return schedule_text(self)
 
-def lower_rows(expr: RowsExpr, space: IterationSpace, shape: Shape) -> RowsNest:
+
+def lower_rows(expr: RowsExpr, space: IterationSpace, shape: RowsSchedule) -> RowsNest:
     """Return the nest that walks through ``space`` as ``shape`` says."""
     names = {number: loop_name(position) for position, number in enumerate(shape.order)}
     inner = shape.order[-1] if shape.vector is None and shape.order else shape.vector
@@ -202,7 +207,7 @@ def lower_rows(expr: RowsExpr, space: IterationSpace, shape: Shape) -> RowsNest:
     )
 
 
-def rows_numbers(nest: RowsNest, space: IterationSpace, shape: Shape) -> tuple[int, ...]:
+def rows_numbers(nest: RowsNest, space: IterationSpace, shape: RowsSchedule) -> tuple[int, ...]:
     """Return the kernel's extents and strides, in the order of its ABI."""
     position = dict(zip(nest.indices, shape.order, strict=True))
     strides = [

@@ -8,7 +8,7 @@ verified, and printed where asked for. Common subexpressions need no pass: nodes
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from einloom_compiler.ir.graph import Node
 from einloom_compiler.ir.printer import print_graph
@@ -34,7 +34,8 @@ Pass = tuple[str, tuple[Rule, ...]]
 FUSION: tuple[Pass, ...] = (
     ("simplify", simplify.RULES),
     ("move reshapes", (*reshapes.RULES, *simplify.RULES)),
-    ("dissolve views", (*views.RULES, *simplify.RULES)),
+    ("views become terms", (*views.TERMS, *simplify.RULES)),
+    ("views of results", (*views.RESULTS, *simplify.RULES)),
     ("fold constants", (*constants.RULES, *simplify.RULES)),
     ("fuse elementwise", (*fuse.RULES, *rows.RULES, *simplify.RULES)),
     ("find attention", attention.RULES),
@@ -45,7 +46,9 @@ MERGING: tuple[Pass, ...] = (("merge contractions", merge.RULES), *FUSION)
 _MOST_ROUNDS = 8
 
 
-def optimize(roots: tuple[Node, ...], dump: Dump | None = None) -> tuple[Node, ...]:
+def optimize(
+    roots: tuple[Node, ...], dump: Dump | None = None, without: Collection[str] = ()
+) -> tuple[Node, ...]:
     """Return graphs of the same values that take less time and memory to compute.
 
     Shapes and dtypes of the roots stay. Results differ from the given graphs' by rounding only:
@@ -54,11 +57,13 @@ def optimize(roots: tuple[Node, ...], dump: Dump | None = None) -> tuple[Node, .
     Args:
         roots: the results of one program, which share nodes where they are equal.
         dump: receives each pass's name and the graph after it, where that changed something.
+        without: names of passes that are left out.
 
     Raises:
         InternalCompilerError: a pass left a malformed graph.
     """
-    for passes in (FUSION, MERGING):
+    for group in (FUSION, MERGING):
+        passes = [one for one in group if one[0] not in without]
         for _ in range(_MOST_ROUNDS):
             before = roots
             for name, rules in passes:

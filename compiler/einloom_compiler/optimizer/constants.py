@@ -41,6 +41,30 @@ SMALL, SMALL_WORK = 1 << 14, 1 << 18
 _folded: WeakKeyDictionary[Constant, dict[Any, Constant]] = WeakKeyDictionary()
 
 
+#: Nodes asked for, and whether they depend on constants alone.
+_fixed: WeakKeyDictionary[Node, bool] = WeakKeyDictionary()
+
+
+def is_fixed(node: Node) -> bool:
+    """Say whether a node depends on constants alone, and so is computed before any call.
+
+    Such a node is never fused with one that is not: what is computed once would be repeated.
+    """
+    pending = [node]
+    while pending:
+        part = pending[-1]
+        unknown = [operand for operand in operands_of(part) if operand not in _fixed]
+        if unknown:
+            pending += unknown
+            continue
+        operands = operands_of(part)
+        _fixed[part] = isinstance(part, Constant) or (
+            bool(operands) and all(_fixed[operand] for operand in operands)
+        )
+        pending.pop()
+    return _fixed[node]
+
+
 def fold_constant(node: Node, uses: Uses) -> Node | None:
     """Return the constant that a node of constants is, where it is a view or small."""
     first, *others = (*operands_of(node), None)

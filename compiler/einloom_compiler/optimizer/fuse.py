@@ -10,9 +10,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from einloom_compiler.ir.einsum import EinsumExpr, Term
-from einloom_compiler.ir.graph import Contraction, Elementwise, Node, Rows
+from einloom_compiler.ir.graph import Contraction, Elementwise, Node, Rows, dtype_of
 from einloom_compiler.ir.scalar import Combined, Mapped, Scalar, Value, parts_of, substituted
 from einloom_compiler.ir.shapes import output_of
+from einloom_compiler.optimizer.constants import is_fixed
 from einloom_compiler.optimizer.driver import Uses
 from einloom_compiler.optimizer.scalars import size_of
 from einloom_compiler.optimizer.terms import (
@@ -78,6 +79,8 @@ def inline_operands(node: Node, uses: Uses) -> Node | None:
 def _may_inline(node: Bodied, rank: int, operand: Elementwise, uses: Uses) -> bool:
     if operand.dtype != node.dtype or not has_own_dtype(operand):
         return False
+    if is_fixed(operand) and not is_fixed(node):
+        return False
     if operand.body is Value(0) and len(operand.operands) == 1:
         return True
     if not uses.is_single(operand):
@@ -114,6 +117,8 @@ def append_body(node: Node, uses: Uses) -> Node | None:
     slots = slots_of(node)
     for number, (operand, term) in enumerate(slots):
         if not isinstance(operand, Contraction | Rows) or not uses.is_single(operand):
+            continue
+        if is_fixed(operand) and not is_fixed(node):
             continue
         if operand.dtype != node.dtype or sorted(term) != sorted(node.output):
             continue
@@ -214,6 +219,7 @@ def absorb_copy(node: Node, uses: Uses) -> Node | None:
             and operand.dtype == node.dtype
             and has_own_dtype(operand)
             and not node.broadcast[number]
+            and (dtype_of(operand.operands[0]) == operand.dtype or not is_fixed(operand))
         ):
             names = dict(zip(operand.output, node.einsum.terms[number], strict=True))
             terms = list(node.einsum.terms)
@@ -243,7 +249,7 @@ def pull_factor(node: Node, uses: Uses) -> Node | None:
     for number, operand in enumerate(node.operands):
         if not isinstance(operand, Elementwise) or operand.dtype != node.dtype:
             continue
-        if not has_own_dtype(operand) or len(operand.operands) != 1:
+        if not has_own_dtype(operand) or len(operand.operands) != 1 or is_fixed(operand):
             continue
         body = operand.body
         if not isinstance(body, Mapped) or body.argument is not Value(0):

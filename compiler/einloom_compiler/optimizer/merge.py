@@ -15,6 +15,7 @@ from einloom_compiler.extents import evaluate
 from einloom_compiler.ir.einsum import EinsumExpr, Index, without_axes
 from einloom_compiler.ir.graph import PLAIN, Contraction, Node
 from einloom_compiler.ir.shapes import index_extents, representative_sizes
+from einloom_compiler.optimizer.constants import is_fixed
 from einloom_compiler.optimizer.driver import Uses
 from einloom_compiler.optimizer.terms import fresh, indices_of, renamed
 from einloom_compiler.order.cost import tree_cost
@@ -39,6 +40,7 @@ def merge_operand(node: Node, uses: Uses) -> Node | None:
             and operand.dtype == node.dtype
             and not node.broadcast[number]
             and uses.is_single(operand)
+            and is_fixed(operand) == is_fixed(node)
             and len(node.operands) + len(operand.operands) - 1 <= EXACT
         ):
             made = _merged(node, number, operand)

@@ -11,6 +11,7 @@ from dataclasses import replace
 from einloom_compiler.ir.einsum import Index, Term
 from einloom_compiler.ir.graph import Elementwise, Node, Reduction, Rows
 from einloom_compiler.ir.scalar import Scalar, Value, positions_of, substituted
+from einloom_compiler.optimizer.constants import is_fixed
 from einloom_compiler.optimizer.driver import Uses
 from einloom_compiler.optimizer.fuse import MOST_FUNCTIONS, MOST_OPERANDS, has_own_dtype
 from einloom_compiler.optimizer.scalars import size_of
@@ -30,7 +31,7 @@ def join_rows(node: Node, uses: Uses) -> Node | None:
         if not has_own_dtype(operand) or has_repeats(term):
             continue
         names = _names(node, operand, term, uses)
-        if names is not None:
+        if names is not None and is_fixed(operand) == is_fixed(node):
             return _joined(node, number, operand, names)
     return None
 

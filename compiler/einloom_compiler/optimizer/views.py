@@ -220,5 +220,7 @@ def _cut(part: Part, cuts: dict[Index, tuple[Extent, ViewAxis | None]]) -> Part:
     )
 
 
-#: All of them.
-RULES = (absorb_views, permute_result, slice_operands)
+#: First: a user that can read a result in any order leaves it as it is best computed.
+TERMS = (absorb_views,)
+#: Then, for views that are left: of what is stored in that order.
+RESULTS = (permute_result, slice_operands)

@@ -113,7 +113,10 @@ def frontend(
                 expression = build(*bound.args, **bound.kwargs)
                 from einloom.compiled import CompiledFunction
 
-                program = CompiledFunction(_recorded(expression, name, arguments))
+                program = CompiledFunction(
+                    _recorded(expression, name, arguments),
+                    inputs=tuple(o for n, o in enumerate(operands_of) if n not in numbers),
+                )
                 if len(programs) >= _KEPT_PROGRAMS:
                     programs.pop(next(iter(programs)), None)
                 programs[key] = program

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -320,8 +321,10 @@ def _map(name: str, doc: str, function: str = "") -> Callable[..., Any]:
     """Return the front-end function of a map, its parameters after x."""
     definition = MAPS[function or name]
 
-    def build(x: Any, *values: float, **named: float) -> Any:
-        step = make_map(definition.name, *values, **named)
+    def build(x: Any, *values: float | None) -> Any:
+        given = zip(definition.parameters, values, strict=True)
+        named = {key: value for (key, _), value in given if value is not None}
+        step = make_map(definition.name, **named)
         dtype = promoted(x)
         if dtype is not None and dtype.kind in "biu" and not set("iu") & set(definition.kinds):
             dtype = inexact(dtype)
@@ -330,7 +333,10 @@ def _map(name: str, doc: str, function: str = "") -> Callable[..., Any]:
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
     parameters = [inspect.Parameter("x", kind, annotation=Any)]
     for parameter, default in definition.parameters:
-        shown = inspect.Parameter.empty if default is None else default
+        # No bound is None, as in Keras, not infinity, which JSON cannot say.
+        is_unbounded = default is not None and math.isinf(default)
+        shown: Any = inspect.Parameter.empty if default is None else default
+        shown = None if is_unbounded else shown
         parameters.append(inspect.Parameter(parameter, kind, default=shown, annotation=float))
     build.__signature__ = inspect.Signature(parameters, return_annotation=Any)  # type: ignore[attr-defined]
     build.__name__ = build.__qualname__ = name

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from einloom.compiled import CompiledFunction, compile_expression
+from einloom.compiled import CompiledFunction
 from einloom.expression import Expression
 from einloom.keras.lowering.target import Lowered, NodeStructure, lowered
 from einloom_compiler.errors import SpecError
-from einloom_compiler.ir.graph import Node, inputs_of
+from einloom_compiler.ir.graph import Node
 
 
 def compile(
@@ -32,8 +32,8 @@ def compile(
             becomes a further input: ``attention_mask=el.spec("B", "T", "S", dtype="bool")``.
 
     Returns:
-        A :class:`~einloom.compiled.CompiledFunction` where there is one output and its inputs come
-        in Keras's order; else a :class:`KerasFunction`, which takes and gives what the model does.
+        A :class:`~einloom.compiled.CompiledFunction` of the inputs in Keras's order where there is
+        one output; else a :class:`KerasFunction`, which gives what the model does.
 
     Raises:
         ModelFileError: the file is none, or broken.
@@ -48,17 +48,24 @@ def compile(
     found = lowered(target, *specs, **call_kwargs)
     if isinstance(found.outputs, Mapping | tuple):
         return KerasFunction(found, threads)
-    if inputs_of(found.outputs) == found.inputs:
-        return compile_expression(Expression(found.outputs), threads=threads)
-    return KerasFunction(found, threads)
+    return compiled(found, threads)
+
+
+def compiled(found: Lowered, threads: int | None = None) -> CompiledFunction:
+    """Return the compiled function of a graph: of its inputs, to all its outputs in a row."""
+    is_single = not isinstance(found.outputs, Mapping | tuple)
+    outputs = tuple(Expression(root) for root in found.roots)
+    inputs = tuple(Expression(node) for node in found.inputs)
+    return CompiledFunction(outputs[0] if is_single else outputs, threads=threads, inputs=inputs)
 
 
 class KerasFunction:
-    """A compiled model whose inputs and outputs are structured as Keras structures them.
+    """A compiled model whose outputs are structured as Keras structures them.
 
     Attributes:
         name: the model's name.
         input_names: as Keras names the inputs, in its order.
+        function: of the inputs in that order, to the outputs as a tuple.
         lowered: the graph it was compiled from.
     """
 
@@ -67,36 +74,24 @@ class KerasFunction:
         self.name = lowered_model.name
         self.input_names = tuple(node.name for node in lowered_model.inputs)
         self.lowered = lowered_model
+        self.function = compiled(lowered_model, threads)
         self._threads = threads
-        self._functions: dict[Node, CompiledFunction] = {}
-        for root in lowered_model.roots:
-            if root not in self._functions:
-                expression = Expression(root)
-                self._functions[root] = compile_expression(expression, threads=threads)
 
-    @property
-    def functions(self) -> tuple[CompiledFunction, ...]:
-        """The compiled function of each output, in order."""
-        return tuple(self._functions[root] for root in self.lowered.roots)
-
-    def __call__(self, *arrays: Any) -> Any:
+    def __call__(self, *arrays: Any, threads: int | None = None) -> Any:
         """Return the outputs.
 
         Args:
             arrays: one an input, in Keras's order; or one list of them, or a mapping by name.
+            threads: threads of this call.
 
         Raises:
             SpecError: there are more or fewer arrays than inputs, or names do not fit.
             ShapeError, DTypeError: an array does not fit its input.
         """
-        given = self._by_name(arrays)
-        results = {
-            root: function(*(given[node.name] for node in inputs_of(root)))
-            for root, function in self._functions.items()
-        }
-        return _filled(self.lowered.outputs, results)
+        results = self.function(*self._in_order(arrays), threads=threads)
+        return _filled(self.lowered.outputs, dict(zip(self.lowered.roots, results, strict=True)))
 
-    def _by_name(self, arrays: Sequence[Any]) -> Mapping[str, Any]:
+    def _in_order(self, arrays: Sequence[Any]) -> Sequence[Any]:
         names = self.input_names
         if len(arrays) == 1 and isinstance(arrays[0], Mapping):
             if set(arrays[0]) != set(names):
@@ -104,7 +99,7 @@ class KerasFunction:
                     f"{self.name!r} takes inputs {', '.join(names)}, but {', '.join(arrays[0])} "
                     "are given"
                 )
-            return arrays[0]
+            return [arrays[0][name] for name in names]
         if len(arrays) == 1 and isinstance(arrays[0], list | tuple):
             arrays = arrays[0]
         if len(arrays) != len(names):
@@ -112,7 +107,7 @@ class KerasFunction:
                 f"{self.name!r} takes {len(names)} arrays ({', '.join(names)}), but {len(arrays)} "
                 "are given"
             )
-        return dict(zip(names, arrays, strict=True))
+        return arrays
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle as the graph it was compiled from."""

@@ -7,15 +7,17 @@ fuses or squeezes by accident.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from einloom.frontends.dispatch import settle
 from einloom.report.graph import GraphReport, graph_report
 from einloom.report.program import ProgramText, print_program
 from einloom.runtime.choices import Choices, split_schedules
+from einloom.runtime.optimizing import optimized
 from einloom.runtime.signature import Signature
-from einloom_compiler.dtypes import arithmetic, dtype_name
+from einloom_compiler.dtypes import arithmetic, as_dtype, dtype_name
 from einloom_compiler.extents import Extent, factored, text
 from einloom_compiler.ir.einsum import Index
 from einloom_compiler.ir.graph import (
@@ -25,6 +27,7 @@ from einloom_compiler.ir.graph import (
     Node,
     Reshape,
     contractions_of,
+    inputs_of,
     nodes_of,
 )
 from einloom_compiler.ir.printer import letters_of, print_tree
@@ -160,8 +163,9 @@ def report(
         ShapeError: the shapes do not fit the expression.
         ScheduleError: the schedules do not fit its steps.
     """
-    node = expression.node
     choices = choices or Choices()
+    expression = _optimized(expression)
+    node = expression.node
     if not all(map(_is_contracting, nodes_of(node))):
         return graph_report(expression, optimize, shapes, choices)
     if shapes is not None:
@@ -203,6 +207,16 @@ def report(
         extents=tuple(shown),
         n_orders=tuple(1 if orders is None else len(orders.paths) for orders in kept),
     )
+
+
+def _optimized(expression: Expression) -> Expression:
+    """Return the graph that programs run; operands without dtype are float32 in it."""
+    (node,) = optimized((expression.node,))
+    if node is expression.node:
+        return expression
+    dtypes = {part.name: part.dtype or as_dtype("float32") for part in inputs_of(expression.node)}
+    (settled,) = settle((expression,), dtypes)
+    return replace(expression, node=optimized((settled.node,))[0], call=None)
 
 
 def _is_contracting(node: Node) -> bool:

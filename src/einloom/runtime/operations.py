@@ -19,6 +19,7 @@ from einloom_compiler.extents import evaluate
 from einloom_compiler.families import Schedule
 from einloom_compiler.ir.einsum import Term
 from einloom_compiler.ir.graph import (
+    Attention,
     Contraction,
     Elementwise,
     Iota,
@@ -31,11 +32,12 @@ from einloom_compiler.ir.graph import (
 )
 from einloom_compiler.ir.printer import print_graph
 from einloom_compiler.ir.scalar import Scalar, check_body
+from einloom_compiler.lowering.attention import AttentionForm
 from einloom_compiler.lowering.nest import Arithmetics
 from einloom_compiler.lowering.rows import RowsExpr, rows_expr
 from einloom_compiler.order.search import Optimize
 from einloom_compiler.order.select import orders_of
-from einloom_compiler.pipeline import bind_elementwise, bind_rows
+from einloom_compiler.pipeline import bind_attention, bind_elementwise, bind_rows
 from einloom_compiler.schedule.machine import host
 
 Sizes = Mapping[str, int]
@@ -115,6 +117,40 @@ class Reduce:
             return
         bound = bind_rows(
             self.expr,
+            [operand.shape for operand in operands],
+            [operand.steps for operand in operands],
+            target.steps,
+            host(),
+        )
+        builder.launch(bound, operands, target)
+
+
+@dataclass(frozen=True, slots=True)
+class Attend:
+    """Compute attention, without its scores in memory."""
+
+    node: Attention
+    dtype: AnyDType
+
+    def append(
+        self, builder: Builder, operands: Sequence[Value], target: Value, sizes: Sizes
+    ) -> None:
+        """Append its launch."""
+        del sizes
+        if 0 in target.shape:
+            return
+        node = self.node
+        form = AttentionForm(
+            (*node.terms, *node.mask_terms),
+            node.output,
+            tuple(dtype_name(operand.dtype) for operand in operands),
+            dtype_name(target.dtype),
+            dtype_name(self.dtype),
+            node.score,
+            node.is_causal,
+        )
+        bound = bind_attention(
+            form,
             [operand.shape for operand in operands],
             [operand.steps for operand in operands],
             target.steps,
@@ -254,6 +290,8 @@ def operation_of(
         case Rows():
             required(node.dtype)
             return Reduce(rows_expr(node))
+        case Attention():
+            return Attend(node, required(node.dtype))
         case Pad(before=before, after=after, value=value):
             return Extend(before, after, value)
         case Join(axis=axis):

@@ -13,6 +13,7 @@ from einloom.runtime.choices import Choices, split_schedules
 from einloom.runtime.folding import fold
 from einloom.runtime.moving import copy
 from einloom.runtime.operations import Concatenate, Extend, Operation, operation_of, required
+from einloom.runtime.optimizing import optimized
 from einloom.runtime.prepared import Evaluation
 from einloom.runtime.recipe import Builder, PackedConstants, Recipe, kernel_ready
 from einloom.runtime.signature import Signature
@@ -24,6 +25,7 @@ from einloom_compiler.extents import evaluate, is_equal, is_known
 from einloom_compiler.families import Schedule
 from einloom_compiler.ir.graph import (
     Constant,
+    Contraction,
     Input,
     Node,
     Reshape,
@@ -85,6 +87,7 @@ class Program:
         optimize: Optimize,
         choices: Choices | None = None,
         *,
+        optimizes: bool = True,
         folds: bool = True,
         inputs: tuple[Input, ...] | None = None,
     ) -> None:
@@ -95,6 +98,7 @@ class Program:
             names: what messages call each input.
             optimize: how orders are chosen.
             choices: what else was settled about kernels.
+            optimizes: whether nodes are merged and fused before.
             folds: whether parts that depend on no input are computed now.
             inputs: in the order of a call's arrays; in order of first use where None.
 
@@ -110,10 +114,10 @@ class Program:
         self.dtypes = tuple(required(dtype_of(root)) for root in self.roots)
         for leaf in self.signature.inputs:
             required(leaf.dtype)
-        given = self.roots
+        given = optimized(self.roots) if optimizes else self.roots
         # Schedules are given for the graph's contractions as they were written.
         if folds and not choices.schedules:
-            given = fold(given, lambda node: _value_of(node, optimize))
+            given = fold(_optimized(given, optimize), lambda node: _value_of(node, optimize))
         self._constants: list[Array] = []
         self._packed: PackedConstants = {}
         self._recipes: dict[tuple[Layout, ...], Recipe] = {}
@@ -311,6 +315,20 @@ class Program:
         return found
 
 
+def _optimized(roots: tuple[Node, ...], optimize: Optimize) -> tuple[Node, ...]:
+    """Return the graphs with what can be fused fused; single contractions are as they should be."""
+    operations = [node for node in nodes_of(*roots) if not isinstance(node, Input | Constant)]
+    if len(operations) == 1 and isinstance(operations[0], Contraction):
+        return roots
+    # Only a program of more than one operation pays for loading the optimizer.
+    from einloom_compiler.optimizer import optimize as optimized
+
+    without = ["find attention"]  # which has no kernel yet
+    if optimize is not True:
+        without.append("merge contractions")  # an order was chosen for each by itself
+    return optimized(roots, without=without)
+
+
 def _viewed(node: Strided, operand: Value, sizes: Sizes) -> Value:
     # A flipped axis of extent 0 would start at -1; all other extents are at least 0.
     starts = [evaluate(start + 1, sizes) - 1 for start in node.starts]
@@ -386,7 +404,7 @@ def _reshaped(operand: Value, shape: tuple[int, ...], builder: Builder) -> Value
 
 def _value_of(node: Node, optimize: Optimize) -> Array:
     """Return the value of a node that depends on no input."""
-    program = Program(node, {}, optimize, folds=False)
+    program = Program(node, {}, optimize, optimizes=False, folds=False)
     return program.run((), None, None, "pool")
 
 

@@ -40,6 +40,11 @@ class Namespace:
 _BACKEND = (
     *("batch_dot", "cast", "dot", "expand_dims", "permute_dimensions", "reshape", "squeeze"),
     "transpose",
+    *("abs", "batch_flatten", "clip", "concatenate", "elu", "equal", "exp", "greater"),
+    *("greater_equal", "hard_sigmoid", "l2_normalize", "less", "less_equal", "log"),
+    *("logsumexp", "max", "maximum", "mean", "min", "minimum", "not_equal", "pow"),
+    *("relu", "sigmoid", "softmax", "softplus", "softsign", "sqrt", "square", "stack"),
+    *("sum", "switch", "tanh", "var"),
 )
 
 NAMESPACES = (
@@ -59,7 +64,7 @@ NAMESPACES = (
         (
             *("absolute", "add", "broadcast_to", "cast", "celu", "clip", "concatenate", "divide"),
             *("dot_product_attention", "elu", "equal", "erf", "exp", "expand_dims", "expm1"),
-            *("flip", "gelu", "greater", "greater_equal", "hard_shrink", "hard_sigmoid"),
+            *("flip", "gelu", "getitem", "greater", "greater_equal", "hard_shrink", "hard_sigmoid"),
             *("hard_silu", "hard_tanh", "layer_norm", "leaky_relu", "less", "less_equal", "log"),
             *("log1p", "log_sigmoid", "log_softmax", "logical_and", "logical_not", "logical_or"),
             *("logsumexp", "max", "maximum", "mean", "min", "minimum", "mish", "multiply"),
@@ -83,6 +88,7 @@ NAMESPACES = (
         "keras.backend",
         ("K", "keras.backend", "el.keras.backend", "einloom.keras.backend"),
         _BACKEND,
+        lists=("concatenate", "stack"),
     ),
     Namespace(
         "einloom.keras.ops",
@@ -121,6 +127,7 @@ NAMESPACES = (
             "einloom.tensorflow.keras.backend",
         ),
         _BACKEND,
+        lists=("concatenate", "stack"),
     ),
 )
 

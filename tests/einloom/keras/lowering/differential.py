@@ -8,13 +8,24 @@ from typing import Any
 import numpy as np
 
 import einloom as el
+from einloom.keras.compiling import compiled
 from einloom.keras.lowering.target import Lowered, flat_nodes, lowered
+from einloom.runtime import operations
 from einloom_compiler.extents import free_names, is_symbol
-from einloom_compiler.ir.graph import dtype_of
+from einloom_compiler.ir.graph import Attention, dtype_of, nodes_of
 from einloom_compiler.ir.reference import evaluate_graph
 
 #: Relative error bounds against Keras, of a result's largest value.
 BOUNDS = {"float16": 4e-3, "bfloat16": 3e-2, "float32": 2e-5, "float64": 1e-6}
+
+
+#: Whether the runtime has an operation for attention nodes.
+ATTENTION_RUNS = getattr(operations, "Attention", None) is Attention
+
+
+def has_attention(found: Lowered) -> bool:
+    """Say whether a graph has an attention node."""
+    return any(isinstance(node, Attention) for node in nodes_of(*found.roots))
 
 
 def evaluated(found: Lowered, arrays: Mapping[str, Any]) -> list[Any]:
@@ -54,7 +65,12 @@ def assert_close(got: Any, expected: Any, bound: float | None = None) -> None:
 
 
 def check(
-    target: Any, *arrays: Any, specs: Any = (), bound: float | None = None, **arguments: Any
+    target: Any,
+    *arrays: Any,
+    specs: Any = (),
+    bound: float | None = None,
+    runs: bool = False,
+    **arguments: Any,
 ) -> Lowered:
     """Call a Keras object and its lowered graph on the same arrays, and compare.
 
@@ -63,6 +79,7 @@ def check(
         arrays: its inputs, in Keras's order; also as one list where Keras takes one.
         specs: as for ``lowered``; the arrays' ranks with symbolic extents where not given.
         bound: the relative error bound; that of each result's dtype where None.
+        runs: whether the compiled function is compared, too.
         arguments: of the call; arrays among them become operands.
     """
     import keras
@@ -92,6 +109,11 @@ def check(
     assert len(results) == len(expected)
     for result, wanted in zip(results, expected, strict=True):
         assert_close(result, wanted, bound)
+    if runs and (ATTENTION_RUNS or not has_attention(found)):
+        function = compiled(found)
+        answers = flat(function(*(given[node.name] for node in found.inputs)))
+        for answer, wanted in zip(answers, expected, strict=True):
+            assert_close(answer, wanted, bound)
     for node, wanted in zip(flat_nodes(found.outputs), expected, strict=True):
         assert dtype_of(node) == wanted.dtype
     return found

@@ -1,0 +1,34 @@
+"""When the optimizer has something to do."""
+
+from __future__ import annotations
+
+from einloom_compiler.ir.graph import Constant, Contraction, Input, Node, Reshape, operands_of
+
+
+def optimized(roots: tuple[Node, ...]) -> tuple[Node, ...]:
+    """Return the graphs as they are run: merged and fused where they are more than one step.
+
+    A contraction of plain operands stays what it is: a kernel with schedules of its own, although
+    it may do no more than move elements.
+    """
+    if len(roots) == 1 and _is_single(roots[0]):
+        return roots
+    from einloom_compiler.optimizer import optimize
+
+    return optimize(roots)
+
+
+def _is_single(node: Node) -> bool:
+    while isinstance(node, Reshape):
+        node = node.operand
+    if isinstance(node, Input | Constant):
+        return True
+    if not isinstance(node, Contraction):
+        return False
+    return all(_is_leaf(operand) for operand in operands_of(node))
+
+
+def _is_leaf(node: Node) -> bool:
+    while isinstance(node, Reshape):
+        node = node.operand
+    return isinstance(node, Input | Constant)

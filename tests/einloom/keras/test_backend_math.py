@@ -1,0 +1,74 @@
+"""Functions of ``keras.backend`` against NumPy, and attention as it was written with them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+import einloom as el
+from einloom.frontends.values import Tensor
+from einloom.keras import backend as K
+
+_X = np.random.default_rng(2).normal(size=(3, 4, 5)).astype("float32")
+
+
+def _softmax(x: Any, axis: int = -1) -> Any:
+    e = np.exp(x - x.max(axis=axis, keepdims=True))
+    return e / e.sum(axis=axis, keepdims=True)
+
+
+def test_functions_are_kerass() -> None:
+    for found, expected in (
+        (K.exp(_X), np.exp(_X)),
+        (K.sqrt(_X), np.sqrt(np.maximum(_X, 0))),
+        (K.hard_sigmoid(_X), np.clip(0.2 * _X + 0.5, 0, 1)),
+        (K.softmax(_X, axis=1), _softmax(_X, 1)),
+        (K.relu(_X, alpha=0.1, max_value=0.5), np.where(_X > 0, np.minimum(_X, 0.5), 0.1 * _X)),
+        (K.sum(_X, axis=[0, 2], keepdims=True), _X.sum((0, 2), keepdims=True)),
+        (K.mean(_X > 0, axis=1), (_X > 0).mean(1)),
+        (K.max(_X, axis=-1), _X.max(-1)),
+        (K.concatenate([_X, _X], axis=1), np.concatenate([_X, _X], 1)),
+        (K.stack([_X, _X]), np.stack([_X, _X])),
+        (K.pow(_X, 2), _X**2),
+        (K.clip(_X, -1, 1), np.clip(_X, -1, 1)),
+        (K.switch(_X[:, 0, 0] > 0, _X, -_X), np.where(_X[:, :1, :1] > 0, _X, -_X)),
+        (K.l2_normalize(_X, axis=-1), _X / np.linalg.norm(_X, axis=-1, keepdims=True)),
+        (K.batch_flatten(_X), _X.reshape(3, 20)),
+        (K.sum(np.ones(3, "int32")), np.int32(3)),
+    ):
+        assert isinstance(found, Tensor)
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+    assert K.sum(np.ones(3, "int32")).dtype == np.int32
+
+
+def test_an_attention_layer_of_those_years_is_one_function() -> None:
+    def attention(x: Any, w: Any, b: Any, u: Any, mask: Any) -> Any:
+        uit = K.tanh(K.dot(x, w) + b)
+        ait = K.squeeze(K.dot(uit, K.expand_dims(u)), axis=-1)
+        a = K.exp(ait)
+        a = a * K.cast(mask, K.floatx())
+        a = a / (K.sum(a, axis=1, keepdims=True) + K.epsilon())
+        return K.sum(x * K.expand_dims(a), axis=1)
+
+    rng = np.random.default_rng(3)
+    jitted = el.jit(attention)
+    for n, steps in ((2, 5), (3, 6), (4, 7)):
+        x = rng.normal(size=(n, steps, 4)).astype("float32")
+        w, b, u = (rng.normal(size=s).astype("float32") for s in ((4, 6), (6,), (6,)))
+        mask = rng.random((n, steps)) > 0.3
+        a = np.exp(np.tanh(x @ w + b) @ u) * mask
+        a = a / (a.sum(1, keepdims=True) + 1e-7)
+        expected = (x * a[..., None]).sum(1)
+        np.testing.assert_allclose(jitted(x, w, b, u, mask), expected, rtol=2e-4, atol=1e-5)
+
+
+def test_scaled_dot_products_with_batch_dot() -> None:
+    def attention(q: Any, k: Any, v: Any) -> Any:
+        scores = K.batch_dot(q, k, axes=(2, 2), version="2.3.1") / 2.0
+        return K.batch_dot(K.softmax(scores), v, axes=(2, 1), version="2.3.1")
+
+    q, k, v = (_X[:, :n, :4].copy() for n in (3, 4, 4))
+    expected = _softmax(q @ k.swapaxes(1, 2) / 2) @ v
+    found = el.jit(attention)(q, k, v)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
