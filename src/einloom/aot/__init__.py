@@ -1,10 +1,10 @@
 """Ahead of time: functions as C libraries that need neither Python nor einloom.
 
-In come equations, expressions, calls as text, compiled functions and files; out comes a folder with
-a shared library, its header, a Python loader, an example in C and a manifest. The launches are
-those of :mod:`einloom.runtime`, planned for every CPU level and range of sizes
-(:mod:`.lowering`), printed as C by :mod:`einloom_compiler.aot`, and linked with the kernels'
-objects (:mod:`.building`).
+In come equations, expressions, calls as text, compiled and traced functions, Keras layers, models
+and their saved files (:mod:`.targets`, :mod:`.keras_targets`); out comes a folder with a shared
+library, its header, a Python loader, an example in C and a manifest. The launches are those of
+:mod:`einloom.runtime`, planned for every CPU level and range of sizes (:mod:`.lowering`), printed
+as C by :mod:`einloom_compiler.aot`, and linked with the kernels' objects (:mod:`.building`).
 """
 
 from einloom.aot.api import build, load

@@ -84,16 +84,6 @@ def keras_source(
     )
 
 
-def layer_names(target: Any) -> tuple[str, ...]:
-    """Return the names of a model's layers that can be built, in order."""
-    from einloom.keras.lowering.model import is_covered
-
-    record = _record(target)
-    return tuple(
-        item.name for item in record.layers if item.calls and is_covered(item, record.keras_version)
-    )
-
-
 def _record(target: Any) -> ModelRecord:
     if isinstance(target, ModelRecord):
         return target
