@@ -22,6 +22,10 @@ class AxisError(ShapeError, IndexError):
     """An axis argument lies outside its operand's rank."""
 
 
+class IndicesError(EinloomError, IndexError):
+    """Indices that rows are looked up by lie outside their table."""
+
+
 class DTypeError(EinloomError, TypeError):
     """A dtype is unknown, not castable under the casting rule, or not taken by the framework."""
 

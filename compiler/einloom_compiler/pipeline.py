@@ -19,15 +19,27 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from einloom_compiler.dtypes import arithmetic
-from einloom_compiler.families import Bound, Dump, Problem, Schedule, choose, direct, packed
+from einloom_compiler.families import (
+    Bound,
+    Dump,
+    Problem,
+    Schedule,
+    attention,
+    choose,
+    direct,
+    packed,
+    rows,
+)
 from einloom_compiler.ir.contraction import ContractionTree
 from einloom_compiler.ir.einsum import EinsumExpr, Index, Term
 from einloom_compiler.ir.printer import letters_of, print_einsum, print_tree
 from einloom_compiler.ir.scalar import SUM
 from einloom_compiler.ir.verify import verify_einsum, verify_tree
+from einloom_compiler.lowering.attention import AttentionForm
 from einloom_compiler.lowering.iteration import c_strides, iteration_space
 from einloom_compiler.lowering.nest import Arithmetics
 from einloom_compiler.lowering.partial import Split, split_sum
+from einloom_compiler.lowering.rows import RowsExpr, check_rows_shapes, rows_space
 from einloom_compiler.order.search import Optimize, search
 from einloom_compiler.schedule import chunks
 from einloom_compiler.schedule.machine import Machine
@@ -169,6 +181,64 @@ def bind(
     )
 
 
+def bind_rows(
+    expr: RowsExpr,
+    shapes: Sequence[tuple[int, ...]],
+    strides: Sequence[tuple[int, ...]],
+    output_strides: tuple[int, ...],
+    machine: Machine,
+    dump: Dump = _no_dump,
+) -> Bound:
+    """Bind reductions along rows, and what is computed from them, to memory.
+
+    Args:
+        expr: what is computed.
+        shapes: of each operand.
+        strides: of each operand, in elements.
+        output_strides: of the output, in elements.
+        machine: the target.
+        dump: takes each stage's name and printed representation.
+
+    Raises:
+        ShapeError: a maximum or minimum of rows without elements.
+    """
+    check_rows_shapes(expr, shapes)
+    # RowsExpr -> IterationSpace
+    space = rows_space(expr, shapes, strides, output_strides)
+    # IterationSpace -> RowsNest -> Kernel
+    bound = rows.bind(expr, space, machine, dump)
+    dump("source", bound.kernel.source)
+    return bound
+
+
+def bind_attention(
+    form: AttentionForm,
+    shapes: Sequence[tuple[int, ...]],
+    strides: Sequence[tuple[int, ...]],
+    output_strides: tuple[int, ...],
+    machine: Machine,
+    dump: Dump = _no_dump,
+) -> Bound:
+    """Bind an attention node to memory; its scores are never stored.
+
+    Args:
+        form: what is computed, see :func:`einloom_compiler.lowering.attention.form_of`.
+        shapes: of query, key, value and masks.
+        strides: theirs, in elements.
+        output_strides: of the output, in elements.
+        machine: the target.
+        dump: takes each stage's name and printed representation.
+
+    Raises:
+        UnsupportedError: attention is not computed in this dtype.
+        DTypeError: nor is the score.
+    """
+    # AttentionForm -> AttentionNest -> Kernel
+    bound = attention.bind(form, shapes, strides, output_strides, machine, dump)
+    dump("source", bound.kernel.source)
+    return bound
+
+
 def bind_elementwise(
     terms: Sequence[Term],
     strides: Sequence[tuple[int, ...]],
@@ -259,4 +329,14 @@ def _bind(problem: Problem, dump: Dump, schedule: Schedule | None = None) -> Bou
     return bound
 
 
-__all__ = ["Bound", "Chooser", "Stage", "Stages", "bind", "bind_elementwise", "plan"]
+__all__ = [
+    "Bound",
+    "Chooser",
+    "Stage",
+    "Stages",
+    "bind",
+    "bind_attention",
+    "bind_elementwise",
+    "bind_rows",
+    "plan",
+]

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from einloom import aot as aot
+    from einloom import functions as functions
     from einloom import linalg as linalg
     from einloom.compiled import CompiledFunction as CompiledFunction
     from einloom.compiled import compile as compile
@@ -37,7 +38,84 @@ if TYPE_CHECKING:
     from einloom.frontends.numpy_products import tensordot as tensordot
     from einloom.frontends.numpy_products import transpose as transpose
     from einloom.frontends.numpy_products import vdot as vdot
+    from einloom.functions import absolute as absolute
+    from einloom.functions import add as add
+    from einloom.functions import broadcast_to as broadcast_to
+    from einloom.functions import cast as cast
+    from einloom.functions import celu as celu
+    from einloom.functions import clip as clip
+    from einloom.functions import concatenate as concatenate
+    from einloom.functions import divide as divide
+    from einloom.functions import dot_product_attention as dot_product_attention
+    from einloom.functions import elu as elu
+    from einloom.functions import equal as equal
+    from einloom.functions import erf as erf
+    from einloom.functions import exp as exp
+    from einloom.functions import expand_dims as expand_dims
+    from einloom.functions import expm1 as expm1
+    from einloom.functions import flatten as flatten
+    from einloom.functions import flip as flip
+    from einloom.functions import gelu as gelu
+    from einloom.functions import greater as greater
+    from einloom.functions import greater_equal as greater_equal
+    from einloom.functions import hard_shrink as hard_shrink
+    from einloom.functions import hard_sigmoid as hard_sigmoid
+    from einloom.functions import hard_silu as hard_silu
+    from einloom.functions import hard_tanh as hard_tanh
+    from einloom.functions import layer_norm as layer_norm
+    from einloom.functions import leaky_relu as leaky_relu
+    from einloom.functions import less as less
+    from einloom.functions import less_equal as less_equal
+    from einloom.functions import log as log
+    from einloom.functions import log1p as log1p
+    from einloom.functions import log_sigmoid as log_sigmoid
+    from einloom.functions import log_softmax as log_softmax
+    from einloom.functions import logical_and as logical_and
+    from einloom.functions import logical_not as logical_not
+    from einloom.functions import logical_or as logical_or
+    from einloom.functions import logsumexp as logsumexp
+    from einloom.functions import max as max
+    from einloom.functions import maximum as maximum
+    from einloom.functions import mean as mean
+    from einloom.functions import min as min
+    from einloom.functions import minimum as minimum
+    from einloom.functions import mish as mish
+    from einloom.functions import multiply as multiply
+    from einloom.functions import negative as negative
+    from einloom.functions import not_equal as not_equal
+    from einloom.functions import pad as pad
+    from einloom.functions import permute as permute
+    from einloom.functions import power as power
+    from einloom.functions import prod as prod
+    from einloom.functions import reciprocal as reciprocal
+    from einloom.functions import relu as relu
+    from einloom.functions import relu6 as relu6
+    from einloom.functions import reshape as reshape
+    from einloom.functions import rms_norm as rms_norm
+    from einloom.functions import rsqrt as rsqrt
+    from einloom.functions import selu as selu
+    from einloom.functions import sigmoid as sigmoid
+    from einloom.functions import silu as silu
+    from einloom.functions import soft_shrink as soft_shrink
+    from einloom.functions import softmax as softmax
+    from einloom.functions import softplus as softplus
+    from einloom.functions import softsign as softsign
+    from einloom.functions import split as split
+    from einloom.functions import sqrt as sqrt
+    from einloom.functions import square as square
+    from einloom.functions import squeeze as squeeze
+    from einloom.functions import stack as stack
+    from einloom.functions import subtract as subtract
+    from einloom.functions import sum as sum
+    from einloom.functions import swapaxes as swapaxes
+    from einloom.functions import take as take
+    from einloom.functions import tanh as tanh
+    from einloom.functions import threshold as threshold
+    from einloom.functions import var as var
+    from einloom.functions import where as where
     from einloom.text.calls import parse as parse
+    from einloom.tracing import jit as jit
+    from einloom.tracing import trace as trace
     from einloom_compiler.errors import AmbiguousMeaningError as AmbiguousMeaningError
     from einloom_compiler.errors import DTypeError as DTypeError
     from einloom_compiler.errors import EinloomError as EinloomError
@@ -57,7 +135,20 @@ _HOME = {
     "einloom.frontends.numpy_products": (
         *("dot", "inner", "kron", "outer", "tensordot", "transpose", "vdot"),
     ),
+    "einloom.functions": (
+        *("absolute", "add", "broadcast_to", "cast", "celu", "clip", "concatenate", "divide"),
+        *("dot_product_attention", "elu", "equal", "erf", "exp", "expand_dims", "expm1"),
+        *("flatten", "flip", "gelu", "greater", "greater_equal", "hard_shrink", "hard_sigmoid"),
+        *("hard_silu", "hard_tanh", "layer_norm", "leaky_relu", "less", "less_equal", "log"),
+        *("log1p", "log_sigmoid", "log_softmax", "logical_and", "logical_not", "logical_or"),
+        *("logsumexp", "max", "maximum", "mean", "min", "minimum", "mish", "multiply"),
+        *("negative", "not_equal", "pad", "permute", "power", "prod", "reciprocal", "relu"),
+        *("relu6", "reshape", "rms_norm", "rsqrt", "selu", "sigmoid", "silu", "soft_shrink"),
+        *("softmax", "softplus", "softsign", "split", "sqrt", "square", "squeeze", "stack"),
+        *("subtract", "sum", "swapaxes", "take", "tanh", "threshold", "var", "where"),
+    ),
     "einloom.text.calls": ("parse",),
+    "einloom.tracing": ("jit", "trace"),
     "einloom_compiler.errors": (
         *("AmbiguousMeaningError", "DTypeError", "EinloomError", "SemanticsWarning"),
         *("ShapeError", "SpecError", "SubscriptError", "UnsupportedError"),

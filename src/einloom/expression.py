@@ -7,12 +7,12 @@ be printed, written to JSON, and built again once its operands' dtypes are known
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from einloom_compiler.dtypes import AnyDType, as_dtype
-from einloom_compiler.errors import SpecError
+from einloom_compiler.errors import DTypeError, SpecError
 from einloom_compiler.extents import free_names, is_unknown_name, parse_extent, text
 from einloom_compiler.ir.einsum import EinsumExpr, Index
 from einloom_compiler.ir.graph import (
@@ -22,6 +22,7 @@ from einloom_compiler.ir.graph import (
     Node,
     Reshape,
     Shape,
+    contractions_of,
     dtype_of,
     inputs_of,
     renamed,
@@ -77,6 +78,9 @@ class Expression:
     call: Call | None = None
     ambiguity: Ambiguity | None = field(default=None, repr=False)
 
+    #: NumPy's arrays leave operators to an expression on the other side.
+    __array_ufunc__: ClassVar[None] = None
+
     @property
     def shape(self) -> Shape:
         """Extents: ints, or sympy expressions where operands have symbolic ones."""
@@ -105,14 +109,14 @@ class Expression:
     @property
     def operand_names(self) -> dict[str, str]:
         """The name that is shown for each input: its own, or x, y, z, ... where none was given."""
-        nodes = inputs_of(self.node)
-        taken = {node.name for node in nodes if not _is_unnamed(node.name)}
-        free = (
-            name
-            for name in itertools.chain(_DEFAULT_NAMES, (f"x{n}" for n in itertools.count()))
-            if name not in taken
-        )
-        return {n.name: next(free) if _is_unnamed(n.name) else n.name for n in nodes}
+        return names_of(self.node)
+
+    @property
+    def T(self) -> Expression:  # noqa: N802
+        """A view with the axes reversed."""
+        from einloom.functions import permute
+
+        return cast("Expression", permute(self))
 
     @property
     def einsum(self) -> EinsumExpr:
@@ -130,9 +134,16 @@ class Expression:
         """The call in einsum notation, such as ``abij,abjk->abik``.
 
         A reshape around it (the trailing 1 of a rank-2 ``batch_dot``) shows in :attr:`shape`; where
-        several contractions are nested, this is the outermost one's.
+        several contractions are nested, this is the outermost one's. Of a graph that ends in
+        another function it is the contractions' in order, parted by semicolons.
         """
-        return print_einsum(self.einsum)
+        node = self.node
+        while isinstance(node, Reshape):
+            node = node.operand
+        parts = contractions_of(node)
+        if isinstance(node, Contraction | Input) or not parts:
+            return print_einsum(self.einsum)
+        return "; ".join(print_einsum(part.einsum) for part in parts)
 
     @property
     def optimize(self) -> Optimize:
@@ -199,6 +210,105 @@ class Expression:
             "front-end function of einloom instead of NumPy's"
         )
 
+    def __getitem__(self, key: Any) -> Expression:
+        """Return a view: integers, slices, None and ``...`` as in NumPy."""
+        from einloom.functions import getitem
+
+        return cast("Expression", getitem(self, key))
+
+    def __len__(self) -> int:
+        """Return the first extent.
+
+        Raises:
+            DTypeError: the rank is 0, or the extent symbolic.
+        """
+        if self.ndim == 0 or not isinstance(self.shape[0], int):
+            raise DTypeError(f"{self} has no known length; look at .shape")
+        return self.shape[0]
+
+    def __iter__(self) -> Iterator[Expression]:
+        """Yield the parts along the first axis, whose extent is known."""
+        return (self[number] for number in range(len(self)))
+
+    def __bool__(self) -> bool:
+        """Refuse to be a condition: a symbolic operand has no values."""
+        raise SpecError(
+            f"{self} is symbolic, and whether it holds is not known; use einloom.functions.where, "
+            "or `is None` to ask whether it is there"
+        )
+
+    def __add__(self, other: Any) -> Expression:
+        """Return ``self + other``."""
+        return _applied("add", self, other)
+
+    def __radd__(self, other: Any) -> Expression:
+        """Return ``other + self``."""
+        return _applied("add", other, self)
+
+    def __sub__(self, other: Any) -> Expression:
+        """Return ``self - other``."""
+        return _applied("subtract", self, other)
+
+    def __rsub__(self, other: Any) -> Expression:
+        """Return ``other - self``."""
+        return _applied("subtract", other, self)
+
+    def __mul__(self, other: Any) -> Expression:
+        """Return ``self * other``."""
+        return _applied("multiply", self, other)
+
+    def __rmul__(self, other: Any) -> Expression:
+        """Return ``other * self``."""
+        return _applied("multiply", other, self)
+
+    def __truediv__(self, other: Any) -> Expression:
+        """Return ``self / other``."""
+        return _applied("divide", self, other)
+
+    def __rtruediv__(self, other: Any) -> Expression:
+        """Return ``other / self``."""
+        return _applied("divide", other, self)
+
+    def __pow__(self, other: Any) -> Expression:
+        """Return ``self ** other``."""
+        return _applied("power", self, other)
+
+    def __rpow__(self, other: Any) -> Expression:
+        """Return ``other ** self``."""
+        return _applied("power", other, self)
+
+    def __matmul__(self, other: Any) -> Expression:
+        """Return ``self @ other``."""
+        return _applied("matmul", self, other)
+
+    def __rmatmul__(self, other: Any) -> Expression:
+        """Return ``other @ self``."""
+        return _applied("matmul", other, self)
+
+    def __lt__(self, other: Any) -> Expression:
+        """Return whether ``self < other``, element by element."""
+        return _applied("less", self, other)
+
+    def __le__(self, other: Any) -> Expression:
+        """Return whether ``self <= other``, element by element."""
+        return _applied("less_equal", self, other)
+
+    def __gt__(self, other: Any) -> Expression:
+        """Return whether ``self > other``, element by element."""
+        return _applied("greater", self, other)
+
+    def __ge__(self, other: Any) -> Expression:
+        """Return whether ``self >= other``, element by element."""
+        return _applied("greater_equal", self, other)
+
+    def __neg__(self) -> Expression:
+        """Return ``-self``."""
+        return _applied("negative", self)
+
+    def __abs__(self) -> Expression:
+        """Return absolute values."""
+        return _applied("absolute", self)
+
     def __eq__(self, other: object) -> bool:
         """Compare the graphs: equal meaning of equally named operands.
 
@@ -214,6 +324,25 @@ class Expression:
     def _named(self) -> Node:
         """Return the graph with every input bearing the name that is shown for it."""
         return renamed(self.node, self.operand_names)
+
+
+def _applied(name: str, *operands: Any) -> Expression:
+    from einloom import functions, matmul
+
+    function = matmul if name == "matmul" else getattr(functions, name)
+    return cast("Expression", function(*operands))
+
+
+def names_of(*roots: Node) -> dict[str, str]:
+    """Return the name that is shown for each input of graphs: its own, or x, y, z, ..."""
+    nodes = inputs_of(*roots)
+    taken = {node.name for node in nodes if not _is_unnamed(node.name)}
+    free = (
+        name
+        for name in itertools.chain(_DEFAULT_NAMES, (f"x{n}" for n in itertools.count()))
+        if name not in taken
+    )
+    return {n.name: next(free) if _is_unnamed(n.name) else n.name for n in nodes}
 
 
 def _is_unnamed(name: str) -> bool:

@@ -9,6 +9,7 @@ import pytest
 
 import einloom as el
 from einloom import schedules
+from einloom.report.plan import PlanReport
 from einloom.runtime import tuning
 from einloom_compiler.errors import ScheduleError, ShapeError, SpecError
 from einloom_compiler.schedule.machine import host
@@ -67,7 +68,9 @@ def test_schedules_that_do_not_fit_are_refused_when_compiling() -> None:
 def test_ranges_are_checked_at_each_call_and_narrow_the_orders() -> None:
     specs = el.spec("I", 100), el.spec(100, 100), el.spec(100, "L")
     f = el.compile("ij,jk,kl->il", *specs, ranges={"I": (1, 8), "L": (64, None)})
-    assert f.plan_for((4, 100), (100, 100), (100, 70)).n_orders == (1,)
+    plan = f.plan_for((4, 100), (100, 100), (100, 70))
+    assert isinstance(plan, PlanReport)
+    assert plan.n_orders == (1,)
     arrays = [_RNG.random(shape) for shape in ((4, 100), (100, 100), (100, 70))]
     np.testing.assert_allclose(f(*arrays), np.linalg.multi_dot(arrays), rtol=1e-12)
     with pytest.raises(ShapeError, match=r"extent I is 9 in axis 0 of operand 'x'.*range 1 to 8"):
@@ -91,6 +94,7 @@ def test_a_compiled_function_picks_the_order_of_least_flops_at_each_call() -> No
         plan = f.plan_for(*shapes)
         assert plan.trees[0].steps[0].positions == first
         assert plan.flops == 2 * 2 * 90 * 90 + 2 * 2 * 90 * 80
+        assert isinstance(plan, PlanReport)
         assert plan.n_orders == (2,)
         arrays = [_RNG.random(shape) for shape in shapes]
         np.testing.assert_allclose(f(*arrays), np.linalg.multi_dot(arrays), rtol=1e-12)

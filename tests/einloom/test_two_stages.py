@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 import einloom as el
 from einloom.report import program
+from einloom.report.plan import PlanReport
 from einloom.runtime import contractor
 from einloom_compiler.ir.einsum import EinsumExpr
 from einloom_compiler.language import expand, parse_string
@@ -111,6 +112,7 @@ def test_the_printed_program_has_both_stages_and_their_memory(assert_close: Clos
     x = _operands("ij->j", {"i": 1009, "j": 5}, "float64")[0]
     f = el.compile("ij->j", el.spec(("I", 5), dtype="float64"))
     plan = f.plan_for(x.shape)
+    assert isinstance(plan, PlanReport)
     assert len(plan.text.calls) == 3
     assert "p_out = np.empty((13, n_j), np.float64)" in plan.source
     assert plan.peak_bytes == 13 * 5 * 8

@@ -25,6 +25,7 @@ ERRORS = (
     ("THREADS", "the number of threads is negative"),
     ("ALIGNMENT", "an array is not aligned to its elements"),
     ("OUTPUT", "there is no such output"),
+    ("INDEX", "an index names no row of the table that it looks rows up in"),
     ("WEIGHTS", "the file of weights beside the library is missing, or is not this library's"),
 )
 FIRST_CHECK = 64

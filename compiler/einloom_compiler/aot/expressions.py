@@ -1,7 +1,8 @@
 """Formulas as C expressions of 64-bit integers.
 
-A formula's text is Python: ``//`` and ``%`` round down. In C they are the functions of
-:data:`PRELUDE`, which do the same, and cost nothing more where the divisor is a constant.
+A formula's text is Python: ``//`` and ``%`` round down. In C they are functions of the runtime
+(``runtime.c``), which do the same and cost nothing more where the divisor is a constant. ``pick``
+chooses by the launch's ``threads``.
 """
 
 from __future__ import annotations
@@ -11,15 +12,6 @@ from collections.abc import Mapping
 
 from einloom_compiler.errors import InternalCompilerError
 from einloom_compiler.lowering.formula import Formula, definitions, formula_text
-
-#: Defines what expressions call.
-PRELUDE = """\
-static inline int64_t floordiv(int64_t a, int64_t b) {
-    return a / b - (a % b != 0 && (a < 0) != (b < 0));
-}
-
-static inline int64_t floormod(int64_t a, int64_t b) { return a - floordiv(a, b) * b; }
-"""
 
 _INFIX = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*"}
 _CALLS = {ast.FloorDiv: "floordiv", ast.Mod: "floormod"}
@@ -63,6 +55,9 @@ def _translated(text: str, names: Mapping[str, str], defined: set[str]) -> str:
                 return f"({visit(left)} {_INFIX[type(op)]} {visit(right)})"
             case ast.BinOp(left=left, op=op, right=right) if type(op) in _CALLS:
                 return f"{_CALLS[type(op)]}({visit(left)}, {visit(right)})"
+            case ast.Call(func=ast.Name(id="pick"), args=arguments):
+                listed = ", ".join(map(visit, arguments))
+                return f"pick(threads, (const int64_t[]){{{listed}}})"
         raise InternalCompilerError("aot", f"{ast.unparse(tree)} has no C form", text)
 
     return visit(ast.parse(text, mode="eval").body)

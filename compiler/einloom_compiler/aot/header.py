@@ -71,7 +71,8 @@ enum {{
 {chr(10).join(codes)}
 }};
 
-/* Compute; return {upper}_SUCCESS or an error code, after which nothing has been written.
+/* Compute; return {upper}_SUCCESS or an error code, after which nothing has been written but, with
+ * {upper}_ERROR_INDEX, parts of outputs.
  * threads: of this call; 0 for as many as are available, where the work is large. */
 {upper}_API int {name}_call({typed_signature(library)});
 

@@ -14,7 +14,9 @@ Grammar::
     Step     = Launch(kernel, operands: Place+, target: Place, tables, numbers: Number*,
                       total: Number, points: Number, parallel_points)
              | Copy(source: Place, target: Place, n_bytes: Number)
-    Place    = (kind: "input" | "output" | "constant" | "buffer", number)
+             | Gather(table: Place, indices: Place, target: Place, dtype, extent: Number,
+                      count: Number, row_bytes: Number)
+    Place    = (kind: "input" | "output" | "constant" | "buffer", number, offset: Number)
     Number   = int | Formula of the symbols' names
 
 The sizes of each symbol are cut at its ``bounds`` into ranges; a cell is one range of each, and
@@ -102,10 +104,17 @@ class Constant:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a value's first element is."""
+    """Where a value's first element is.
+
+    Attributes:
+        kind: what it is a part of.
+        number: which of them.
+        offset: bytes from its first element.
+    """
 
     kind: Literal["input", "output", "constant", "buffer"]
     number: int
+    offset: Number = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +151,30 @@ class Copy:
     n_bytes: Number
 
 
-Step = Launch | Copy
+@dataclass(frozen=True, slots=True)
+class Gather:
+    """Copy the rows of a table that indices name, all in C order; fails where one names none.
+
+    Attributes:
+        table: rows.
+        indices: integers.
+        target: the copies.
+        dtype: the indices' dtype name.
+        extent: number of rows of the table.
+        count: number of indices.
+        row_bytes: of one row.
+    """
+
+    table: Place
+    indices: Place
+    target: Place
+    dtype: str
+    extent: Number
+    count: Number
+    row_bytes: Number
+
+
+Step = Launch | Copy | Gather
 
 
 @dataclass(frozen=True, slots=True)

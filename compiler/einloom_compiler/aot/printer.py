@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from einloom_compiler.aot.library import Copy, Level, Library, Place, Port, Step, Variant
+from einloom_compiler.aot.library import Copy, Gather, Level, Library, Place, Port, Step, Variant
 from einloom_compiler.lowering.formula import formula_text
 
 
@@ -53,6 +53,12 @@ def _step(step: Step, level: Level) -> str:
             f"{_place(step.target)} = copy of {formula_text(step.n_bytes)} bytes of "
             f"{_place(step.source)}"
         )
+    if isinstance(step, Gather):
+        return (
+            f"{_place(step.target)} = {formula_text(step.count)} rows of "
+            f"{formula_text(step.row_bytes)} bytes, by {step.dtype} {_place(step.indices)}, of "
+            f"{formula_text(step.extent)} in {_place(step.table)}"
+        )
     title = level.kernels[step.kernel].title if step.kernel < len(level.kernels) else "none"
     operands = ", ".join(map(_place, step.operands))
     numbers = ", ".join(map(formula_text, step.numbers))
@@ -63,7 +69,8 @@ def _step(step: Step, level: Level) -> str:
 
 
 def _place(place: Place) -> str:
-    return f"{place.kind} {place.number}"
+    offset = formula_text(place.offset)
+    return f"{place.kind} {place.number}" + ("" if offset == "0" else f" at {offset}")
 
 
 def _runs(choice: Sequence[int | None]) -> str:

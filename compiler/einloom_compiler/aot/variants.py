@@ -6,12 +6,23 @@ intermediates, tables and scratch in the memory it is given and makes its launch
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from einloom_compiler.aot.expressions import c_definitions, c_number
-from einloom_compiler.aot.library import Constant, Copy, Launch, Level, Library, Place, Variant
+from einloom_compiler.aot.library import (
+    Constant,
+    Copy,
+    Gather,
+    Launch,
+    Level,
+    Library,
+    Place,
+    Variant,
+)
+from einloom_compiler.aot.verify import numbers_of
 from einloom_compiler.codegen.text import KernelText
 from einloom_compiler.lowering.formula import Formula
 from einloom_compiler.lowering.tables import DigitTable, OffsetTable, Table
@@ -127,12 +138,27 @@ class Variants:
                     f"    memcpy({target}, {source}, (size_t)({self._number(step.n_bytes)}));"
                 )
                 continue
+            if isinstance(step, Gather):
+                lines += self._gather(step, place)
+                continue
             lines += self._launch(
                 step, kernels[step.kernel], symbols[step.kernel], tables[number][0], place
             )
             number += 1
         lines += ["    return need;", "}", ""]
         return "\n".join(lines)
+
+    def _gather(self, step: Gather, place: Mapping[int, str]) -> list[str]:
+        table, indices, target = (
+            self._place(p, place) for p in (step.table, step.indices, step.target)
+        )
+        dtype = np.dtype(step.dtype)
+        numbers = ", ".join(map(self._number, (step.extent, step.count, step.row_bytes)))
+        kind = f"{dtype.itemsize}, {int(dtype.kind == 'i')}"
+        return [
+            f"    if (!gather({target}, {table}, {indices}, {kind}, {numbers}))",
+            f"        return -{self.library.name.upper()}_ERROR_INDEX;",
+        ]
 
     def _launch(
         self,
@@ -147,10 +173,11 @@ class Variants:
         words += [self._number(number) for number in step.numbers]
         words.append("(int64_t)(uintptr_t)(memory + scratch)" if _scratch_bytes(kernel) else "0")
         body = [
+            f"const int64_t threads = threads_of(request, {self._large(step)});",
             *c_definitions((*step.numbers, step.total), self.names),
             f"int64_t block[] = {_braces(words)};",
-            f"launch(request, {symbol}, block, {kernel.scratch_elements}, "
-            f"{self._number(step.total)}, {self._large(step)});",
+            f"launch({symbol}, block, {kernel.scratch_elements}, "
+            f"{self._number(step.total)}, threads);",
         ]
         filled = [
             line
@@ -207,6 +234,11 @@ class Variants:
         return f"{self._number(step.points)} >= {c_number(least, {})}"
 
     def _place(self, place: Place, buffers: Mapping[int, str]) -> str:
+        start = self._start(place, buffers)
+        offset = self._number(place.offset)
+        return start if offset == "0" else f"{start} + {offset}"
+
+    def _start(self, place: Place, buffers: Mapping[int, str]) -> str:
         match place.kind:
             case "input":
                 return f"request->inputs[{place.number}]"
@@ -218,23 +250,13 @@ class Variants:
         return f"constants() + {start}"
 
     def _used_symbols(self, variant: Variant) -> list[int]:
-        values: list[int] = [buffer.n_bytes for buffer in variant.buffers]
-        for step in variant.steps:
-            if isinstance(step, Copy):
-                values.append(step.n_bytes)
-                continue
-            values += [*step.numbers, step.total, step.points]
-            for table in step.tables:
-                rows = table.rows if isinstance(table, DigitTable) else table.axes
-                values += [number for row in rows for number in row]
-        text = " ".join(
-            c_number(value, self.names) + " ".join(c_definitions((value,), self.names))
-            for value in values
+        """Return the numbers of the symbols that a variant's formulas use."""
+        texts = [
+            c_number(value, self.names) + " " + " ".join(c_definitions((value,), self.names))
+            for value in numbers_of(variant)
             if isinstance(value, Formula)
-        )
-        words = set(
-            text.replace("(", " ").replace(")", " ").replace(",", " ").replace(";", " ").split()
-        )
+        ]
+        words = set(re.findall(r"\w+", " ".join(texts)))
         return [n for n in range(len(self.library.symbols)) if f"s{n}" in words]
 
 

@@ -5,7 +5,18 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
-from einloom_compiler.aot.library import Copy, Launch, Level, Library, Place, Step, Variant
+import numpy as np
+
+from einloom_compiler.aot.library import (
+    Copy,
+    Gather,
+    Launch,
+    Level,
+    Library,
+    Place,
+    Step,
+    Variant,
+)
 from einloom_compiler.aot.printer import print_library
 from einloom_compiler.errors import InternalCompilerError
 from einloom_compiler.lowering.formula import Formula, definitions, formula_text
@@ -44,7 +55,7 @@ def _faults(library: Library) -> Iterator[str]:
         for variant in level.variants:
             for step in variant.steps:
                 yield from _step_faults(library, level, variant, step)
-            yield from _unnamed(list(_numbers(variant)), names)
+            yield from _unnamed(list(numbers_of(variant)), names)
 
 
 def _step_faults(library: Library, level: Level, variant: Variant, step: Step) -> Iterator[str]:
@@ -53,6 +64,10 @@ def _step_faults(library: Library, level: Level, variant: Variant, step: Step) -
     places = [step.target]
     if isinstance(step, Copy):
         places.append(step.source)
+    elif isinstance(step, Gather):
+        places += [step.table, step.indices]
+        if np.dtype(step.dtype).kind not in "iu":
+            yield f"rows are looked up by {step.dtype}"
     else:
         places += step.operands
         if step.kernel >= len(level.kernels):
@@ -77,7 +92,8 @@ def _exists(place: Place, counts: dict[str, int]) -> bool:
     return 0 <= place.number < counts[place.kind]
 
 
-def _numbers(variant: Variant) -> Iterator[int]:
+def numbers_of(variant: Variant) -> Iterator[int]:
+    """Yield every number that may be a formula."""
     for buffer in variant.buffers:
         yield buffer.n_bytes
     for step in variant.steps:
@@ -86,8 +102,12 @@ def _numbers(variant: Variant) -> Iterator[int]:
             for table in step.tables:
                 rows = table.rows if isinstance(table, DigitTable) else table.axes
                 yield from (number for row in rows for number in row)
+            yield from (place.offset for place in (*step.operands, step.target))
+        elif isinstance(step, Gather):
+            yield from (step.extent, step.count, step.row_bytes)
+            yield from (place.offset for place in (step.table, step.indices, step.target))
         else:
-            yield step.n_bytes
+            yield from (step.n_bytes, step.source.offset, step.target.offset)
 
 
 def _unnamed(values: list[int], names: set[str]) -> Iterator[str]:
@@ -98,5 +118,5 @@ def _unnamed(values: list[int], names: set[str]) -> Iterator[str]:
         texts = [formula_text(value), *(meaning for _, meaning in definitions(value))]
         for text in dict.fromkeys(texts):
             for node in ast.walk(ast.parse(text, mode="eval")):
-                if isinstance(node, ast.Name) and node.id not in names | defined:
+                if isinstance(node, ast.Name) and node.id not in names | defined | {"pick"}:
                     yield f"{node.id} in {text} is no symbol"

@@ -5,6 +5,8 @@ one variable of generated source. ``R`` rows of ``V`` vectors are constants wher
 
     c = bzero16(R, V, np.float32(0))        every lane is that value
     c = bouter16(c, x, a, y, b)             c[r][v] + x[a + r] * (lanes y[b + 16 * v])
+    c = bouter16_strided(c, x, a, step, y, b)
+                                            the same with row r's element x[a + r * step]
     c = bouter16_complex(c, x, a, y, b)     the same for c = (real block, imaginary block); the
                                             imaginary parts follow the R or V * 16 real ones
     c = bload16(R, V, x, at, step)          row r from x[at + r * step]
@@ -104,6 +106,17 @@ def _make_outer(width: int) -> Any:
     return bouter
 
 
+def _make_outer_strided(width: int) -> Any:
+    def bouter_strided(c: Any, x: Any, a: int, step: int, y: Any, b: int) -> Any:
+        columns = [_vector(y, b + width * v, width) for v in range(len(c[0]))]
+        return tuple(
+            tuple(x[a + r * step] * b_v + c_v for c_v, b_v in zip(row, columns, strict=True))
+            for r, row in enumerate(c)
+        )
+
+    return bouter_strided
+
+
 def _make_outer_complex(width: int) -> Any:
     outer = _make_outer(width)
 
@@ -194,6 +207,7 @@ for _width in WIDTHS:
     PRIMITIVES |= {
         f"bzero{_width}": _make_zero(_width),
         f"bouter{_width}": _make_outer(_width),
+        f"bouter{_width}_strided": _make_outer_strided(_width),
         f"bouter{_width}_complex": _make_outer_complex(_width),
         f"bload{_width}": _make_load(_width),
         f"bload{_width}_masked": _make_load_masked(_width),

@@ -18,6 +18,7 @@ from einloom_compiler.codegen.vector_ir import (
     call,
     interleaved,
     load,
+    moved,
     pack,
     shuffle,
     splat,
@@ -234,6 +235,25 @@ def _register_outer(made: Types, declare: Declare, width: int) -> None:
         rows = unpack(builder, values[0], kind)
         for r, row in enumerate(rows):
             element = panels.element(kind, r)
+            for v, column in enumerate(columns):
+                row[v] = _multiply_add(made, builder, kind, element, column, row[v])
+        return pack(context, builder, kind, rows)
+
+    @declare(
+        PRIMITIVES[f"bouter{width}_strided"],
+        lambda c, x, a, step, y, b: c,
+        *(types.UniTuple, types.CPointer, types.Integer, types.Integer),
+        *(types.CPointer, types.Integer),
+    )
+    def lower_strided_outer(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        kind = signature.return_type
+        a, step, b = wide(context, builder, signature, values, 2, 3, 5)
+        base = builder.gep(values[4], [b])
+        columns = [load(context, builder, base, kind, v) for v in range(kind.dtype.count)]
+        vector = context.get_value_type(kind.dtype.dtype)
+        rows = unpack(builder, values[0], kind)
+        for r, row in enumerate(rows):
+            element = splat(builder, builder.load(moved(builder, values[1], a, step, r)), vector)
             for v, column in enumerate(columns):
                 row[v] = _multiply_add(made, builder, kind, element, column, row[v])
         return pack(context, builder, kind, rows)

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from einloom_compiler.codegen import numba_source, packed_source, tiled_source
+from einloom_compiler.codegen import (
+    attention_source,
+    numba_source,
+    packed_source,
+    rows_source,
+    tiled_source,
+)
 from einloom_compiler.codegen.text import KernelText
+from einloom_compiler.ir.attention import AttentionNest
 from einloom_compiler.ir.loops import LoopNest
 from einloom_compiler.ir.packed import PackedNest
+from einloom_compiler.ir.rows import RowsNest
 from einloom_compiler.ir.tiled import TiledNest
 
-Nest = LoopNest | PackedNest | TiledNest
+Nest = LoopNest | PackedNest | TiledNest | RowsNest | AttentionNest
 
 
 def print_text(nest: Nest) -> KernelText:
@@ -20,6 +28,10 @@ def print_text(nest: Nest) -> KernelText:
             return packed_source.print_packed(nest)
         case TiledNest():
             return tiled_source.print_kernel_text(nest)
+        case RowsNest():
+            return rows_source.print_rows_text(nest)
+        case AttentionNest():
+            return attention_source.print_attention_kernel(nest)
 
 
 def print_functions(nest: Nest, name: str) -> list[str]:
@@ -34,3 +46,7 @@ def print_functions(nest: Nest, name: str) -> list[str]:
             return packed_source.print_functions(nest, name)
         case TiledNest():
             return tiled_source.print_functions(nest, name)
+        case RowsNest():
+            return rows_source.print_functions(nest, name)
+        case AttentionNest():
+            return attention_source.print_functions(nest, name)

@@ -36,6 +36,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import numpy.typing as npt
 
+from einloom_compiler.extents import replaced
 from einloom_compiler.ir.consed import Structural
 from einloom_compiler.ir.einsum import Index, Term
 from einloom_compiler.ir.maps import Map
@@ -446,3 +447,26 @@ def dtype_of(node: Node) -> np.dtype[Any] | None:
                 node = node.table
             case _:
                 return node.dtype
+
+
+def at_sizes(node: Node, sizes: Mapping[str, int]) -> Node:
+    """Return the graph with these values for the symbols so named."""
+
+    def of(extents: Shape) -> Shape:
+        return tuple(replaced(extent, sizes) for extent in extents)
+
+    def rewrite(part: Node) -> Node:
+        match part:
+            case Input() | Reshape():
+                return replace(part, shape=of(part.shape))
+            case Iota():
+                return replace(part, extent=replaced(part.extent, sizes))
+            case Pad():
+                return replace(part, before=of(part.before), after=of(part.after))
+            case Strided():
+                axes = (replace(a, extent=replaced(a.extent, sizes)) for a in part.axes)
+                return replace(part, starts=of(part.starts), axes=tuple(axes))
+            case _:
+                return part
+
+    return rewritten(node, rewrite)

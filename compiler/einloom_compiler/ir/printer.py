@@ -92,12 +92,13 @@ def print_graph(*roots: Node) -> str:
         numbers[node] = len(numbers)
         shape = ", ".join(map(text, shape_of(node)))
         lines.append(
-            f"%{numbers[node]} = {_print_node(node, names)} : {dtype_of(node) or '?'}[{shape}]"
+            f"%{numbers[node]} = {print_node(node, names)} : {dtype_of(node) or '?'}[{shape}]"
         )
     return "\n".join(lines)
 
 
-def _print_node(node: Node, names: list[str]) -> str:
+def print_node(node: Node, names: list[str]) -> str:
+    """Return one node's text, its operands by these names."""
     given = ", ".join(names)
     match node:
         case Input(name=name):

@@ -33,6 +33,7 @@ from einloom_compiler.ir.graph import (
     Shape,
     Take,
     nodes_of,
+    operands_of,
 )
 
 #: Extents that stand for symbols, in order of their names.
@@ -63,9 +64,16 @@ def shape_of(node: Node) -> Shape:
     """Return the node's shape, symbolic where its inputs' are."""
     found = _shapes.get(node)
     if found is None:
-        for part in nodes_of(node):  # operands first, so that no depth is too deep
+        pending = [node]
+        while pending:  # operands first, so that no depth is too deep
+            part = pending[-1]
+            unknown = [operand for operand in operands_of(part) if operand not in _shapes]
+            if unknown:
+                pending += unknown
+                continue
             if part not in _shapes:
                 _shapes[part] = _shape(part)
+            pending.pop()
         found = _shapes[node]
     return found
 

@@ -111,17 +111,28 @@ def _verify_rows(node: Rows, stage: str) -> None:
         _require(not has_reduced, stage, "a row's result uses elements of the row", node)
 
 
-def _verify_attention(node: Attention, stage: str) -> None:
+def attention_flaw(node: Attention) -> str | None:
+    """Return what the node's indices break of the rules of :class:`~.graph.Attention`, or None."""
     query, key, value = map(set, node.terms)
-    positions = (key & value) - query - set(node.output)
-    _require(len(positions) == 1, stage, "key and value share one index of their own", node)
-    rows = (query & set(node.output)) - key - value
-    _require(len(rows) <= 1 or not node.is_causal, stage, "one query position is causal", node)
-    summed = (query | key) - set(node.output) - positions
-    _require(summed <= query & key, stage, "a summed index is in query and key", node)
-    _require(set(node.output) <= query | key | value, stage, "an output index is nowhere", node)
-    _require(value - positions <= set(node.output), stage, "values are summed along keys", node)
-    shown = ((query | key) & set(node.output)) | positions
+    output = set(node.output)
+    positions = (key & value) - query - output
+    rows = (query & output) - key - value
+    summed = (query | key) - output - positions
+    rules = (
+        (len(positions) == 1, "key and value share one index of their own"),
+        (len(rows) <= 1 or not node.is_causal, "one query position is causal"),
+        (summed <= query & key, "a summed index is in query and key"),
+        (output <= query | key | value, "an output index is nowhere"),
+        (value - positions <= output, "values are summed along keys"),
+    )
+    return next((reason for holds, reason in rules if not holds), None)
+
+
+def _verify_attention(node: Attention, stage: str) -> None:
+    flaw = attention_flaw(node)
+    _require(flaw is None, stage, flaw or "", node)
+    query, key, _ = map(set, node.terms)
+    shown = ((query | key) & set(node.output)) | {node.key_position}
     _verify_terms(node.mask_terms, tuple(shown), stage, node)
     _verify_output(node.output, stage, node)
     _verify_body(node.score, 1 + len(node.masks), stage, node)

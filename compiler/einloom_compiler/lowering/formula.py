@@ -13,6 +13,7 @@ compares values, which may settle what is faster but never what is right.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from hashlib import sha256
 from typing import Any
 
@@ -242,3 +243,23 @@ def open_symbol(value: int, name: str, number: int) -> Formula:
     (False, False, True, 'B * 2')
     """
     return Formula(value, name, witness=_number_of(f"symbol {number}"))
+
+
+#: Numbers of threads that shipped code is planned for.
+THREADS = (1, 2, 4, 8, 16, 32, 64)
+
+
+def picked(values: Sequence[int], own: int) -> int:
+    """Return the one of ``values`` that belongs to a launch's threads, see :data:`THREADS`.
+
+    In text it is ``pick(...)`` of all of them: the value for the least of these numbers of threads
+    that is not below the launch's.
+
+    Args:
+        values: one for each.
+        own: position of the value that decisions go by.
+    """
+    if len(set(values)) == 1:
+        return values[0]
+    text = f"pick({', '.join(map(formula_text, values))})"
+    return Formula(int(values[own]), text, witness=_number_of(text))

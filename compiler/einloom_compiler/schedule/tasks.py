@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from einloom_compiler.ir.packed import PackedNest
-from einloom_compiler.lowering.formula import is_open
-from einloom_compiler.schedule.machine import Machine
+from einloom_compiler.lowering.formula import THREADS, is_open, picked
+from einloom_compiler.schedule.machine import Machine, is_assumed
 
 #: Multiply-adds from which a product is split among tasks.
 _SPLIT_POINTS = 1 << 18
@@ -46,14 +46,28 @@ def split(
 ) -> Tasks:
     """Return the split that is predicted to end first on all cores of the machine.
 
-    Where panel counts are open and sums must fit, the numbers of tasks are formulas too.
+    Where panel counts are open and sums must fit, the numbers of tasks are formulas too. In code
+    that is shipped they are formulas of a launch's threads: results do not depend on the split.
     """
     block = nest.block
     if nest.sum_elements and (is_open(m_panels) or is_open(n_panels)):
         tiles = nest.sum_elements // nest.tile_elements
         side = max(1, int((tiles * block.nr / block.mr) ** 0.5))
         return Tasks(-(-m_panels // side), -(-n_panels // max(1, tiles // side)))
-    m_panels, n_panels, n_k = int(m_panels), int(n_panels), int(n_k)
+    panels = int(m_panels), int(n_panels), int(n_k), int(n_batches)
+    if not is_assumed():
+        return _split(nest, machine.cores, *panels)
+    found = [_split(nest, cores, *panels) for cores in THREADS]
+    own = next(n for n, cores in enumerate(THREADS) if cores >= min(machine.cores, THREADS[-1]))
+    rows, columns = ([getattr(t, name) for t in found] for name in ("rows", "columns"))
+    return Tasks(picked(rows, own), picked(columns, own))
+
+
+def _split(
+    nest: PackedNest, cores: int, m_panels: int, n_panels: int, n_k: int, n_batches: int
+) -> Tasks:
+    """Return the split that is predicted to end first on so many cores."""
+    block = nest.block
     m_least = n_least = 1
     if nest.sum_elements:
         # A task's sums must fit: square blocks of them.
@@ -63,7 +77,7 @@ def split(
         n_task = min(n_panels, max(1, tiles // m_task))
         m_least, n_least = -(-m_panels // m_task), -(-n_panels // n_task)
     points = m_panels * block.mr * n_panels * block.nr * n_k * n_batches
-    if points < _SPLIT_POINTS or machine.cores == 1:
+    if points < _SPLIT_POINTS or cores == 1:
         return Tasks(m_least, n_least)
 
     packing_rows = _READING if nest.rows.is_prepacked else _PACKING
@@ -75,14 +89,14 @@ def split(
         products = m * n * block.mr * block.nr
         packing = m * block.mr * packing_rows + n * block.nr * packing_columns
         each = (products + packing) * n_k + _START
-        return (-(-n_tasks // machine.cores) + _LATE) * each, n_tasks
+        return (-(-n_tasks // cores) + _LATE) * each, n_tasks
 
-    counts = _counts(machine.cores)
+    counts = _counts(cores)
     candidates = [
         Tasks(rows, columns)
         for rows in sorted({m_least, *(n for n in counts if m_least < n <= m_panels)})
         for columns in sorted({n_least, *(n for n in counts if n_least < n <= n_panels)})
-        if rows * columns <= max(_MOST * machine.cores, m_least * n_least)
+        if rows * columns <= max(_MOST * cores, m_least * n_least)
     ]
     return min(candidates, key=seconds)
 

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from einloom.aot.building import Built
+from einloom.aot.cpus import host_architecture
 from einloom.aot.shipped import parsed, value
 from einloom.aot.targets import example_sizes
 from einloom.compiled import compile_expression
@@ -73,6 +74,9 @@ def check_source(built: Built) -> Checked:
     Raises:
         CheckError: as :func:`check`.
     """
+    architecture = built.manifest["architecture"]
+    if architecture != host_architecture():
+        raise CheckError(f"{built.name} is {architecture} code, which this machine does not run")
     source = built.source
     compiled = compile_expression(source.expression, optimize=source.optimize)
     small = example_sizes(source, built.name)

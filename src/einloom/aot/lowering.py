@@ -86,12 +86,15 @@ def lower(
     cells = list(product(*(_ranges(symbol) for symbol in symbols)))
     open_sizes = {symbol.name: representative(symbol, n) for n, symbol in enumerate(symbols)}
     output = _port("out", program.shape, program.dtype, open_sizes)
+    # Each level wants them packed in its own way, beside what they are for small sizes: of several
+    # levels the library would hold its weights as many times.
+    packs = len(cpus) == 1
     levels, done = [], 0
     for cpu, facts in cpus.items():
         level = _LevelBuilder(cpu, facts.processor, constants, output)
         with assumed(facts.machine), few_kernels():
             for cell in cells:
-                level.add(_recipe_at(program, expression, symbols, cell))
+                level.add(_recipe_at(program, expression, symbols, cell, packs=packs))
                 done += 1
                 if progress is not None:
                     progress(done, len(cells) * len(cpus))
@@ -130,6 +133,8 @@ def _recipe_at(
     expression: Expression,
     symbols: Sequence[ir.Symbol],
     cell: Sequence[tuple[int, int | None]],
+    *,
+    packs: bool,
 ) -> recipes.Recipe | None:
     """Return the recipe that serves a cell, None where no size of it is legal."""
     sizes: dict[str, int] = {}
@@ -145,7 +150,7 @@ def _recipe_at(
     if settled is None:
         return None
     try:
-        return program.recipe_at(settled)
+        return program.recipe_at(settled, packs=packs)
     except ShapeError:
         if any(type(size) is not int for size in settled.values()):
             raise
@@ -217,7 +222,7 @@ class _LevelBuilder:
         )
 
     def _variant(self, recipe: recipes.Recipe) -> ir.Variant:
-        first = recipe.n_inputs + 1
+        first = recipe.first_buffer
         lives = [recipe.life(first + number) for number in range(len(recipe.buffers))]
         buffers = tuple(
             ir.Buffer(_n_bytes(shape, dtype.itemsize), room)
@@ -235,6 +240,8 @@ class _LevelBuilder:
             )
         if not isinstance(step, recipes.Launch):
             raise UnsupportedError(f"{type(step).__name__} steps cannot be shipped yet")
+        if step.offsets:
+            raise UnsupportedError("views with an offset cannot be shipped yet")
         bound = step.bound
         kernel = self.kernels.setdefault(bound.kernel.text, len(self.kernels))
         return ir.Launch(

@@ -34,6 +34,8 @@ _FUNCTIONS = (
 #: stands in its table (PyArray_NewFromDescr).
 _NUMPY_VERSIONS = (0x01000009, 0x02000000)
 _NEW_ARRAY = 94
+#: What the library returns where an index names no row of a table.
+_INDEX_CODE = 10
 
 
 class ShapeError(ValueError):
@@ -60,6 +62,7 @@ class Function:
     #: Error classes; ``einloom.aot.load`` gives einloom's own.
     shape_error: type[Exception] = ShapeError
     dtype_error: type[Exception] = DTypeError
+    index_error: type[Exception] = IndexError
 
     def __init__(self, folder: str, name: str) -> None:
         """Load ``lib<name>.so`` and the manifest from ``folder``."""
@@ -155,7 +158,8 @@ class Function:
             ctypes.c_int(threads or 0),
         )
         if code != 0:
-            raise CallError(f"{self.name}: {self._message(ctypes.c_int(code)).decode()}")
+            error = self.index_error if code == _INDEX_CODE else CallError
+            raise error(f"{self.name}: {self._message(ctypes.c_int(code)).decode()}")
         for target, result in zip(targets, results, strict=True):
             if target is not result:
                 result[...] = target

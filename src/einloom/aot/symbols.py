@@ -127,12 +127,18 @@ def checks_of(expression: Expression, sizes: Mapping[str, int]) -> tuple[Check, 
 
 
 def _whole(extent: Extent, sizes: Mapping[str, int]) -> list[Check]:
-    """Return the checks that an extent is a whole number and not negative."""
+    """Return the checks that an extent is a whole number, and positive.
+
+    Sums of no elements are planned where a symbol is 0; an extent that is 0 at other sizes too, as
+    a difference or a quotient, would need code of its own.
+    """
     found = []
     numerator, denominator = fraction(extent)
     if denominator != 1:
         over, under = evaluate(numerator, sizes), evaluate(denominator, sizes)
         found.append(Check(over % under, 0, f"{text(extent)} is a whole number"))
-    if "-" in exact_text(extent):
-        found.append(Check(evaluate(extent, sizes), 0, f"{text(extent)} is not negative", ">="))
+    written = exact_text(numerator)
+    if "-" in written or "//" in written:
+        reason = f"{text(extent)} is at least 1; no code was made for less"
+        found.append(Check(evaluate(extent, sizes), 1, reason, ">="))
     return found

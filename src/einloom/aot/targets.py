@@ -61,7 +61,7 @@ def _settled(expression: Expression, dtype: object) -> Expression:
             "operand, or give dtype="
         )
     dtypes = {node.name: as_dtype(dtype) if node.dtype is None else node.dtype for node in nodes}
-    return settle(expression, dtypes)
+    return settle((expression,), dtypes)[0]
 
 
 def example_sizes(source: Source, name: str) -> Mapping[str, int]:

@@ -12,7 +12,7 @@ from einloom_compiler.dtypes import AnyDType, dtype_name
 from einloom_compiler.errors import ShapeError, SpecError, UnsupportedError
 from einloom_compiler.extents import is_equal, product, text
 from einloom_compiler.ir.einsum import EinsumExpr, Index
-from einloom_compiler.ir.graph import Contraction, Reshape, Shape, inputs_of, mapped
+from einloom_compiler.ir.graph import Contraction, Node, Reshape, Shape, inputs_of, mapped
 from einloom_compiler.ir.maps import Map, check_map
 from einloom_compiler.ir.shapes import index_extents
 from einloom_compiler.language import expand, parse_string
@@ -56,13 +56,23 @@ def contract(
     for step in epilogue:
         check_map(step, None if dtype is None else dtype_name(dtype))
     index_extents(node)
-    names: dict[str, object] = {}
-    for found in (i for operand in operands for i in inputs_of(operand.node)):
-        if names.setdefault(found.name, found) != found:
-            raise SpecError(
-                f"two different operands are called '{found.name}'; give each its own name"
-            )
+    check_names(operands)
     return Expression(node)
+
+
+def check_names(operands: Sequence[Expression]) -> None:
+    """Refuse operands of which two different ones have one name.
+
+    Raises:
+        SpecError: they do.
+    """
+    names: dict[str, Node] = {}
+    for operand in operands:
+        for found in inputs_of(operand.node):
+            if names.setdefault(found.name, found) is not found:
+                raise SpecError(
+                    f"two different operands are called '{found.name}'; give each its own name"
+                )
 
 
 def check_order(expr: EinsumExpr, operands: Sequence[Expression], optimize: Optimize) -> None:

@@ -46,6 +46,7 @@ def frontend(
     *,
     convert: Convert | None = None,
     finish: Wrap | None = None,
+    keeps_numbers: bool = False,
 ) -> Callable[[Function], Function]:
     """Decorate a builder of expressions, so that it also takes arrays, and register it.
 
@@ -60,6 +61,9 @@ def frontend(
             or a sequence.
         convert: what the framework makes of operands that are no tensors of it, for example lists.
         finish: what a NumPy result becomes; frameworks' own tensors are not touched.
+        keeps_numbers: whether the builder gets Python numbers, and None for an operand that is not
+            given, as they are, where another operand is a tensor: NumPy's "weak" numbers, which
+            have no dtype of their own.
     """
     variadic = [operand[1:] for operand in operands if operand.startswith("*")]
     single = [operand for operand in operands if not operand.startswith("*")]
@@ -84,21 +88,28 @@ def frontend(
                 arguments[operand] = tuple(arguments[operand])
                 values.extend(arguments[operand])
             given = values if convert is None else convert(values)
+            numbers = _numbers(given) if keeps_numbers else ()
             if any(isinstance(value, Expression) for value in given):
                 if out is not None:
                     raise SpecError("out= needs arrays; pass it to the compiled function instead")
                 names = [*single, *["constant"] * (len(given) - len(single))]
-                _assign(arguments, map(_as_expression, given, names), single, variadic)
+                operands = (
+                    value if number in numbers else _as_expression(value, name)
+                    for number, (value, name) in enumerate(zip(given, names, strict=True))
+                )
+                _assign(arguments, operands, single, variadic)
                 return _recorded(build(*bound.args, **bound.kwargs), name, arguments), None
-            arrays = [as_numpy(value) for value in given]
+            arrays = [as_numpy(v) for number, v in enumerate(given) if number not in numbers]
             others = {k: v for k, v in arguments.items() if k not in single and k not in variadic}
             key = (
                 tuple((array.shape, array.dtype) for array in arrays),
+                tuple((number, _frozen(given[number])) for number in numbers),
                 tuple(_frozen(value) for value in others.values()),
             )
             program = programs.get(key)
             if program is None:
-                _assign(arguments, _specs(arrays, single), single, variadic)
+                operands_of = _specs(given, arrays, numbers, single)
+                _assign(arguments, operands_of, single, variadic)
                 expression = build(*bound.args, **bound.kwargs)
                 from einloom.compiled import CompiledFunction
 
@@ -182,12 +193,30 @@ def _as_expression(value: Any, name: str = "constant") -> Expression:
     return constant(array, name)
 
 
-def _specs(arrays: list[np.ndarray[Any, Any]], single: list[str]) -> list[Expression]:
-    names = [*single, *(f"x{number}" for number in range(len(arrays) - len(single)))]
-    return [
-        spec(array.shape, dtype=array.dtype, name=name)
-        for array, name in zip(arrays, names, strict=True)
-    ]
+def _numbers(values: Sequence[Any]) -> tuple[int, ...]:
+    """Return the positions of Python numbers and None; none where there is nothing else."""
+    plain = (bool, int, float, complex, type(None))
+    found = tuple(n for n, value in enumerate(values) if type(value) in plain)
+    return found if len(found) < len(values) else ()
+
+
+def _specs(
+    given: Sequence[Any],
+    arrays: list[np.ndarray[Any, Any]],
+    numbers: Sequence[int],
+    single: list[str],
+) -> list[Any]:
+    """Return an operand for each array, and numbers as they are."""
+    names = [*single, *(f"x{number}" for number in range(len(given) - len(single)))]
+    rest = iter(arrays)
+    found: list[Any] = []
+    for number, (value, name) in enumerate(zip(given, names, strict=True)):
+        if number in numbers:
+            found.append(value)
+        else:
+            array = next(rest)
+            found.append(spec(array.shape, dtype=array.dtype, name=name))
+    return found
 
 
 def _recorded(result: Expression, name: str, arguments: Mapping[str, Any]) -> Expression:
@@ -222,6 +251,8 @@ def _frozen(value: Any) -> Hashable:
         return tuple((key, _frozen(item)) for key, item in value.items())
     if isinstance(value, np.ndarray):
         return ("array", value.shape, value.dtype.str, value.tobytes())
+    if isinstance(value, float):
+        return ("float", value.hex())  # tells -0.0 from 0.0, and NaN is itself
     try:
         hash(value)
     except TypeError:
@@ -229,8 +260,10 @@ def _frozen(value: Any) -> Hashable:
     return (type(value).__name__, value)
 
 
-def settle(expression: Expression, dtypes: Mapping[str, Any]) -> Expression:
-    """Return the expression built again with the inputs called so having these dtypes."""
+def settle(
+    expressions: tuple[Expression, ...], dtypes: Mapping[str, Any]
+) -> tuple[Expression, ...]:
+    """Return the expressions built again with the inputs called so having these dtypes."""
     done: dict[int, Expression] = {}
 
     def rebuild(part: Any) -> Any:
@@ -247,9 +280,7 @@ def settle(expression: Expression, dtypes: Mapping[str, Any]) -> Expression:
                 )
         return done[id(part)]
 
-    rebuilt = rebuild(expression)
-    assert isinstance(rebuilt, Expression)
-    return rebuilt
+    return tuple(rebuild(expression) for expression in expressions)
 
 
 def _with_dtype(part: Expression, dtypes: Mapping[str, Any]) -> Expression:

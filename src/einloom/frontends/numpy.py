@@ -23,8 +23,9 @@ from einloom.frontends.layout import result_axes
 from einloom.frontends.values import numpy_scalar
 from einloom.runtime.contractor import Contractor
 from einloom.runtime.prepared import Evaluation, is_same_memory, prepared
-from einloom.runtime.recipe import kernel_ready, layout
+from einloom.runtime.recipe import kernel_ready
 from einloom.runtime.threads import default_backend
+from einloom.runtime.values import layout
 from einloom_compiler.dtypes import AnyDType, as_dtype, has_kernel
 from einloom_compiler.errors import (
     CastingError,

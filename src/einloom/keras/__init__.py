@@ -8,6 +8,7 @@ expressions to inspect and compile::
     from einloom.keras import backend as K          # K.batch_dot of Keras 2.2.4
     from einloom.keras.v2_3 import backend as K     # K.batch_dot of Keras 2.3.1
     from einloom.keras import ops, layers           # Keras 3
+    f = el.keras.compile(model)                     # a layer, model or file as a compiled function
 
 Keras itself is never imported.
 """
@@ -24,11 +25,12 @@ if TYPE_CHECKING:
     from einloom.keras import v2_2 as v2_2
     from einloom.keras import v2_3 as v2_3
     from einloom.keras import v3 as v3
+    from einloom.keras.compiling import compile as compile
     from einloom.keras.versions import backend_for as backend_for
 
 _SUBMODULES = ("backend", "layers", "ops", "v2_2", "v2_3", "v3")
 
-__all__ = ["backend", "backend_for", "layers", "ops", "v2_2", "v2_3", "v3"]
+__all__ = ["backend", "backend_for", "compile", "layers", "ops", "v2_2", "v2_3", "v3"]
 
 
 def __getattr__(name: str) -> Any:
@@ -39,6 +41,10 @@ def __getattr__(name: str) -> Any:
         from einloom.keras.versions import backend_for
 
         return backend_for
+    if name == "compile":
+        from einloom.keras.compiling import compile
+
+        return compile
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -102,7 +102,7 @@ static void launch(const Record *record, void *const *addresses, const char *wor
             const char *address = slot <= record->n_operands
                                       ? addresses[slot]
                                       : workspace + record->buffers[slot - record->n_operands - 1];
-            block[step->patches[p].word] = (int64_t)(intptr_t)address;
+            block[step->patches[p].word] += (int64_t)(intptr_t)address;
         }
         block[step->n_words - 1] = (int64_t)(intptr_t)memory;
         int64_t threads = threads_of(step, effort);

@@ -20,8 +20,8 @@ typedef struct {
     int64_t total, acc_step, scratch_bytes;
     int is_large; /* it uses threads unasked */
     Py_ssize_t n_words, n_patches;
-    int64_t *words; /* numbers, and addresses of tables and constants */
-    Patch *patches; /* which words are addresses of operands, result, intermediates */
+    int64_t *words; /* numbers, offsets, and addresses of tables and constants */
+    Patch *patches; /* which words need addresses of operands, result, intermediates */
 } Step;
 
 typedef struct Record {
@@ -53,8 +53,8 @@ typedef struct Record {
  * (result, steps, buffers, workspace_bytes, releases_gil, uses_pool, owners).
  *
  * `result` stands for the results to come; a step is (entry, total, acc_step, scratch_bytes,
- * is_large, words, slots), whose first words are the addresses of these slots
- * where they are no -1; a buffer is the offset of an intermediate. The call's arrays are slots
+ * is_large, words, slots), to whose first words the addresses of these slots are
+ * added where they are no -1; a buffer is the offset of an intermediate. The call's arrays are slots
  * 0, 1, ... in order, the result is the next slot, then come the buffers. */
 Record *record_new(const Call *call, PyObject *plan);
 

@@ -66,7 +66,8 @@ def sections(
     found = [Section("", _summary(expression))]
     steps = statements(expression)
     for statement in steps:
-        if isinstance(statement.node, Contraction):
+        node = statement.node
+        if isinstance(node, Contraction) and node.epilogue.maps is not None:
             suffix = f" of {statement.name}" if len(steps) > 1 else ""
             found.append(Section(f"operands{suffix}", _operands(statement)))
     if expression.guards:

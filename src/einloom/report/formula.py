@@ -7,13 +7,15 @@ are set apart by their place alone. An index ``0`` marks an axis of extent 1 tha
 from __future__ import annotations
 
 import math
+import re
 
 from einloom.expression import Expression
 from einloom.report.statements import Statement, statements
 from einloom_compiler.extents import latex as extent_latex
 from einloom_compiler.extents import text as extent_text
-from einloom_compiler.ir.graph import Contraction
+from einloom_compiler.ir.graph import Contraction, Reshape
 from einloom_compiler.ir.maps import Map
+from einloom_compiler.ir.printer import print_node
 
 _PRODUCT = "\N{MIDDLE DOT}"
 _SUM = "\N{GREEK CAPITAL LETTER SIGMA}"
@@ -48,6 +50,8 @@ def formula(expression: Expression) -> str:
 
 def _latex_line(statement: Statement) -> str:
     name = _latex_name(statement.name)
+    if (shown := _other_text(statement)) is not None:
+        return f"{name} = \\text{{{re.sub(r'([_&%#$])', _escape, shown)}}}"
     if not isinstance(statement.node, Contraction):
         inner = _latex_name(statement.factors[0].name)
         shape = ", ".join(map(extent_latex, statement.shape))
@@ -101,7 +105,22 @@ def _latex_name(name: str) -> str:
     return escaped if len(name) == 1 else f"\\mathrm{{{escaped}}}"
 
 
+def _escape(match: re.Match[str]) -> str:
+    return f"\\{match[1]}"
+
+
+def _other_text(statement: Statement) -> str | None:
+    """Return what a node that is no sum of products and no reshape computes; None for those."""
+    node = statement.node
+    is_sum = isinstance(node, Contraction) and node.epilogue.maps is not None
+    if is_sum or isinstance(node, Reshape):
+        return None
+    return print_node(node, [factor.name for factor in statement.factors])
+
+
 def _text_line(statement: Statement) -> str:
+    if (shown := _other_text(statement)) is not None:
+        return f"{statement.name} = {shown}"
     if not isinstance(statement.node, Contraction):
         shape = ", ".join(map(extent_text, statement.shape))
         trailing = "," if len(statement.shape) == 1 else ""

@@ -11,13 +11,22 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from einloom.report.graph import GraphReport, graph_report
 from einloom.report.program import ProgramText, print_program
 from einloom.runtime.choices import Choices, split_schedules
 from einloom.runtime.signature import Signature
 from einloom_compiler.dtypes import arithmetic, dtype_name
 from einloom_compiler.extents import Extent, factored, text
 from einloom_compiler.ir.einsum import Index
-from einloom_compiler.ir.graph import Contraction, contractions_of
+from einloom_compiler.ir.graph import (
+    Constant,
+    Contraction,
+    Input,
+    Node,
+    Reshape,
+    contractions_of,
+    nodes_of,
+)
 from einloom_compiler.ir.printer import letters_of, print_tree
 from einloom_compiler.ir.shapes import extents_at, index_extents, representative_sizes
 from einloom_compiler.order.cost import peak_elements, step_cost, tree_cost
@@ -27,6 +36,7 @@ from einloom_compiler.order.select import orders_of, tree_at
 
 if TYPE_CHECKING:
     from einloom.expression import Expression
+    from einloom_compiler.codegen.jit import Kernel
     from einloom_compiler.ir.contraction import ContractionTree
 
 
@@ -50,6 +60,11 @@ class PlanReport:
     text: ProgramText
     extents: tuple[Mapping[Index, Extent], ...]
     n_orders: tuple[int, ...]
+
+    @property
+    def kernels(self) -> tuple[Kernel, ...]:
+        """The distinct kernels, compiled only when asked."""
+        return self.text.kernels
 
     @property
     def seconds(self) -> float:
@@ -131,7 +146,7 @@ def report(
     optimize: Optimize = True,
     shapes: Sequence[tuple[int, ...]] | None = None,
     choices: Choices | None = None,
-) -> PlanReport:
+) -> PlanReport | GraphReport:
     """Return what is decided for operands of these shapes, or of representative ones.
 
     Args:
@@ -147,8 +162,10 @@ def report(
     """
     node = expression.node
     choices = choices or Choices()
+    if not all(map(_is_contracting, nodes_of(node))):
+        return graph_report(expression, optimize, shapes, choices)
     if shapes is not None:
-        signature = Signature(node, expression.operand_names, choices.ranges)
+        signature = Signature((node,), expression.operand_names, choices.ranges)
         sizes: Mapping[str, int] = signature.check(shapes)
     else:
         sizes = representative_sizes(node)
@@ -186,6 +203,12 @@ def report(
         extents=tuple(shown),
         n_orders=tuple(1 if orders is None else len(orders.paths) for orders in kept),
     )
+
+
+def _is_contracting(node: Node) -> bool:
+    if isinstance(node, Contraction):
+        return node.epilogue.maps is not None
+    return isinstance(node, Input | Constant | Reshape)
 
 
 def _between(node: Contraction) -> int:

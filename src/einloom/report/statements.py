@@ -8,7 +8,14 @@ from dataclasses import dataclass
 from einloom.expression import Expression
 from einloom_compiler.extents import Extent
 from einloom_compiler.ir.einsum import Index
-from einloom_compiler.ir.graph import Constant, Contraction, Input, Node, Reshape
+from einloom_compiler.ir.graph import (
+    Constant,
+    Contraction,
+    Input,
+    Node,
+    Reshape,
+    operands_of,
+)
 from einloom_compiler.ir.printer import letters_of
 from einloom_compiler.ir.shapes import shape_of
 
@@ -36,14 +43,14 @@ class Statement:
 
     Attributes:
         name: what it is called; ``out`` for the last.
-        node: a contraction or a reshape.
+        node: what is computed.
         factors: its operands.
-        letters: the output's index letters; none for a reshape.
+        letters: the output's index letters; none but for a contraction.
         contracted: letters that are summed over.
     """
 
     name: str
-    node: Contraction | Reshape
+    node: Node
     factors: tuple[Factor, ...]
     letters: tuple[str, ...] = ()
     contracted: tuple[str, ...] = ()
@@ -86,10 +93,18 @@ def statements(expression: Expression) -> tuple[Statement, ...]:
                 inner = visit(operand)
                 names[node] = out if is_last else fresh("t", 1)
                 found.append(Statement(names[node], node, (Factor(inner, (), False, operand),)))
-            case Contraction():
+            case Contraction() if node.epilogue.maps is not None:
                 inners = [visit(operand) for operand in node.operands]
                 names[node] = out if is_last else fresh("t", 1)
                 found.append(_contraction(names[node], node, inners))
+            case _:
+                inners = [visit(operand) for operand in operands_of(node)]
+                names[node] = out if is_last else fresh("t", 1)
+                factors = (
+                    Factor(inner, (), False, operand)
+                    for inner, operand in zip(inners, operands_of(node), strict=True)
+                )
+                found.append(Statement(names[node], node, tuple(factors)))
         return names[node]
 
     visit(expression.node, is_last=True)

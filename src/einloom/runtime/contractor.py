@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy.typing as npt
 
-from einloom.runtime.recipe import Builder, Contracted, Launch, Layout, Recipe
+from einloom.runtime.recipe import Builder, Contracted, Recipe
+from einloom.runtime.values import Layout, Value
 from einloom_compiler.dtypes import AnyDType, as_dtype, dtype_name
 from einloom_compiler.errors import ScheduleError
 from einloom_compiler.families import Schedule
 from einloom_compiler.ir.einsum import EinsumExpr, Term, without_axes
 from einloom_compiler.ir.scalar import SUM, Scalar
 from einloom_compiler.ir.shapes import bind_extents
-from einloom_compiler.lowering.iteration import c_strides
 from einloom_compiler.lowering.nest import Arithmetics, step_arithmetics
 from einloom_compiler.order.search import Optimize
 from einloom_compiler.order.select import Orders
@@ -26,8 +26,6 @@ Array = npt.NDArray[Any]
 
 #: Layouts kept for one contraction; the oldest is dropped first.
 _KEPT_LAYOUTS = 256
-#: A value's slot, and its layout.
-Value = tuple[int, Layout]
 
 
 @dataclass(eq=False)
@@ -86,8 +84,8 @@ class Contractor:
         found = self._recipes.get(key)
         if found is None:
             builder = Builder(len(key) - 1)
-            operands = list(enumerate(key[:-1]))
-            self.append_to(builder, operands, (builder.result, key[-1]))
+            operands = [Value(slot, layout) for slot, layout in enumerate(key[:-1])]
+            self.append_to(builder, operands, Value(builder.result, key[-1]))
             found = builder.recipe()
             _keep(self._recipes, key, found)
         return found
@@ -96,11 +94,9 @@ class Contractor:
         """Append the launches that contract ``operands``, the epilogue's last, to ``target``."""
         further = operands[len(self.expr.terms) :]
         operands = operands[: len(self.expr.terms)]
-        slot, output = target
-        given = [layout for _, layout in operands]
-        shapes = [shape for shape, _, _ in given]
+        shapes = [operand.shape for operand in operands]
         extents, broadcast = bind_extents(self.expr, shapes, broadcasts=self.broadcasts)
-        if 0 in output[0]:
+        if 0 in target.shape:
             return
         kept = [
             [axis for axis in range(len(shape)) if axis not in axes]
@@ -111,52 +107,45 @@ class Contractor:
         how = self.optimize if self.orders is None else self.orders.pick(sizes)
         tree = plan(expr, sizes, how, dtype_name(self.dtype))
         known: list[Value] = [
-            (slot, (tuple(shape[a] for a in axes), tuple(strides[a] for a in axes), dtype))
-            for (slot, (shape, strides, dtype)), axes in zip(operands, kept, strict=True)
+            operand.viewed(
+                (0,) * len(operand.shape), [(operand.shape[axis], axis, 1) for axis in axes]
+            )
+            for operand, axes in zip(operands, kept, strict=True)
         ]
         whole = Arithmetics(
-            inputs=tuple(dtype_name(dtype) for _, _, dtype in given),
-            output=dtype_name(output[2]),
+            inputs=tuple(dtype_name(operand.dtype) for operand in operands),
+            output=dtype_name(target.dtype),
             compute=dtype_name(self.dtype),
             conjugated=self.conjugated,
             epilogue=self.epilogue,
-            extras=tuple(dtype_name(dtype) for _, (_, _, dtype) in further),
+            extras=tuple(dtype_name(value.dtype) for value in further),
         )
-        extras = [
-            (term, _in_elements(layout))
-            for term, (_, layout) in zip(self.extras, further, strict=True)
-        ]
-        start = builder.n_steps
+        extras = [(term, value.steps) for term, value in zip(self.extras, further, strict=True)]
+        start, n_given = builder.n_steps, len(operands)
         arithmetics = step_arithmetics(tree, whole)
         for number, (step, of_step) in enumerate(zip(tree.steps, arithmetics, strict=True)):
-            if number == len(tree.steps) - 1:
-                result = (slot, output)
+            is_last = number == len(tree.steps) - 1
+            if is_last:
+                result = target
             else:
                 shape = tuple(extents[index] for index in step.expr.output)
-                dtype = as_dtype(of_step.output)
-                result = builder.buffer(shape, dtype), c_layout(shape, dtype)
+                result = builder.buffer(shape, as_dtype(of_step.output))
             known.append(result)
-            if 0 in result[1][0]:
+            if 0 in result.shape:
                 continue
             inputs = [known[position] for position in step.positions]
             bound = bind(
                 step.expr,
-                [shape for _, (shape, _, _) in inputs],
-                [_in_elements(layout) for _, layout in inputs],
-                _in_elements(result[1]),
+                [value.shape for value in inputs],
+                [value.steps for value in inputs],
+                result.steps,
                 of_step,
                 host(),
                 schedule=self._schedule(number, len(tree.steps)),
-                constant=[slot < 0 for slot, _ in inputs],
-                extras=extras if number == len(tree.steps) - 1 else (),
+                constant=[p < n_given and builder.is_constant(operands[p]) for p in step.positions],
+                extras=extras if is_last else (),
             )
-            own, rest = (tuple(slot for slot, _ in known) for known in (inputs, further))
-            rest = rest if number == len(tree.steps) - 1 else ()
-            partial = builder.buffer(bound.shape, as_dtype(bound.dtype)) if bound.shape else -1
-            for stage in bound.stages:
-                written = partial if stage.writes_partial else result[0]
-                read = (*((partial,) if stage.reads_partial else own), *rest)
-                builder.add(Launch(stage.bound, builder.packed(stage.bound, read), written))
+            builder.stages(bound, inputs, result, further if is_last else ())
         builder.contracted(
             Contracted(
                 steps=range(start, builder.n_steps),
@@ -165,8 +154,8 @@ class Contractor:
                 conjugated=self.conjugated,
                 epilogue=self.epilogue,
                 extras=self.extras,
-                operands=tuple((slot, shape) for slot, (shape, _, _) in (*operands, *further)),
-                target=(slot, output[0]),
+                operands=(*operands, *further),
+                target=target,
             )
         )
 
@@ -184,16 +173,6 @@ class Contractor:
 
             return tuned
         return None
-
-
-def _in_elements(layout: Layout) -> tuple[int, ...]:
-    _, strides, dtype = layout
-    return tuple(stride // dtype.itemsize for stride in strides)
-
-
-def c_layout(shape: tuple[int, ...], dtype: AnyDType) -> Layout:
-    """Return the layout of an array in C order."""
-    return shape, tuple(stride * dtype.itemsize for stride in c_strides(shape)), dtype
 
 
 def _keep(kept: dict[Any, Any], key: object, value: object) -> None:

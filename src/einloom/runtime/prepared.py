@@ -20,8 +20,9 @@ import numpy.typing as npt
 from einloom.native import load
 from einloom.runtime import replay
 from einloom.runtime.launch import address_of
-from einloom.runtime.recipe import Recipe, layout
+from einloom.runtime.recipe import Recipe
 from einloom.runtime.threads import Backend, available_threads, default_backend
+from einloom.runtime.values import layout
 from einloom_compiler.codegen.jit import is_jit_disabled
 
 Array = npt.NDArray[Any]

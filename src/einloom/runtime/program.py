@@ -1,4 +1,4 @@
-"""Run a settled expression graph on arrays."""
+"""Run settled expression graphs on arrays."""
 
 from __future__ import annotations
 
@@ -10,157 +10,157 @@ import numpy as np
 import numpy.typing as npt
 
 from einloom.runtime.choices import Choices, split_schedules
-from einloom.runtime.contractor import Contractor, c_layout
+from einloom.runtime.folding import fold
+from einloom.runtime.moving import copy
+from einloom.runtime.operations import Concatenate, Extend, Operation, operation_of, required
 from einloom.runtime.prepared import Evaluation
-from einloom.runtime.recipe import (
-    Builder,
-    Copy,
-    Layout,
-    PackedConstants,
-    Recipe,
-    kernel_ready,
-    layout,
-)
+from einloom.runtime.recipe import Builder, PackedConstants, Recipe, kernel_ready
 from einloom.runtime.signature import Signature
 from einloom.runtime.threads import Backend
-from einloom_compiler.dtypes import AnyDType, dtype_name, has_kernel
-from einloom_compiler.errors import InternalCompilerError, UnsupportedError
-from einloom_compiler.extents import evaluate
+from einloom.runtime.values import Layout, Value, c_layout, layout
+from einloom_compiler.dtypes import AnyDType
+from einloom_compiler.errors import ShapeError, UnsupportedError
+from einloom_compiler.extents import evaluate, is_equal, is_known
 from einloom_compiler.families import Schedule
 from einloom_compiler.ir.graph import (
     Constant,
-    Contraction,
+    Input,
     Node,
     Reshape,
     Shape,
+    Strided,
     contractions_of,
     dtype_of,
     nodes_of,
     operands_of,
 )
-from einloom_compiler.ir.scalar import check_body
 from einloom_compiler.ir.shapes import extents_at, representative_sizes, shape_of
 from einloom_compiler.ir.verify_graph import verify_graph
 from einloom_compiler.order.search import Optimize
-from einloom_compiler.order.select import orders_of, tree_at
+from einloom_compiler.order.select import tree_at
 
 Array = npt.NDArray[Any]
+Sizes = Mapping[str, int]
 
 #: Recipes kept for one program; the oldest is dropped first.
 _KEPT_RECIPES = 1024
 
 
 @dataclass(frozen=True, slots=True)
-class _Contract:
-    """Contract the values in these slots."""
+class _Part:
+    """A node, with what its recipes need to know.
 
-    contractor: Contractor
+    Attributes:
+        node: the node.
+        operands: positions of the parts it is computed from.
+        operation: what computes it; None for leaves and views.
+        shape: its extents.
+        dtype: its dtype.
+    """
+
+    node: Node
     operands: tuple[int, ...]
+    operation: Operation | None
     shape: Shape
     dtype: AnyDType
 
 
-@dataclass(frozen=True, slots=True)
-class _Reshape:
-    """View or copy the value in a slot under another shape."""
-
-    operands: tuple[int]
-    shape: Shape
-
-
 class Program:
-    """A graph whose dtypes are settled, ready to run at any sizes its guards allow.
+    """Graphs whose dtypes are settled, ready to run together at any sizes their guards allow.
 
-    The graph is flattened once: inputs, constants and results have numbered slots, and operations
-    fill them in order, so that a call neither walks nor hashes it. What that means for arrays of
-    one layout is a recipe, which is kept.
+    The graphs are flattened once, operands before what uses them. What they mean for arrays of one
+    layout is a recipe, which is kept.
 
     Attributes:
-        node: the graph.
-        signature: its inputs and guards.
-        shape: the result's.
-        dtype: the result's.
+        roots: the graphs, one a result.
+        signature: their inputs and guards.
+        shapes: the results'.
+        dtypes: the results'.
     """
 
     def __init__(
         self,
-        node: Node,
+        roots: Node | tuple[Node, ...],
         names: Mapping[str, str],
         optimize: Optimize,
         choices: Choices | None = None,
+        *,
+        folds: bool = True,
+        inputs: tuple[Input, ...] | None = None,
     ) -> None:
-        """Verify the graph; nothing is compiled yet.
+        """Verify the graphs; nothing is compiled yet but what constants need.
 
         Args:
-            node: the graph.
+            roots: one graph a result.
             names: what messages call each input.
             optimize: how orders are chosen.
             choices: what else was settled about kernels.
+            folds: whether parts that depend on no input are computed now.
+            inputs: in the order of a call's arrays; in order of first use where None.
 
         Raises:
-            UnsupportedError: a dtype has no generated kernel.
+            UnsupportedError: a dtype or a node has no generated kernel.
             ScheduleError: there are more or fewer schedules than steps.
         """
-        verify_graph(node, stage="graph")
-        self.node = node
+        self.roots = roots if isinstance(roots, tuple) else (roots,)
+        verify_graph(*self.roots, stage="graph")
         self._choices = choices = choices or Choices()
-        self.signature = Signature(node, names, choices.ranges)
-        self._schedules = _schedules(node, optimize, choices)
-        self.shape = shape_of(node)
-        self.dtype = _settled(dtype_of(node))
-        self._operations: list[_Contract | _Reshape] = []
-        self._recipes: dict[tuple[Layout, ...], Recipe] = {}
-        constants = [part for part in nodes_of(node) if isinstance(part, Constant)]
-        leaves: list[Node] = [*self.signature.inputs, *constants]
-        slots = {leaf: slot for slot, leaf in enumerate(leaves)}
-        for leaf in leaves:
-            _require_kernel(dtype_of(leaf))
-        self._constants = [kernel_ready(constant.array) for constant in constants]
+        self.signature = Signature(self.roots, names, choices.ranges, inputs)
+        self.shapes = tuple(map(shape_of, self.roots))
+        self.dtypes = tuple(required(dtype_of(root)) for root in self.roots)
+        for leaf in self.signature.inputs:
+            required(leaf.dtype)
+        given = self.roots
+        # Schedules are given for the graph's contractions as they were written.
+        if folds and not choices.schedules:
+            given = fold(given, lambda node: _value_of(node, optimize))
+        self._constants: list[Array] = []
         self._packed: PackedConstants = {}
-        self._result = self._flatten(node, slots, optimize)
+        self._recipes: dict[tuple[Layout, ...], Recipe] = {}
+        schedules = _schedules(given, optimize, choices)
+        self._parts: list[_Part] = []
+        positions: dict[Node, int] = {}
+        for node in nodes_of(*given):
+            is_leaf = isinstance(node, Input | Constant | Reshape | Strided)
+            if isinstance(node, Constant):
+                self._constants.append(kernel_ready(node.array))
+            part = _Part(
+                node,
+                tuple(positions[operand] for operand in operands_of(node)),
+                None if is_leaf else operation_of(node, optimize, choices, schedules.get(node, ())),
+                shape_of(node),
+                required(dtype_of(node)),
+            )
+            positions[node] = len(self._parts)
+            self._parts.append(part)
+        self._results = tuple(positions[root] for root in given)
 
-    def _flatten(self, node: Node, slots: dict[Node, int], optimize: Optimize) -> int:
-        """Append the operations that compute ``node``; return its slot."""
-        if node in slots:
-            return slots[node]
-        match node:
-            case Reshape(operand=operand, shape=shape):
-                operation: _Contract | _Reshape = _Reshape(
-                    (self._flatten(operand, slots, optimize),), shape
-                )
-            case Contraction():
-                operands = tuple(self._flatten(o, slots, optimize) for o in operands_of(node))
-                _require_kernel(node.dtype)
-                _require_kernel(node.epilogue.dtype)
-                check_body(node.epilogue.body, dtype_name(_settled(node.dtype)))
-                contractor = Contractor(
-                    node.einsum,
-                    _settled(node.dtype),
-                    node.conjugated,
-                    node.epilogue.body,
-                    node.epilogue.terms,
-                    optimize,
-                    broadcasts=any(node.broadcast),
-                    orders=orders_of(node, optimize, self._choices.ranges),
-                    schedules=self._schedules.get(node, ()),
-                    is_tuned=self._choices.is_tuned,
-                )
-                operation = _Contract(
-                    contractor, operands, shape_of(node), _settled(dtype_of(node))
-                )
-            case _:
-                raise InternalCompilerError("run", f"{node} has no slot")
-        self._operations.append(operation)
-        return slots.setdefault(node, len(slots))
+    @property
+    def shape(self) -> Shape:
+        """The first result's shape."""
+        return self.shapes[0]
 
-    def output_shape(self, arrays: Sequence[Array]) -> tuple[int, ...]:
-        """Return the result's shape for these arrays.
+    @property
+    def dtype(self) -> AnyDType:
+        """The first result's dtype."""
+        return self.dtypes[0]
+
+    def output_shapes(self, arrays: Sequence[Array]) -> tuple[tuple[int, ...], ...]:
+        """Return the results' shapes for these arrays.
 
         Raises:
             ShapeError: the shapes do not fit the declared ones.
         """
         sizes = self.signature.check([array.shape for array in arrays])
-        return _evaluated(self.shape, sizes)
+        return tuple(_evaluated(shape, sizes) for shape in self.shapes)
+
+    def output_shape(self, arrays: Sequence[Array]) -> tuple[int, ...]:
+        """Return the first result's shape for these arrays.
+
+        Raises:
+            ShapeError: the shapes do not fit the declared ones.
+        """
+        return self.output_shapes(arrays)[0]
 
     def run(
         self,
@@ -169,144 +169,228 @@ class Program:
         threads: int | None,
         backend: Backend,
     ) -> Array:
-        """Return the graph's value, written to ``out`` where given.
+        """Return the first result, written to ``out`` where given; see :meth:`run_all`."""
+        outs = (out, *(None for _ in self.roots[1:]))
+        return self.run_all(arrays, outs, threads, backend)[0]
 
-        ``out`` has the result's shape and dtype and overlaps no operand.
+    def run_all(
+        self,
+        arrays: Sequence[Array],
+        outs: Sequence[Array | None],
+        threads: int | None,
+        backend: Backend,
+    ) -> tuple[Array, ...]:
+        """Return the results, written to those of ``outs`` that are given.
+
+        They have the results' shapes and dtypes and overlap no operand.
         """
-        shape = self.output_shape(arrays)
-        if out is None:
-            out = np.empty(shape, self.dtype)
-        ready = list(map(kernel_ready, arrays))
-        target = kernel_ready(out)
-        self.recipe_for(ready, target).run(ready, target, threads, backend)
-        if target is not out:
-            out[...] = target
-        return out
+        shapes = self.output_shapes(arrays)
+        results = tuple(
+            np.empty(shape, dtype) if out is None else out
+            for out, shape, dtype in zip(outs, shapes, self.dtypes, strict=True)
+        )
+        ready, targets = [*map(kernel_ready, arrays)], [*map(kernel_ready, results)]
+        self.recipe_for(ready, *targets).run_into(ready, targets, threads, backend)
+        for result, target in zip(results, targets, strict=True):
+            if target is not result:
+                result[...] = target
+        return results
 
-    def recipe_for(self, arrays: Sequence[Array], out: Array) -> Recipe:
-        """Return the recipe for arrays and a result of these layouts, ready for kernels."""
-        key = tuple(layout(array) for array in (*arrays, out))
+    def recipe_for(self, arrays: Sequence[Array], *outs: Array) -> Recipe:
+        """Return the recipe for arrays and results of these layouts, ready for kernels."""
+        key = tuple(layout(array) for array in (*arrays, *outs))
         found = self._recipes.get(key)
         if found is None:
-            found = self._recipe(arrays, layout(out))
+            sizes = self.signature.check([array.shape for array in arrays])
+            found = self._recipe(key[: len(arrays)], key[len(arrays) :], sizes)
             if len(self._recipes) >= _KEPT_RECIPES:
                 self._recipes.pop(next(iter(self._recipes)), None)
             self._recipes[key] = found
         return found
 
     def evaluation(self, arrays: Sequence[Array], result: Array) -> Evaluation:
-        """Return how ``result`` was computed from ``arrays``."""
+        """Return how ``result``, the only one, was computed from ``arrays``."""
         *ready, target = map(kernel_ready, (*arrays, result))
         return Evaluation(self.recipe_for(ready, target), ready, target)
 
-    def recipe_at(self, sizes: Mapping[str, int]) -> Recipe:
-        """Return the recipe for operands and a result in C order at these values of symbols.
+    def recipe_at(self, sizes: Sizes, *, packs: bool = True) -> Recipe:
+        """Return the recipe for operands and results in C order at these values of symbols.
 
-        Values may be open formulas: the recipe then holds wherever its guards do.
+        Values may be open formulas: the recipe then holds wherever its guards do. Kernels may want
+        constants packed where ``packs``.
         """
-        shapes = [_evaluated(operand.shape, sizes) for operand in self.signature.inputs]
-        dtypes = [_settled(operand.dtype) for operand in self.signature.inputs]
-        layouts = map(c_layout, shapes, dtypes)
-        values = [_Value(slot, of_slot) for slot, of_slot in enumerate(layouts)]
-        return self._recipe_of(values, sizes, c_layout(_evaluated(self.shape, sizes), self.dtype))
-
-    def _recipe(self, arrays: Sequence[Array], output: Layout) -> Recipe:
-        sizes = self.signature.check([array.shape for array in arrays])
-        values = [_Value(slot, layout(array), array) for slot, array in enumerate(arrays)]
-        return self._recipe_of(values, sizes, output)
-
-    def _recipe_of(self, values: list[_Value], sizes: Mapping[str, int], output: Layout) -> Recipe:
-        builder = Builder(len(values), self._constants, self._packed)
-        values += [
-            _Value(-1 - number, layout(array), array)
-            for number, array in enumerate(self._constants)
+        inputs = [
+            c_layout(_evaluated(operand.shape, sizes), required(operand.dtype))
+            for operand in self.signature.inputs
         ]
-        last = self._last_contraction(output)
-        for number, operation in enumerate(self._operations):
-            operands = [values[slot] for slot in operation.operands]
-            shape = _evaluated(operation.shape, sizes)
-            if isinstance(operation, _Reshape):
-                values.append(operands[0].reshaped(shape, builder))
-                continue
-            dtype = operation.dtype
-            slot = builder.result if number == last else builder.buffer(shape, dtype)
-            # The result's own layout where it is not reshaped after.
-            is_result = number == last and shape == output[0]
-            value = _Value(slot, output if is_result else c_layout(shape, dtype))
-            operation.contractor.append_to(
-                builder, [(o.slot, o.layout) for o in operands], (slot, value.layout)
-            )
-            values.append(value)
-        result = values[self._result]
-        if result.slot != builder.result:
-            builder.add(Copy(result.slot, builder.result))
+        outputs = [
+            c_layout(_evaluated(shape, sizes), dtype)
+            for shape, dtype in zip(self.shapes, self.dtypes, strict=True)
+        ]
+        return self._recipe(inputs, outputs, sizes, packs=packs)
+
+    def _recipe(
+        self,
+        inputs: Sequence[Layout],
+        outputs: Sequence[Layout],
+        sizes: Sizes,
+        *,
+        packs: bool = True,
+    ) -> Recipe:
+        builder = Builder(len(inputs), self._constants, self._packed, len(outputs), packs=packs)
+        results = [Value(builder.result + number, out) for number, out in enumerate(outputs)]
+        targets = self._targets(results, builder, sizes)
+        slots = {node.name: slot for slot, node in enumerate(self.signature.inputs)}
+        values: list[Value] = []
+        n_constants = 0
+        for number, part in enumerate(self._parts):
+            operands = [values[position] for position in part.operands]
+            match part.node:
+                case Input(name=name):
+                    values.append(Value(slots[name], inputs[slots[name]]))
+                case Constant():
+                    array = self._constants[n_constants]
+                    n_constants += 1
+                    values.append(Value(-n_constants, layout(array)))
+                case Strided():
+                    values.append(_viewed(part.node, operands[0], sizes))
+                case Reshape():
+                    shape = _evaluated(part.shape, sizes)
+                    values.append(_reshaped(operands[0], shape, builder))
+                case _:
+                    target = targets.get(number)
+                    if target is None:
+                        target = builder.buffer(_evaluated(part.shape, sizes), part.dtype)
+                    assert part.operation is not None
+                    part.operation.append(builder, operands, target, sizes)
+                    values.append(target)
+        for position, result in zip(self._results, results, strict=True):
+            if values[position] != result:
+                copy(builder, values[position], result)
         return builder.recipe()
 
-    def _last_contraction(self, output: Layout) -> int | None:
-        """Return which operation can write the result itself, None if none can.
+    def _targets(
+        self, results: Sequence[Value], builder: Builder, sizes: Sizes
+    ) -> dict[int, Value]:
+        """Return where parts are best computed: in results, or in parts joined from them."""
+        found: dict[int, Value] = {}
 
-        It is the one whose value the result is, reshaped perhaps: then ``output`` must be in C
-        order.
-        """
-        slot, n_leaves = self._result, len(self.signature.inputs) + len(self._constants)
-        is_reshaped = False
-        while slot >= n_leaves:
-            operation = self._operations[slot - n_leaves]
-            if isinstance(operation, _Contract):
-                is_fit = not is_reshaped or output == c_layout(output[0], output[2])
-                return slot - n_leaves if is_fit else None
-            is_reshaped = True
-            (slot,) = operation.operands
+        def place(number: int, value: Value) -> None:
+            part = self._parts[number]
+            match part.node:
+                case Reshape():
+                    (operand,) = part.operands
+                    shape = _evaluated(self._parts[operand].shape, sizes)
+                    if (inner := value.reshaped(shape)) is not None:
+                        place(operand, inner)
+                case Strided():
+                    if (inner := _seen_through(part.node, value)) is not None:
+                        place(part.operands[0], inner)
+                case _ if part.operation is not None:
+                    found.setdefault(number, value)
+
+        for position, result in zip(self._results, results, strict=True):
+            place(position, result)
+        for number in reversed(range(len(self._parts))):
+            part = self._parts[number]
+            if isinstance(part.operation, Concatenate | Extend):
+                if number not in found:
+                    found[number] = builder.buffer(_evaluated(part.shape, sizes), part.dtype)
+                shapes = [_evaluated(self._parts[o].shape, sizes) for o in part.operands]
+                places = part.operation.places(found[number], shapes, sizes)
+                for operand, value in zip(part.operands, places, strict=True):
+                    place(operand, value)
+        return found
+
+
+def _viewed(node: Strided, operand: Value, sizes: Sizes) -> Value:
+    starts = _evaluated(node.starts, sizes)
+    axes = [(evaluate(axis.extent, sizes), axis.source, axis.step) for axis in node.axes]
+    if not all(map(is_known, (*shape_of(node.operand), *shape_of(node), *node.starts))):
+        _check_bounds(operand.shape, starts, axes)
+    return operand.viewed(starts, axes)
+
+
+def _check_bounds(
+    shape: Sequence[int],
+    starts: Sequence[int],
+    axes: Sequence[tuple[int, int | None, int]],
+) -> None:
+    """Refuse a view, of extents that were not known to the front end, that leaves its operand.
+
+    Raises:
+        ShapeError: it does.
+        UnsupportedError: extents are open formulas, and whether it does is not known.
+    """
+    if any(extent == 0 for extent, _, _ in axes):
+        return
+    for axis, (extent, start) in enumerate(zip(shape, starts, strict=True)):
+        steps = [(n, step) for n, source, step in axes if source == axis]
+        is_whole = start == 0 and all(n == extent and step == 1 for n, step in steps)
+        if is_whole and len(steps) == 1:
+            continue
+        if any(type(number) is not int for number in (extent, start, *(n for n, _ in steps))):
+            raise UnsupportedError("slices of axes with open extents cannot be shipped yet")
+        least = start + sum((n - 1) * step for n, step in steps if step < 0)
+        most = start + sum((n - 1) * step for n, step in steps if step > 0)
+        if least < 0 or most >= extent:
+            raise ShapeError(
+                f"a slice takes elements {least} to {most} of axis {axis}, which has extent "
+                f"{extent} in this call; pass a longer array, or slice less of it"
+            )
+
+
+def _seen_through(node: Strided, value: Value) -> Value | None:
+    """Return where the operand is if a view of all its elements is ``value``; None for others."""
+    shape = shape_of(node.operand)
+    sources = [axis.source for axis in node.axes if axis.source is not None]
+    if sorted(sources) != list(range(len(shape))):
         return None
+    axes, starts = {}, [0] * len(node.axes)
+    for number, axis in enumerate(node.axes):
+        if axis.source is None:
+            if is_equal(axis.extent, 1) is not True:
+                return None
+            continue
+        is_whole = is_equal(axis.extent, shape[axis.source]) is True
+        start = node.starts[axis.source]
+        is_flipped = axis.step == -1 and is_equal(start + 1, axis.extent) is True
+        if not is_whole or not (is_flipped or (axis.step == 1 and is_equal(start, 0) is True)):
+            return None
+        extent = value.shape[number]
+        starts[number] = extent - 1 if is_flipped else 0
+        axes[axis.source] = (extent, number, axis.step)
+    return value.viewed(starts, [axes[axis] for axis in range(len(shape))])
 
 
-@dataclass(frozen=True, slots=True)
-class _Value:
-    """A value while a recipe is made: its slot and layout, and its array where it has one yet."""
+def _reshaped(operand: Value, shape: tuple[int, ...], builder: Builder) -> Value:
+    """Return the value of another shape: a view, or of a copy where that is needed."""
+    found = operand.reshaped(shape)
+    if found is None:
+        whole = builder.buffer(operand.shape, operand.dtype)
+        copy(builder, operand, whole)
+        found = whole.reshaped(shape)
+    assert found is not None
+    return found
 
-    slot: int
-    layout: Layout
-    array: Array | None = None
 
-    def reshaped(self, shape: tuple[int, ...], builder: Builder) -> _Value:
-        """Return the value of another shape: a view, or a copy where NumPy needs one."""
-        dtype = self.layout[2]
-        if self.array is None:  # in C order
-            return _Value(self.slot, c_layout(shape, dtype))
-        try:
-            view = self.array.reshape(shape, copy=False)
-        except ValueError:
-            slot = builder.buffer(shape, dtype)
-            builder.add(Copy(self.slot, slot))
-            return _Value(slot, c_layout(shape, dtype))
-        return _Value(self.slot, layout(view), view)
+def _value_of(node: Node, optimize: Optimize) -> Array:
+    """Return the value of a node that depends on no input."""
+    program = Program(node, {}, optimize, folds=False)
+    return program.run((), None, None, "pool")
 
 
 def _schedules(
-    node: Node, optimize: Optimize, choices: Choices
-) -> dict[Contraction, tuple[Schedule | None, ...]]:
+    roots: tuple[Node, ...], optimize: Optimize, choices: Choices
+) -> dict[Node, tuple[Schedule | None, ...]]:
     """Return the schedules given for each contraction's steps; none where the policy chooses."""
     if not choices.schedules:
         return {}
-    nodes = contractions_of(node)
-    sizes = representative_sizes(node)
+    nodes = contractions_of(*roots)
+    sizes = representative_sizes(*roots)
     trees = [tree_at(part, extents_at(part, sizes), optimize, choices.ranges) for part in nodes]
     return dict(zip(nodes, split_schedules(choices.schedules, trees), strict=True))
 
 
 def _evaluated(shape: Shape, sizes: Mapping[str, int]) -> tuple[int, ...]:
     return tuple(evaluate(extent, sizes) for extent in shape)
-
-
-def _settled(dtype: AnyDType | None) -> AnyDType:
-    if dtype is None:
-        raise InternalCompilerError("graph", "a dtype is not settled")
-    return dtype
-
-
-def _require_kernel(dtype: AnyDType | None) -> None:
-    if dtype is not None and not has_kernel(dtype):
-        raise UnsupportedError(
-            f"no kernel is generated for dtype {dtype}; cast the operands to float64, complex128 "
-            "or an integer dtype (einloom.einsum lets NumPy evaluate object and long double)"
-        )

@@ -1,8 +1,8 @@
 """Recipes: how a function is evaluated on arrays of one layout, as a sequence of launches.
 
-The values of a call have numbered slots: its arrays, then its result, then intermediates; constants
-are numbered from -1 downwards. A reshape that needs no copy is no step: kernels know only where a
-value's first element is, so that the view is its operand's slot.
+The values of a call have numbered slots: its arrays, then its results, then intermediates;
+constants are numbered from -1 downwards. A view is no step: kernels know only where a value's first
+element is, so that it is its operand's slot and an offset.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from numpy.lib.stride_tricks import as_strided
 
 from einloom.runtime import cold
 from einloom.runtime.launch import (
@@ -24,15 +25,15 @@ from einloom.runtime.launch import (
     launch,
 )
 from einloom.runtime.threads import Backend
-from einloom_compiler.dtypes import AnyDType
+from einloom.runtime.values import Value, c_layout, layout
+from einloom_compiler.dtypes import AnyDType, as_dtype
+from einloom_compiler.errors import IndicesError
 from einloom_compiler.ir.einsum import EinsumExpr, Term
 from einloom_compiler.ir.scalar import Scalar
 from einloom_compiler.lowering.prepacking import Packing
-from einloom_compiler.pipeline import Bound
+from einloom_compiler.pipeline import Bound, Stages
 
 Array = npt.NDArray[Any]
-#: Shape, strides in bytes, dtype.
-Layout = tuple[tuple[int, ...], tuple[int, ...], AnyDType]
 
 #: Constants as kernels want them, by the constant's slot and how it is packed.
 PackedConstants = dict[tuple[int, Packing], Array]
@@ -43,11 +44,20 @@ ALIGNMENT = 64
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """Run a bound kernel on the values in these slots."""
+    """Run a bound kernel on the values in these slots.
+
+    Attributes:
+        bound: the kernel.
+        operands: slot of each operand.
+        target: the slot that is written.
+        offsets: of each operand and, last, the target: bytes from the slot's first element to the
+            value's; all 0 where empty.
+    """
 
     bound: Bound
     operands: tuple[int, ...]
     target: int
+    offsets: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +68,34 @@ class Copy:
     target: int
 
 
-Step = Launch | Copy
+@dataclass(frozen=True, slots=True)
+class Gather:
+    """Look up rows of a table: ``target[i..., j...] = table[indices[i...], j...]``.
+
+    Attributes:
+        table, indices, target: where they are.
+        name: what messages call the indices.
+    """
+
+    table: Value
+    indices: Value
+    target: Value
+    name: str
+
+    def run(self, values: Mapping[int, Array]) -> None:
+        """Look the rows up.
+
+        Raises:
+            IndicesError: an index lies outside the table.
+        """
+        table, indices, target = (
+            viewed(values, value) for value in (self.table, self.indices, self.target)
+        )
+        check_indices(indices, len(table), self.name)
+        target[...] = table[indices]
+
+
+Step = Launch | Copy | Gather
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +109,8 @@ class Contracted:
         conjugated: whether each operand is conjugated.
         epilogue: what is computed from each finished sum.
         extras: indices of its further operands' axes.
-        operands: slot and shape of each, those of the epilogue last.
-        target: slot and shape of the result.
+        operands: where each is, those of the epilogue last.
+        target: where the result is.
     """
 
     steps: range
@@ -82,8 +119,8 @@ class Contracted:
     conjugated: tuple[bool, ...]
     epilogue: Scalar
     extras: tuple[Term, ...]
-    operands: tuple[tuple[int, tuple[int, ...]], ...]
-    target: tuple[int, tuple[int, ...]]
+    operands: tuple[Value, ...]
+    target: Value
 
 
 @dataclass(frozen=True)
@@ -96,6 +133,7 @@ class Recipe:
         buffers: shape and dtype of each intermediate; they are in C order.
         steps: what is done, in order.
         contractions: what the launches among them are parts of.
+        n_results: number of results.
     """
 
     n_inputs: int
@@ -103,15 +141,27 @@ class Recipe:
     buffers: tuple[tuple[tuple[int, ...], AnyDType], ...]
     steps: tuple[Step, ...]
     contractions: tuple[Contracted, ...] = ()
+    n_results: int = 1
+
+    @property
+    def first_buffer(self) -> int:
+        """The slot of the first intermediate."""
+        return self.n_inputs + self.n_results
 
     def run(
         self, arrays: Sequence[Array], out: Array, threads: int | None, backend: Backend
     ) -> None:
         """Evaluate on ``arrays``, writing ``out``, which overlaps none of them."""
-        values: dict[int, Array] = dict(enumerate((*arrays, out)))
+        self.run_into(arrays, (out,), threads, backend)
+
+    def run_into(
+        self, arrays: Sequence[Array], outs: Sequence[Array], threads: int | None, backend: Backend
+    ) -> None:
+        """Evaluate on ``arrays``, writing ``outs``, which overlap none of them nor each other."""
+        values: dict[int, Array] = dict(enumerate((*arrays, *outs)))
         values.update((-1 - number, array) for number, array in enumerate(self.constants))
         for number, (shape, dtype) in enumerate(self.buffers):
-            values[self.n_inputs + 1 + number] = np.empty(shape, dtype)
+            values[self.first_buffer + number] = np.empty(shape, dtype)
         number, is_ready = 0, self.is_ready
         while number < len(self.steps):
             step = self.steps[number]
@@ -119,11 +169,18 @@ class Recipe:
             if isinstance(step, Copy):
                 target = values[step.target]
                 target[...] = values[step.source].reshape(target.shape)
+            elif isinstance(step, Gather):
+                step.run(values)
             elif not is_ready and (answered := self._answered(number - 1, values)) is not None:
                 number = answered.steps.stop
             else:
-                operands = [values[slot] for slot in step.operands]
-                launch(step.bound, operands, values[step.target], threads, backend)
+                slots = (*step.operands, step.target)
+                offsets = step.offsets or (0,) * len(slots)
+                *operands, target = (
+                    _shifted(values[slot], offset)
+                    for slot, offset in zip(slots, offsets, strict=True)
+                )
+                launch(step.bound, operands, target, threads, backend)
 
     @property
     def is_ready(self) -> bool:
@@ -132,7 +189,7 @@ class Recipe:
 
     @cached_property
     def launches(self) -> tuple[Launch, ...]:
-        """The steps that are no copies."""
+        """The steps that run kernels."""
         return tuple(step for step in self.steps if isinstance(step, Launch))
 
     def _answered(self, start: int, values: Mapping[int, Array]) -> Contracted | None:
@@ -143,9 +200,8 @@ class Recipe:
             steps = [self.steps[number] for number in whole.steps]
             kernels = [step.bound.kernel for step in steps if isinstance(step, Launch)]
             if cold.numpy_answers(whole.expr, kernels):
-                arrays = [values[slot].reshape(shape) for slot, shape in whole.operands]
-                slot, shape = whole.target
-                out = values[slot].reshape(shape, copy=False)
+                arrays = [viewed(values, value) for value in whole.operands]
+                out = viewed(values, whole.target)
                 cold.evaluate(
                     *(whole.expr, whole.dtype, whole.conjugated, whole.epilogue),
                     *(arrays, out, whole.extras),
@@ -163,7 +219,7 @@ class Recipe:
         for number, (shape, dtype) in enumerate(self.buffers):
             size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
             size = -(-size // ALIGNMENT) * ALIGNMENT
-            life = self.life(self.n_inputs + 1 + number)
+            life = self.life(self.first_buffer + number)
             start = 0
             for begin, length, other in sorted(placed, key=lambda place: place[0]):
                 is_concurrent = other.start < life.stop and life.start < other.stop
@@ -180,11 +236,11 @@ class Recipe:
 
     @cached_property
     def native_plan(self) -> tuple[Any, ...] | None:
-        """What the native runtime keeps of it: record.h says what; None if it copies anything.
+        """What the native runtime keeps of it: record.h says what; None if it has other steps.
 
         Kernels that are not ready are compiled.
         """
-        if len(self.launches) < len(self.steps):
+        if len(self.launches) < len(self.steps) or self.n_results > 1:
             return None
         seconds = sum(step.bound.seconds for step in self.launches)
         steps = tuple(map(self._native_step, self.launches))
@@ -192,8 +248,13 @@ class Recipe:
 
     def _native_step(self, step: Launch) -> tuple[Any, ...]:
         bound, kernel = step.bound, step.bound.kernel
+        offsets = step.offsets or (0,) * (len(step.operands) + 1)
         slots = [*(step.operands[position] for position in bound.operands), step.target]
-        addresses = [address_of(self.constants[-1 - slot]) if slot < 0 else 0 for slot in slots]
+        # Words of operands hold their offsets, to which the native runtime adds the address.
+        addresses = [*(offsets[position] for position in bound.operands), offsets[-1]]
+        for word, slot in enumerate(slots):
+            if slot < 0:
+                addresses[word] += address_of(self.constants[-1 - slot])
         addresses += [address_of(table) for table in bound.tables]
         return (
             entry_of(kernel),
@@ -210,20 +271,65 @@ class Recipe:
         uses = [
             number
             for number, step in enumerate(self.steps)
-            if slot == step.target or slot in _sources(step)
+            if slot == _target(step) or slot in _sources(step)
         ]
         return range(min(uses, default=0), max(uses, default=0) + 1)
 
 
+def _target(step: Step) -> int:
+    return step.target.slot if isinstance(step, Gather) else step.target
+
+
 def _sources(step: Step) -> tuple[int, ...]:
-    return step.operands if isinstance(step, Launch) else (step.source,)
+    match step:
+        case Launch(operands=operands):
+            return operands
+        case Gather(table=table, indices=indices):
+            return table.slot, indices.slot
+        case Copy(source=source):
+            return (source,)
+
+
+def viewed(values: Mapping[int, Array], value: Value) -> Array:
+    """Return a value of a running recipe as an array."""
+    base, (shape, strides, dtype) = values[value.slot], value.layout
+    view: Array = as_strided(_shifted(base, value.offset, dtype), shape, strides)
+    return view
+
+
+def _shifted(array: Array, offset: int, dtype: AnyDType | None = None) -> Array:
+    """Return an array whose first element is ``offset`` bytes behind that of ``array``."""
+    if not offset and dtype is None:
+        return array
+    element: Array = np.asarray(_Memory(array, array.size and offset))  # keeps the array alive
+    shifted: Array = element.view(dtype or array.dtype)[0]
+    return shifted
+
+
+class _Memory:
+    """One element's bytes somewhere in an array's memory."""
+
+    def __init__(self, array: Array, offset: int) -> None:
+        self.array = array
+        self.__array_interface__ = {
+            "version": 3,
+            "data": (address_of(array) + offset, not array.flags.writeable),
+            "shape": (1, array.itemsize),
+            "typestr": "|u1",
+        }
 
 
 class Builder:
     """A recipe in the making."""
 
     def __init__(
-        self, n_inputs: int, constants: Sequence[Array] = (), packed: PackedConstants | None = None
+        self,
+        n_inputs: int,
+        constants: Sequence[Array] = (),
+        packed: PackedConstants | None = None,
+        n_results: int = 1,
+        *,
+        packs: bool = True,
     ) -> None:
         """Start without steps.
 
@@ -231,8 +337,13 @@ class Builder:
             n_inputs: number of arrays of a call.
             constants: arrays that are the same in all calls.
             packed: those that were packed for other layouts; what is missing is added.
+            n_results: number of results.
+            packs: whether kernels may want constants packed.
         """
         self.n_inputs = n_inputs
+        self.n_results = n_results
+        self.packs = packs
+        self._n_given = len(constants)
         self._constants = list(constants)
         self._packed = {} if packed is None else packed
         self._packed_slots: dict[tuple[int, Packing], int] = {}
@@ -247,15 +358,48 @@ class Builder:
 
     @property
     def result(self) -> int:
-        """The result's slot."""
+        """The first result's slot."""
         return self.n_inputs
 
-    def buffer(self, shape: tuple[int, ...], dtype: AnyDType) -> int:
-        """Return the slot of a new intermediate in C order."""
+    def buffer(self, shape: tuple[int, ...], dtype: AnyDType) -> Value:
+        """Return a new intermediate in C order."""
         self._buffers.append((shape, dtype))
-        return self.n_inputs + len(self._buffers)
+        slot = self.n_inputs + self.n_results + len(self._buffers) - 1
+        return Value(slot, c_layout(shape, dtype))
 
-    def packed(self, bound: Bound, operands: tuple[int, ...]) -> tuple[int, ...]:
+    def constant(self, array: Array) -> Value:
+        """Return the value of an array that is the same in all calls of the recipe."""
+        self._constants.append(array)
+        return Value(-len(self._constants), layout(array))
+
+    def is_constant(self, value: Value) -> bool:
+        """Say whether a kernel may want a value packed: a given constant, whole and as given."""
+        if not self.packs or not -self._n_given <= value.slot < 0 or value.offset:
+            return False
+        return value.layout == layout(self._constants[-1 - value.slot])
+
+    def launch(self, bound: Bound, operands: Sequence[Value], target: Value) -> None:
+        """Append the launch of a kernel, with its constant operands packed as it wants them."""
+        slots = self._packed_for(bound, tuple(value.slot for value in operands))
+        offsets = (*(value.offset for value in operands), target.offset)
+        is_shifted = any(type(offset) is not int or offset for offset in offsets)
+        self.add(Launch(bound, slots, target.slot, offsets if is_shifted else ()))
+
+    def stages(
+        self,
+        stages: Stages,
+        operands: Sequence[Value],
+        target: Value,
+        extras: Sequence[Value] = (),
+    ) -> None:
+        """Append the launches of a contraction's stages; ``extras`` are its epilogue's operands."""
+        partial = [self.buffer(stages.shape, as_dtype(stages.dtype))] if stages.shape else []
+        for stage in stages.stages:
+            written = partial[0] if stage.writes_partial else target
+            read = partial if stage.reads_partial else operands
+            self.launch(stage.bound, (*read, *extras), written)
+
+    def _packed_for(self, bound: Bound, operands: tuple[int, ...]) -> tuple[int, ...]:
         """Return the operands' slots, those of packed arrays where the kernel wants them."""
         slots = list(operands)
         for position, packing in bound.packings:
@@ -288,12 +432,25 @@ class Builder:
             tuple(self._buffers),
             tuple(self._steps),
             tuple(self._contractions),
+            self.n_results,
         )
 
 
-def layout(array: Array) -> Layout:
-    """Return what a recipe depends on: shape, strides in bytes, and dtype of an array."""
-    return array.shape, array.strides, array.dtype
+def check_indices(indices: Array, extent: int, name: str) -> None:
+    """Refuse indices outside a table of ``extent`` rows.
+
+    Raises:
+        IndicesError: one of them is negative, or too large.
+    """
+    if indices.size == 0:
+        return
+    least, most = int(indices.min()), int(indices.max())
+    if least < 0 or most >= extent:
+        wrong = least if least < 0 else most
+        raise IndicesError(
+            f"{name} hold the index {wrong}, but axis 0 of the table has extent {extent}; indices "
+            f"run from 0 to {extent - 1}"
+        )
 
 
 def kernel_ready(array: Array) -> Array:

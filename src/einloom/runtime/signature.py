@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from einloom_compiler.errors import ShapeError
 from einloom_compiler.extents import evaluate, free_names, is_symbol, text
-from einloom_compiler.ir.graph import Node, inputs_of
+from einloom_compiler.ir.graph import Input, Node, inputs_of
 from einloom_compiler.ir.shapes import guards
 from einloom_compiler.order.select import Ranges
 
@@ -14,21 +14,27 @@ _KEPT_SHAPES = 1024
 
 
 class Signature:
-    """The declared operands of an expression.
+    """The declared operands of expressions.
 
     Attributes:
-        inputs: the graph's inputs, in the order arrays are given.
+        inputs: the graphs' inputs, in the order arrays are given.
         names: what messages call each.
         guards: equations of symbolic extents that must hold.
         ranges: least and largest value of symbols by name.
     """
 
-    def __init__(self, node: Node, names: Mapping[str, str], ranges: Ranges | None = None) -> None:
-        """Take the inputs and guards of a graph, each input's name, and the ranges of symbols."""
+    def __init__(
+        self,
+        roots: tuple[Node, ...],
+        names: Mapping[str, str],
+        ranges: Ranges | None = None,
+        inputs: tuple[Input, ...] | None = None,
+    ) -> None:
+        """Take the inputs and guards of graphs, each input's name, and the ranges of symbols."""
         self.ranges = ranges or {}
-        self.inputs = inputs_of(node)
+        self.inputs = inputs_of(*roots) if inputs is None else inputs
         self.names = tuple(names[operand.name] for operand in self.inputs)
-        self.guards = guards(node)
+        self.guards = guards(*roots)
         self._checked: dict[tuple[tuple[int, ...], ...], dict[str, int]] = {}
 
     def check(self, shapes: Sequence[tuple[int, ...]]) -> dict[str, int]:

@@ -3,14 +3,18 @@
 import os
 import subprocess
 import threading
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import einloom as el
-from einloom.aot import shipped
+from einloom.aot import building, shipped
 from einloom.aot.building import Built
+from einloom.aot.lowering import lower
+from einloom_compiler.aot import library as ir
 
 CPU = "x86-64-v3"
 
@@ -176,3 +180,65 @@ def test_every_function_from_c_and_cpp(product: Built, tmp_path: Path, compiler:
     subprocess.run(command, cwd=tmp_path, check=True)
     run = subprocess.run(["./main"], cwd=tmp_path, check=True, capture_output=True, text=True)
     assert (run.stdout, run.stderr) == (f"{CPU}\n", "")
+
+
+def test_several_outputs_are_a_tuple(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A library whose second output repeats the first: the ABI knows several."""
+
+    def lowered(*arguments: Any) -> ir.Library:
+        library = lower(*arguments)
+        (out,) = library.outputs
+        copy = ir.Copy(ir.Place("output", 0), ir.Place("output", 1), out.shape[0] * 8)
+        levels = []
+        for level in library.levels:
+            variants = [replace(v, steps=(*v.steps, copy)) for v in level.variants]
+            levels.append(replace(level, variants=tuple(variants)))
+        twice = (out, replace(out, name="again"))
+        return replace(library, outputs=twice, levels=tuple(levels))
+
+    monkeypatch.setattr(building, "lower", lowered)
+    built = el.aot.build("np.einsum('ab->a', x[A,3])", tmp_path / "pair", dtype="float64", cpu=CPU)
+    assert isinstance(built, Built)
+    f = el.aot.load(built.folder)
+    x = np.arange(12.0).reshape(4, 3)
+    for found in (f(x), shipped.Function.__call__(f, x)):
+        assert isinstance(found, tuple)
+        for part in found:
+            np.testing.assert_array_equal(part, x.sum(1))
+    out = np.empty(4), np.empty(4)
+    assert f(x, out=out)[1] is out[1]
+    np.testing.assert_array_equal(out[1], x.sum(1))
+    assert (
+        "const double *x, double *out, double *again, int64_t extent_A"
+        in (built.folder / "pair.h").read_text()
+    )
+
+
+def test_rows_are_looked_up_and_indices_are_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lowered(*arguments: Any) -> ir.Library:
+        library = lower(*arguments)
+        places = [ir.Place("input", 1, 8), ir.Place("input", 0), ir.Place("output", 0)]
+        rows, count = library.inputs[1].shape[0], library.inputs[0].shape[0]
+        # Rows of 24 bytes from the second element on: the last one is left out.
+        step = ir.Gather(places[0], places[1], places[2], "int32", rows - 1, count, 24)
+        levels = [
+            replace(level, variants=tuple(replace(v, steps=(step,)) for v in level.variants))
+            for level in library.levels
+        ]
+        return replace(library, levels=tuple(levels))
+
+    monkeypatch.setattr(building, "lower", lowered)
+    indices = el.spec("N", dtype="int32", name="i")
+    table = el.spec("V", 3, dtype="float64", name="t")
+    el.aot.build("n,vc->nc", tmp_path / "rows", indices, table, cpu=CPU)
+    f = el.aot.load(tmp_path / "rows")
+    t = np.arange(21.0).reshape(7, 3)
+    shifted = t.ravel()[1:19].reshape(6, 3)
+    for found in ([], [0], [5, 0, 3, 3]):
+        i = np.array(found, np.int32)
+        np.testing.assert_array_equal(f(i, t), shifted[i])
+    for wrong in (-1, 6, 1 << 30):
+        with pytest.raises(IndexError, match="an index names no row"):
+            f(np.array([0, wrong], np.int32), t)

@@ -102,3 +102,17 @@ def test_a_guard_lets_one_symbol_stand_for_another(tmp_path: Path) -> None:
 def test_an_extent_no_call_shows_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UnsupportedError, match="no input has the axis B alone, only 2\\*B"):
         el.aot.build("np.einsum('a->', x[2*B])", tmp_path / "f", dtype="float32")
+
+
+def test_an_extent_that_is_computed_must_be_positive(tmp_path: Path) -> None:
+    x = el.spec("B", 3, dtype="float64", name="x")
+    y = el.spec("B - 2", 3, dtype="float64", name="y")
+    el.aot.build("bk,ck->bc", tmp_path / "f", x, y, cpu="x86-64-v3")
+    f = el.aot.load(tmp_path / "f")
+    for n in (3, 4, 9, 70):
+        a, b = np.ones((n, 3)), np.arange(3.0 * (n - 2)).reshape(n - 2, 3)
+        np.testing.assert_array_equal(f(a, b), a @ b.T)
+    with pytest.raises(ShapeError, match="B - 2 is at least 1"):
+        f(np.ones((2, 3)), np.ones((0, 3)))
+    with pytest.raises(ShapeError, match="axis 0 of operand 'y' has extent 3"):
+        f(np.ones((9, 3)), np.ones((3, 3)))

@@ -102,9 +102,11 @@ static int run(const void *const *inputs, void *const *outputs, const int64_t *s
     }
     request.memory = memory + staged;
     void *paused = pause != NULL && request.is_long ? pause->begin() : NULL;
-    variant(&request);
+    int64_t ended = variant(&request);
     if (paused != NULL)
         pause->end(paused);
+    if (ended < 0)
+        return (int)-ended;
     for (int i = 0; staged > 0 && i < N_OUTPUTS; i++)
         if (staged_outputs[i] >= 0) {
             output_shape(i, sizes, shape);

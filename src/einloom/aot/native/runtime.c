@@ -180,9 +180,20 @@ static void settle_threads(Request *request, int is_large, int is_long) {
         request->threads = EINLOOM_POOL_THREADS;
 }
 
-static void launch(const Request *request, einloom_entry entry, int64_t *block, int64_t acc_step,
-                   int64_t total, int is_large) {
-    int64_t threads = request->is_asked || is_large ? request->threads : 1;
+static inline int64_t threads_of(const Request *request, int is_large) {
+    return request->is_asked || is_large ? request->threads : 1;
+}
+
+/* Choose what was planned for 1, 2, 4, ... 64 threads. */
+static inline int64_t pick(int64_t threads, const int64_t planned[7]) {
+    int n = 0;
+    while (n < 6 && threads > (INT64_C(1) << n))
+        n++;
+    return planned[n];
+}
+
+static void launch(einloom_entry entry, int64_t *block, int64_t acc_step, int64_t total,
+                   int64_t threads) {
     if (threads > total)
         threads = total;
     if (threads <= 1)
@@ -280,6 +291,22 @@ static void copy_strided(char *strided, char *packed, const int64_t *shape, cons
         if (axis < 0)
             return;
     }
+}
+
+/* Copy rows of a table; return 0 where an index names none. */
+static int gather(char *target, const char *table, const char *indices, int index_bytes,
+                  int is_signed, int64_t extent, int64_t count, int64_t row_bytes) {
+    for (int64_t i = 0; i < count; i++, indices += index_bytes, target += row_bytes) {
+        uint64_t index = 0;
+        memcpy(&index, indices, (size_t)index_bytes); /* both architectures are little-endian */
+        int n_bits = 8 * index_bytes;
+        if (is_signed && index_bytes < 8 && (index >> (n_bits - 1) & 1) != 0)
+            return 0;
+        if (index >= (uint64_t)extent) /* a negative one of 64 bits is larger, too */
+            return 0;
+        memcpy(target, table + (int64_t)index * row_bytes, (size_t)row_bytes);
+    }
+    return 1;
 }
 
 /* Fill the offsets of all points of a group of axes; a row is an extent, then `columns` strides. */

@@ -16,9 +16,11 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from einloom.keras.models.hdf5 import Group
 from einloom.keras.models.kinds import Kind, Slot, kind_of
-from einloom.keras.models.kinds.sequence import Conv1D
+from einloom.keras.models.kinds.sequence import Conv
 from einloom.keras.models.record import LayerRecord, ModelRecord, Weight, read_only
 from einloom_compiler.errors import ModelFileError
 
@@ -70,8 +72,8 @@ def _filled_layer(layer: LayerRecord, root: Group, version: str, is_flipped: boo
     for (path, name), stored in placed:
         assert group is not None
         array = group.array(stored)
-        if is_flipped and isinstance(kinds[path], Conv1D) and name == "kernel":
-            array = read_only(array[::-1])
+        if is_flipped and isinstance(kinds[path], Conv) and name == "kernel":
+            array = read_only(np.flip(array, tuple(range(array.ndim - 2))))
         arrays.setdefault(path, []).append(Weight(name, array))
     for path, kind in kinds.items():
         if isinstance(kind, Kind) and path in arrays:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from einloom.keras.models.documents import shown
-from einloom.keras.models.kinds.base import Kind, Shape
+from einloom.keras.models.kinds.base import Kind, Shape, Slot
 from einloom.keras.models.kinds.fields import Fields, NotKnownError
 
 
@@ -206,3 +206,37 @@ def applied(function: Function) -> Function:
     if function.name in _CHANGING_SHAPE:
         raise NotKnownError(f"its activation {function.name} changes the shape")
     return function
+
+
+@dataclass(frozen=True, slots=True)
+class PReLU(Kind):
+    """``x`` above 0, and a trained multiple of it below.
+
+    Attributes:
+        shared_axes: axes along which the multiple is one.
+    """
+
+    shared_axes: tuple[int, ...]
+
+    RANKS: ClassVar[tuple[int, int | None]] = (2, None)
+
+    def slots(self) -> tuple[Slot, ...]:
+        """Return the place of ``alpha``."""
+        return (Slot("alpha"),)
+
+    def weight_shapes(self, *inputs: Shape) -> tuple[Shape, ...]:
+        """Return the input's extents after the batch axis, 1 along shared axes."""
+        self.check_inputs(*inputs)
+        shape = inputs[0]
+        shared = {self.axis_of(axis, shape, 1) for axis in self.shared_axes}
+        return (
+            tuple(
+                1 if axis in shared else self.known_extent(shape, axis)
+                for axis in range(1, len(shape))
+            ),
+        )
+
+
+def prelu(fields: Fields) -> Kind:
+    """Return the layer for a configuration of ``PReLU``."""
+    return PReLU(() if fields.get("shared_axes") is None else fields.axes("shared_axes"))

@@ -91,17 +91,21 @@ class Fields:
             raise self.wrong(name, "an axis or a list of axes")
         return kept
 
-    def window(self, name: str) -> int:
-        """Return the length of a window along one axis: a number, or a list of one.
+    def lengths(self, name: str, count: int) -> tuple[int, ...]:
+        """Return ``count`` lengths of 1 or more: that many numbers, or one for all.
 
         Raises:
             ModelFileError: the field is something else.
         """
         value = self.get(name)
-        number = _whole(value[0] if isinstance(value, tuple) and len(value) == 1 else value)
-        if number is None or not 1 <= number <= MAX_EXTENT:
-            raise self.wrong(name, "a length of 1 or more")
-        return number
+        listed = value if isinstance(value, tuple) else (value,) * count
+        numbers = tuple(map(_whole, listed))
+        kept = tuple(n for n in numbers if n is not None and 1 <= n <= MAX_EXTENT)
+        if len(kept) != count or len(numbers) != count:
+            raise self.wrong(
+                name, f"{count} lengths of 1 or more" if count > 1 else "a length of 1 or more"
+            )
+        return kept
 
     def extents(self, name: str, *, with_none: bool = False) -> tuple[int | None, ...]:
         """Return a list of extents, or one extent as a list of one.

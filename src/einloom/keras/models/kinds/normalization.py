@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from einloom.keras.models.kinds.base import Kind, Shape, Slot
-from einloom.keras.models.kinds.fields import Fields
+from einloom.keras.models.kinds.fields import Fields, NotKnownError
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +82,50 @@ class RMSNormalization(Kind):
 def rms_normalization(fields: Fields) -> Kind:
     """Return the layer for a configuration of ``RMSNormalization``."""
     return RMSNormalization(fields.axes("axis"), fields.number("epsilon"))
+
+
+@dataclass(frozen=True, slots=True)
+class UnitNormalization(Kind):
+    """Division by the L2 norm over some axes.
+
+    Attributes:
+        axes: as configured.
+    """
+
+    axes: tuple[int, ...]
+
+    def output_shape(self, *inputs: Shape) -> Shape:
+        """Return the input's shape."""
+        self.check_inputs(*inputs)
+        for axis in self.axes:
+            self.axis_of(axis, inputs[0])
+        return inputs[0]
+
+
+def unit_normalization(fields: Fields) -> Kind:
+    """Return the layer for a configuration of ``UnitNormalization``."""
+    return UnitNormalization(fields.axes("axis"))
+
+
+@dataclass(frozen=True, slots=True)
+class Rescaling(Kind):
+    """A multiple of the input and an offset, both numbers.
+
+    Attributes:
+        scale: what the input is multiplied by.
+        offset: what is added then.
+    """
+
+    scale: float
+    offset: float
+
+
+def rescaling(fields: Fields) -> Kind:
+    """Return the layer for a configuration of ``Rescaling``."""
+    for name in ("scale", "offset"):
+        if isinstance(fields.get(name), tuple):
+            raise NotKnownError(f"a {name} for each channel is not interpreted")
+    return Rescaling(fields.number("scale"), fields.number("offset", 0.0))
 
 
 @dataclass(frozen=True, slots=True)

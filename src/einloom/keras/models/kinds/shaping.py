@@ -157,3 +157,44 @@ def permute(fields: Fields) -> Kind:
     if sorted(axes) != list(range(1, len(axes) + 1)):
         raise fields.wrong("dims", "a permutation of 1 to the number of axes")
     return Permute((0, *axes))
+
+
+@dataclass(frozen=True, slots=True)
+class RepeatVector(Kind):
+    """A new axis after the batch axis, along which nothing changes.
+
+    Attributes:
+        times: its extent.
+    """
+
+    times: int
+
+    RANKS: ClassVar[tuple[int, int | None]] = (2, 2)
+
+    def output_shape(self, *inputs: Shape) -> Shape:
+        """Return ``(batch, times, features)``."""
+        self.check_inputs(*inputs)
+        return (inputs[0][0], self.times, inputs[0][1])
+
+
+def repeat_vector(fields: Fields) -> Kind:
+    """Return the layer for a configuration of ``RepeatVector``."""
+    return RepeatVector(fields.integer("n"))
+
+
+@dataclass(frozen=True, slots=True)
+class Masking(Kind):
+    """Positions whose features all have one value become 0, and do not count in later layers.
+
+    Attributes:
+        value: that value.
+    """
+
+    value: float
+
+    RANKS: ClassVar[tuple[int, int | None]] = (2, None)
+
+
+def masking(fields: Fields) -> Kind:
+    """Return the layer for a configuration of ``Masking``."""
+    return Masking(fields.number("mask_value", 0.0))

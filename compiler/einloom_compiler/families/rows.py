@@ -1,0 +1,150 @@
+"""The family of rows: reductions along indices, such as softmax and norms, in passes along a row.
+
+How a row is walked through is chosen by predicted time. Vectors run along the row where its
+elements are neighbours and many; else across rows, where those are neighbours, or where rows are so
+short that gathering one element of each is less work.
+"""
+
+from __future__ import annotations
+
+from math import ceil, prod
+
+import numpy as np
+
+from einloom_compiler.codegen import jit
+from einloom_compiler.dtypes import arithmetic
+from einloom_compiler.families.base import Bound, Dump
+from einloom_compiler.ir.rows import RowsNest, print_rows, verify_rows
+from einloom_compiler.ir.scalar import Combined, Mapped, Scalar, Value, parts_of
+from einloom_compiler.lowering.iteration import IterationSpace
+from einloom_compiler.lowering.rows import RowsExpr, Shape, lower_rows, rows_numbers
+from einloom_compiler.schedule.machine import Machine
+
+#: Cycles of a vector's parts: instructions, functions made of them, a division.
+_SIMPLE, _FUNCTION, _DIVISION = 0.5, 14.0, 16.0
+#: Cycles for one lane that is gathered or scattered.
+_GATHERED = 1.0
+#: Cycles for a pass along one row besides its vectors: the masked rest, the lanes joined.
+_PASS = 25.0
+#: Cycles of a scalar point's access and of a function of scalars, whose latency shows.
+_SCALAR = 3.0
+#: Maps that are a few instructions.
+_MAPS = frozenset(("linear", "negative", "abs", "square", "add", "multiply", "maximum", "minimum"))
+
+
+def bind(expr: RowsExpr, space: IterationSpace, machine: Machine, dump: Dump) -> Bound:
+    """Return the kernel that is predicted to be the fastest, bound to the space's memory."""
+    nests = [(shape, lower_rows(expr, space, shape)) for shape in _shapes(expr, space, machine)]
+    seconds = [_predict(nest, space, shape, machine) for shape, nest in nests]
+    best = min(seconds)
+    shape, nest = nests[seconds.index(best)]
+    verify_rows(nest, "rows")
+    dump("rows", print_rows(nest))
+    return Bound(
+        kernel=jit.build(nest),
+        schedule=shape,
+        operands=tuple(range(len(expr.terms))),
+        numbers=rows_numbers(nest, space, shape),
+        total=nest.parallel_extent([space.extents[n] for n in shape.order]),
+        points=prod(space.extents),
+        seconds=best,
+    )
+
+
+def _shapes(expr: RowsExpr, space: IterationSpace, machine: Machine) -> list[Shape]:
+    """Return the ways through a space that may be the fastest: one for each vector's index."""
+    order = _order(space, None)
+    found = [Shape(order)]
+    compute = np.dtype(arithmetic(expr.compute).compute)
+    lanes = min(16, machine.simd_bits // (8 * compute.itemsize))
+    if expr.compute == "bool" or compute.kind == "c" or lanes < 2:
+        return found
+    dtypes = (*expr.inputs, expr.result)
+    for number in range(len(space.extents)):
+        touched = {
+            dtype
+            for dtype, column in zip(dtypes, space.strides, strict=True)
+            if column[number] is not None
+        }
+        if all(_has_vectors(dtype, expr.compute) for dtype in touched):
+            copies = 4 if machine.n_registers >= 32 else 2
+            if any(_is_function(p) for r in expr.reductions for p in parts_of(r.body)):
+                copies //= 2
+            found.append(Shape(_order(space, number), number, lanes, copies))
+    return found
+
+
+def _has_vectors(dtype: str, compute: str) -> bool:
+    """Say whether vectors of a dtype are read and written as vectors of the compute dtype."""
+    return dtype == compute or (arithmetic(dtype).is_half and compute == "float32")
+
+
+def _order(space: IterationSpace, vector: int | None) -> tuple[int, ...]:
+    """Return the index numbers: rows in the output's order, then along them in memory's."""
+    numbers = range(len(space.extents))
+    reduced = [n for n in numbers if n >= space.n_output]
+    main = max(
+        space.strides[:-1],
+        key=lambda column: prod(
+            n for n, step in zip(space.extents, column, strict=True) if step is not None
+        ),
+    )
+    reduced.sort(key=lambda n: (n == vector, -abs(main[n] or 0)))
+    kept = [n for n in numbers if n < space.n_output]
+    kept.sort(key=lambda n: n == vector)
+    return (*kept, *reduced)
+
+
+def _predict(nest: RowsNest, space: IterationSpace, shape: Shape, machine: Machine) -> float:
+    """Return the predicted seconds of a nest on one thread."""
+    extents = dict(zip(nest.indices, (space.extents[n] for n in shape.order), strict=True))
+    rows = prod(extents[index] for index in nest.kept)
+    points = prod(extents[index] for index in nest.reduced)
+    if not rows * points:
+        return 0.0
+    bodies = [
+        *(tuple(nest.reductions[n].body for n in numbers) for numbers in nest.passes),
+        *([(nest.last_body,)] if nest.stores_points and nest.reduced else []),
+    ]
+    each = sum(_cycles(nest, body) for body in bodies)
+    steps = points
+    if nest.vector is not None and nest.is_across:
+        rows = rows // extents[nest.vector] * ceil(extents[nest.vector] / nest.lanes)
+    elif nest.vector is not None:
+        steps = points // extents[nest.vector] * ceil(extents[nest.vector] / nest.lanes)
+    cycles = rows * (steps * each + len(bodies) * _PASS)
+    moved = sum(
+        prod(n for n, step in zip(space.extents, column, strict=True) if step is not None)
+        * np.dtype(arithmetic(access.dtype).storage).itemsize
+        for access, column in zip((*nest.inputs, nest.output), space.strides, strict=True)
+    )
+    return max(cycles / machine.hertz, moved / machine.bandwidth(moved))
+
+
+def _cycles(nest: RowsNest, bodies: tuple[Scalar, ...]) -> float:
+    """Return the cycles of one vector, or one scalar, in a pass that computes these bodies."""
+    parts = {part for body in bodies for part in parts_of(body)}
+    total = 0.0
+    for part in parts:
+        if isinstance(part, Mapped | Combined):
+            is_division = isinstance(part, Combined) and part.function == "divide"
+            total += _FUNCTION if _is_function(part) else _DIVISION if is_division else _SIMPLE
+    accesses = [nest.output] if bodies == (nest.last_body,) else []
+    accesses += [nest.inputs[n] for n in range(len(nest.inputs)) if _uses(parts, n)]
+    for access in accesses:
+        if nest.vector is None:
+            total += _SCALAR
+        elif nest.vector in access.indices:
+            is_unit = access.unit == nest.vector
+            total += 2 * _SIMPLE if is_unit else nest.lanes * _GATHERED
+    return total
+
+
+def _uses(parts: set[Scalar], position: int) -> bool:
+    return any(part is Value(position) for part in parts)
+
+
+def _is_function(part: Scalar) -> bool:
+    if isinstance(part, Mapped):
+        return part.map.function not in _MAPS
+    return isinstance(part, Combined) and part.function == "power"

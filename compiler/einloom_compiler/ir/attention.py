@@ -1,0 +1,217 @@
+"""The attention nest: softmax of query-key products times values, blocked, scores never stored.
+
+Grammar::
+
+    AttentionNest = (query: dtype name, key: dtype name, value: dtype name, masks: Mask*,
+                     output: dtype name, compute: dtype name, block: PanelBlock, n_batch,
+                     n_contracted, is_query_contiguous, is_value_contiguous,
+                     is_output_contiguous, score: Scalar, is_causal)
+    MaskLanes     = "same" | "vectors" | "transposed" | "converted" | "staged"
+    Mask          = (dtype name, lanes: MaskLanes)
+
+A task is a *panel* of queries, the lanes of ``vectors`` vectors, of one batch point. Keys pass by
+in blocks: their scores are summed in registers, ``rows`` keys at a time, into a block of scratch
+where keys are rows and queries lanes, so that maxima, sums and rescaling run lane by lane; then the
+block times the values is added to the panel's results, in scratch too, transposed. Keys and values
+are read where they are, one element a broadcast, so they may have any strides and are not packed.
+What a task needs besides the operands does not depend on their extents.
+
+Sources: Milakov and Gimelshein, "Online normalizer calculation for softmax", 2018; Rabe and Staats,
+"Self-attention does not need O(n^2) memory", 2021; Dao et al., "FlashAttention", 2022.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from einloom_compiler.dtypes import arithmetic
+from einloom_compiler.errors import InternalCompilerError
+from einloom_compiler.ir.scalar import Scalar, positions_of, print_scalar
+
+#: How a mask's elements for the lanes of a vector are found: it is the same one for all of them;
+#: they are neighbours in memory; those of one query are, to be transposed, or to be converted and
+#: then transposed; or they are moved to scratch one by one.
+MaskLanes = Literal["same", "vectors", "transposed", "converted", "staged"]
+
+#: Dtypes that attention is computed in.
+COMPUTED = ("float16", "bfloat16", "float32", "float64")
+
+
+@dataclass(frozen=True, slots=True)
+class Mask:
+    """A further operand of the score.
+
+    Attributes:
+        dtype: dtype name in memory.
+        lanes: how the elements of a vector's lanes are found.
+    """
+
+    dtype: str
+    lanes: MaskLanes
+
+    @property
+    def is_moved(self) -> bool:
+        """Whether its elements are brought to scratch before they are used."""
+        return self.lanes in ("transposed", "converted", "staged")
+
+
+@dataclass(frozen=True, slots=True)
+class PanelBlock:
+    """The blocking of an attention nest.
+
+    Attributes:
+        width: lanes of a vector.
+        vectors: vectors of a panel of queries.
+        rows: keys, or columns of the values, in one register block.
+        keys: of one block of scores, at most.
+        points: contracted points of the packed queries, at most.
+        columns: of the values, that one task computes, at most.
+    """
+
+    width: int
+    vectors: int
+    rows: int
+    keys: int = 128
+    points: int = 256
+    columns: int = 256
+
+    @property
+    def lanes(self) -> int:
+        """Queries of a panel."""
+        return self.width * self.vectors
+
+
+@dataclass(frozen=True, slots=True)
+class AttentionNest:
+    """Blocked attention; see the module's grammar.
+
+    Attributes:
+        query, key, value: dtype names in memory.
+        masks: further operands of the score.
+        output: dtype name in memory of the output.
+        compute: dtype name that operands are cast to.
+        block: sizes of panels and blocks.
+        n_batch: number of batch indices.
+        n_contracted: number of contracted indices besides the innermost one.
+        is_query_contiguous: whether a query's contracted points are neighbours in memory.
+        is_value_contiguous: whether a value's columns are.
+        is_output_contiguous: whether an output row's columns are.
+        score: of ``Value(0)``, the sum of products, and ``Value(1 + n)``, mask ``n``'s element.
+        is_causal: whether keys behind the query position are left out.
+    """
+
+    query: str
+    key: str
+    value: str
+    masks: tuple[Mask, ...]
+    output: str
+    compute: str
+    block: PanelBlock
+    n_batch: int
+    n_contracted: int
+    is_query_contiguous: bool
+    is_value_contiguous: bool
+    is_output_contiguous: bool
+    score: Scalar
+    is_causal: bool
+
+    @property
+    def element(self) -> str:
+        """Dtype of scores and sums."""
+        return arithmetic(self.compute).compute
+
+    def is_cast(self, dtype: str) -> bool:
+        """Say whether elements of ``dtype`` in memory are converted before they are used."""
+        return dtype != self.compute or arithmetic(dtype).is_half
+
+    # --- the scratch of a task: names and sizes of its parts, in order ----------------------------
+
+    @property
+    def parts(self) -> tuple[tuple[str, int], ...]:
+        """Names and sizes, in elements, of the parts of a task's scratch."""
+        block = self.block
+        lanes = block.lanes
+        found = [
+            ("panel", block.points * lanes),
+            ("scores", block.keys * lanes),
+            ("sums", (block.columns + block.rows) * lanes),
+            ("state", 4 * lanes),
+        ]
+        found += [
+            (f"moved{number}", block.keys * lanes)
+            for number, mask in enumerate(self.masks)
+            if mask.is_moved
+        ]
+        if any(mask.lanes == "converted" for mask in self.masks):
+            found.append(("rows", block.keys * lanes))
+        if self.is_cast(self.key):
+            found.append(("keys", block.keys * block.points))
+        if self.is_cast(self.value):
+            found.append(("values", block.keys * block.columns))
+        return tuple(found)
+
+    def start(self, part: str) -> int:
+        """Return where a part of the scratch begins."""
+        at = 0
+        for name, size in self.parts:
+            if name == part:
+                return at
+            at += -(-size // 16) * 16
+        raise InternalCompilerError("attention", f"there is no scratch called {part}", str(self))
+
+    @property
+    def scratch_elements(self) -> int:
+        """Elements of scratch that each range needs."""
+        name, size = self.parts[-1]
+        return self.start(name) + -(-size // 16) * 16
+
+
+def print_attention(nest: AttentionNest) -> str:
+    """Return the nest as text: loops over panels and blocks, and what is computed in them."""
+    block = nest.block
+    names = ["s", *(f"mask{number}" for number in range(len(nest.masks)))]
+    score = print_scalar(nest.score, names)
+    if nest.is_causal:
+        score = f"{score} where key <= query, else -inf"
+    masks = "".join(
+        f", mask{number}: {mask.dtype} {mask.lanes}" for number, mask in enumerate(nest.masks)
+    )
+    return f"""\
+attention q: {nest.query}, k: {nest.key}, v: {nest.value}{masks} -> {nest.output}
+  parallel {nest.n_batch} batch indices, panels of {block.lanes} queries, {block.columns} columns
+    blocks of {block.keys} keys
+      s = sum of {nest.n_contracted + 1} indices, {block.rows} x {block.lanes} in registers
+      s = {score}
+      m, l = max and sum of exp(s - m), in {nest.element}
+      sums += exp(s - m) * v, {block.rows} x {block.lanes} in registers
+    out = sums / l"""
+
+
+def verify_attention(nest: AttentionNest, stage: str) -> None:
+    """Refuse a nest whose parts do not fit together.
+
+    Raises:
+        InternalCompilerError: naming ``stage`` and what is wrong.
+    """
+    block = nest.block
+    n_values = 1 + len(nest.masks)
+    rules = (
+        (nest.compute in COMPUTED, "attention is computed in a real floating-point dtype"),
+        (block.width in (2, 4, 8, 16), "vectors have 2 to 16 lanes"),
+        (min(block.vectors, block.rows) > 0, "a register block has vectors and rows"),
+        (block.keys >= block.rows, "a block of keys holds a register block"),
+        (min(block.points, block.columns) >= block.rows, "panels hold a register block"),
+        (
+            all(0 <= p < n_values for p in positions_of(nest.score)),
+            "the score uses the sum and the masks",
+        ),
+        (
+            all(m.lanes != "transposed" or not nest.is_cast(m.dtype) for m in nest.masks),
+            "a mask that is cast is not transposed in registers",
+        ),
+        (nest.n_batch >= 0 and nest.n_contracted >= 0, "numbers of indices are not negative"),
+    )
+    for holds, reason in rules:
+        if not holds:
+            raise InternalCompilerError(stage, reason, print_attention(nest))

@@ -1,0 +1,246 @@
+"""The nest of rows: reductions of strided operands along some indices, and what follows from them.
+
+Grammar::
+
+    RowsNest = (inputs: Access+, output: Access, kept: name*, reduced: name*,
+                reductions: Reduction*, body: Scalar, compute: dtype name, vector: name | None,
+                lanes: int, copies: int)
+
+For each point of the kept indices, a *row*, reductions run along the reduced indices in *passes*:
+those that use no other's result share the first pass, and so on. A last pass stores the body for
+each point of the row; where the output lacks the reduced indices, it is stored once instead. The
+meanings of positions in bodies are those of :class:`einloom_compiler.ir.graph.Rows`.
+
+The index ``vector`` runs through memory in vectors: a reduced one along the row, with ``copies``
+accumulators for each reduction; a kept one across ``copies * lanes`` rows at once, whose reductions
+are the lanes of vectors. The parallel range is that of rows, or of such blocks of rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+
+from einloom_compiler.errors import InternalCompilerError
+from einloom_compiler.ir.graph import Reduction
+from einloom_compiler.ir.loops import Access
+from einloom_compiler.ir.scalar import (
+    Combined,
+    Mapped,
+    Scalar,
+    Value,
+    parts_of,
+    positions_of,
+    print_scalar,
+)
+
+#: Maps of a few instructions: computing them again costs less than storing what they gave.
+_CHEAP_MAPS = frozenset(
+    ("linear", "negative", "abs", "square", "add", "multiply", "maximum", "minimum", "relu")
+)
+
+
+@dataclass(frozen=True, slots=True)
+class RowsNest:
+    """Reductions along rows; see the module's grammar.
+
+    Attributes:
+        inputs: operands, read only.
+        output: the operand written.
+        kept: indices of the rows, outermost first.
+        reduced: indices along a row, outermost first.
+        reductions: in order; later ones may use earlier ones' results.
+        body: what is stored.
+        compute: name of the dtype that everything is computed in.
+        vector: the index that vectors run along; None for scalars.
+        lanes: elements of a vector, 1 for scalars.
+        copies: vectors that are in work at once.
+    """
+
+    inputs: tuple[Access, ...]
+    output: Access
+    kept: tuple[str, ...]
+    reduced: tuple[str, ...]
+    reductions: tuple[Reduction, ...]
+    body: Scalar
+    compute: str
+    vector: str | None = None
+    lanes: int = 1
+    copies: int = 1
+
+    @property
+    def indices(self) -> tuple[str, ...]:
+        """All indices, kept ones first."""
+        return (*self.kept, *self.reduced)
+
+    @property
+    def is_across(self) -> bool:
+        """Whether vectors run across rows."""
+        return self.vector in self.kept
+
+    @property
+    def stores_points(self) -> bool:
+        """Whether the output has the reduced indices; so it seems where there are none."""
+        return set(self.reduced) <= set(self.output.indices)
+
+    @property
+    def passes(self) -> tuple[tuple[int, ...], ...]:
+        """The numbers of the reductions that share each pass along the row."""
+        found: list[list[int]] = []
+        depths: list[int] = []
+        for number, reduction in enumerate(self.reductions):
+            used = positions_of(reduction.body)
+            earlier = (depths[r] for r in range(number) if len(self.inputs) + r in used)
+            depths.append(1 + max(earlier, default=-1))
+            found += [[] for _ in range(depths[-1] + 1 - len(found))]
+            found[depths[-1]].append(number)
+        return tuple(map(tuple, found))
+
+    @property
+    def row_values(self) -> frozenset[int]:
+        """The positions of values that are one for a whole row."""
+        n = len(self.inputs)
+        reduced = set(self.reduced)
+        whole = (p for p, access in enumerate(self.inputs) if not reduced & set(access.indices))
+        return frozenset((*whole, *range(n, n + len(self.reductions))))
+
+    @property
+    def stored(self) -> Scalar | None:
+        """What the last reduction stores in the output on the way, for the last pass to read.
+
+        The costliest part that both have, such as softmax's exponential; None where there is none,
+        or where the output could not hold it exactly or has no vectors.
+        """
+        output = self.output
+        is_exact = output.dtype == self.compute and output.dtype in ("float32", "float64")
+        is_plain = output.unit == self.vector or self.vector is None
+        if not (self.stores_points and self.reductions and self.reduced and is_exact and is_plain):
+            return None
+        last = self.passes[-1][-1]
+        shared = set(parts_of(self.body)) & set(parts_of(self.reductions[last].body))
+        costly = [
+            part
+            for part in parts_of(self.reductions[last].body)
+            if part in shared and _is_costly(part) and not positions_of(part) <= self.row_values
+        ]
+        return costly[-1] if costly else None
+
+    @property
+    def held(self) -> Value:
+        """The value that stands, behind all others, for what the output holds."""
+        return Value(len(self.inputs) + len(self.reductions))
+
+    @property
+    def last_body(self) -> Scalar:
+        """The body of the last pass, which reads what was stored on the way."""
+        return self.body if self.stored is None else _replaced(self.body, self.stored, self.held)
+
+    def parallel_extent(self, extents: Sequence[int]) -> int:
+        """Return the length of the parallel range; ``extents`` in the order of ``indices``."""
+        by_index = dict(zip(self.indices, extents, strict=True))
+        block = self.lanes * self.copies
+        return prod(
+            -(-by_index[index] // block) if index == self.vector else by_index[index]
+            for index in self.kept
+        )
+
+
+def _replaced(body: Scalar, part: Scalar, by: Scalar) -> Scalar:
+    """Return the body with one of its parts replaced."""
+    made: dict[Scalar, Scalar] = {}
+    for each in parts_of(body):
+        made[each] = each
+        if each is part:
+            made[each] = by
+        elif isinstance(each, Mapped):
+            made[each] = Mapped(each.map, made[each.argument])
+        elif isinstance(each, Combined):
+            made[each] = Combined(each.function, tuple(made[a] for a in each.arguments))
+    return made[body]
+
+
+def _is_costly(scalar: Scalar) -> bool:
+    return any(
+        (isinstance(part, Mapped) and part.map.function not in _CHEAP_MAPS)
+        or (isinstance(part, Combined) and part.function == "power")
+        for part in parts_of(scalar)
+    )
+
+
+def is_shifted_sum(nest: RowsNest, divisor: Scalar) -> bool:
+    """Say whether a value is a sum of exponentials shifted by their maximum: at least 1, or NaN.
+
+    The product with its reciprocal is then as good as a quotient: neither overflows.
+    """
+    n = len(nest.inputs)
+    if not isinstance(divisor, Value) or divisor.position < n:
+        return False
+    match nest.reductions[divisor.position - n]:
+        case Reduction("sum", Mapped(step, Combined("subtract", (value, Value(shift))))):
+            tops = nest.reductions[shift - n : shift - n + 1] if shift >= n else ()
+            return step.function == "exp" and tops == (Reduction("max", value),)
+    return False
+
+
+def print_rows(nest: RowsNest) -> str:
+    """Return the nest as text, loops from the outermost, the computation last."""
+    names = [_print_access(access) for access in nest.inputs]
+    names += [f"r{number}" for number in range(len(nest.reductions))]
+    lines = [f"rows in {nest.compute}, over {', '.join(nest.kept) or 'one row'}"]
+    if nest.vector is not None:
+        where = "across rows" if nest.is_across else "along the row"
+        lines.append(
+            f"  vectors of {nest.lanes} along {nest.vector}, {where}, {nest.copies} at once"
+        )
+    along = ", ".join(nest.reduced) or "one point"
+    for numbers in nest.passes:
+        lines.append(f"  pass along {along}")
+        for number in numbers:
+            reduction = nest.reductions[number]
+            lines.append(f"    r{number} = {reduction.kind} {print_scalar(reduction.body, names)}")
+    if nest.stored is not None:
+        lines.append(f"    {nest.output.name} holds {print_scalar(nest.stored, names)}")
+    if nest.reduced and nest.stores_points:
+        lines.append(f"  pass along {along}")
+    lines.append(f"  {_print_access(nest.output)} = {print_scalar(nest.body, names)}")
+    return "\n".join(lines)
+
+
+def _print_access(access: Access) -> str:
+    steps = ", ".join(f"{i}:1" if i == access.unit else i for i in access.indices)
+    return f"{access.name}[{steps}]:{access.dtype}"
+
+
+def verify_rows(nest: RowsNest, stage: str) -> None:
+    """Check what the grammar and the writer of source rely on.
+
+    Raises:
+        InternalCompilerError: an invariant is broken.
+    """
+
+    def require(holds: bool, reason: str) -> None:
+        if not holds:
+            raise InternalCompilerError(stage, reason, print_rows(nest))
+
+    known = set(nest.indices)
+    require(len(known) == len(nest.indices), "an index is there twice")
+    for access in (*nest.inputs, nest.output):
+        require(set(access.indices) <= known, f"{access.name} has a foreign index")
+        require(access.unit is None or access.unit in access.indices, "a unit is no index")
+    stored = set(nest.reduced) & set(nest.output.indices)
+    require(set(nest.kept) <= set(nest.output.indices), "the output lacks a kept index")
+    require(stored in (set(), set(nest.reduced)), "all reduced indices are stored, or none")
+    n = len(nest.inputs)
+    for number, reduction in enumerate(nest.reductions):
+        require(_is_known(reduction.body, n + number), "a reduction uses a later value")
+    require(_is_known(nest.body, n + len(nest.reductions)), "the body uses an unknown value")
+    is_row = nest.stores_points or positions_of(nest.body) <= nest.row_values
+    require(is_row, "a row's result uses elements of the row")
+    require((nest.vector is None) == (nest.lanes == 1), "vectors have an index and lanes")
+    require(nest.vector is None or nest.vector in known, "vectors run along no index")
+    require(nest.copies >= 1 and (nest.lanes > 1 or nest.copies == 1), "scalars have no copies")
+
+
+def _is_known(body: Scalar, n_values: int) -> bool:
+    return all(0 <= position < n_values for position in positions_of(body))

@@ -1,0 +1,266 @@
+"""Bind an attention node to memory: which index plays which part, extents and strides.
+
+Queries run along the lanes of vectors: the index that causality speaks of, else the longest of the
+indices that query and output have and key and value lack. Columns are the longest index that only
+value and output have. All other output indices are batch indices, on which some operands may not
+depend (the heads of a group of queries that share keys and values). Indices that are neighbours in
+all operands are fused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+
+from einloom_compiler.dtypes import arithmetic, dtype_name
+from einloom_compiler.errors import UnsupportedError
+from einloom_compiler.ir.attention import COMPUTED, AttentionNest, Mask, MaskLanes, PanelBlock
+from einloom_compiler.ir.einsum import Index, Term
+from einloom_compiler.ir.graph import Attention, dtype_of
+from einloom_compiler.ir.scalar import Scalar, check_scalar
+from einloom_compiler.lowering.formula import named
+from einloom_compiler.lowering.iteration import IterationSpace, fuse, squeeze
+from einloom_compiler.schedule.machine import Machine
+
+
+@dataclass(frozen=True, slots=True)
+class AttentionForm:
+    """What an attention node computes, without the nodes that it is computed from.
+
+    Attributes:
+        terms: indices of query, key and value, then of each mask.
+        output: the output's indices.
+        inputs: dtype name of each operand in memory, in the order of ``terms``.
+        result: that of the output.
+        compute: dtype name that operands are cast to.
+        score: of ``Value(0)``, the sum of products, and ``Value(1 + n)``, mask ``n``'s element.
+        is_causal: whether keys behind the query position are left out.
+    """
+
+    terms: tuple[Term, ...]
+    output: Term
+    inputs: tuple[str, ...]
+    result: str
+    compute: str
+    score: Scalar
+    is_causal: bool
+
+
+@dataclass(frozen=True, slots=True)
+class BoundAttention:
+    """An attention nest with its numbers.
+
+    Attributes:
+        nest: what is computed.
+        numbers: extents and strides, in the order of the kernel ABI.
+        total: number of tasks.
+        pairs: number of pairs of a query and a key.
+        points: number of pairs of a query and a key, times contracted points and columns.
+        moved_bytes: of every operand read once and the output written once.
+    """
+
+    nest: AttentionNest
+    numbers: tuple[int, ...]
+    total: int
+    pairs: int
+    points: int
+    moved_bytes: int
+
+
+def form_of(node: Attention) -> AttentionForm:
+    """Return what a node computes; its dtypes are settled."""
+    dtypes = [dtype_of(operand) for operand in (*node.operands, node)]
+    *inputs, result = (dtype_name(dtype) for dtype in dtypes if dtype is not None)
+    return AttentionForm(
+        (*node.terms, *node.mask_terms),
+        node.output,
+        tuple(inputs),
+        result,
+        result,
+        node.score,
+        node.is_causal,
+    )
+
+
+#: Strides of one index: in query, key, value, each mask, and the output; None where absent.
+_Column = tuple[int | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Axis:
+    extent: int
+    strides: _Column
+
+    def step(self, access: int) -> int:
+        return self.strides[access] or 0
+
+
+def bind_nest(
+    form: AttentionForm,
+    shapes: Sequence[tuple[int, ...]],
+    strides: Sequence[tuple[int, ...]],
+    output_strides: tuple[int, ...],
+    machine: Machine,
+) -> BoundAttention:
+    """Return the nest and numbers of ``form`` for operands of these layouts.
+
+    Args:
+        form: what is computed.
+        shapes: of query, key, value and masks, already checked.
+        strides: theirs, in elements, any sign.
+        output_strides: the output's, in elements.
+        machine: the target.
+
+    Raises:
+        UnsupportedError: attention is not computed in this dtype.
+        DTypeError: nor is the score.
+    """
+    if form.compute not in COMPUTED:
+        raise UnsupportedError(
+            f"attention is computed in {', '.join(COMPUTED)}, not in {form.compute}; cast query, "
+            "key and value to one of them"
+        )
+    check_scalar(form.score, arithmetic(form.compute).compute)
+    roles = _Roles(form)
+    space = _Space(form, shapes, strides, output_strides)
+    queries, columns = space.axes(roles.queries), space.axes(roles.columns)
+    contracted, (keys,) = space.axes(roles.contracted), space.axes((roles.keys,), squeezed=False)
+    query = _longest(queries, space)
+    column = _longest(columns, space)
+    point = min(contracted, key=lambda axis: abs(axis.step(0)), default=space.one)
+    batch = space.axes(
+        roles.batch, [axis for axis in (*queries, *columns) if axis not in (query, column)]
+    )
+    outer = [axis for axis in contracted if axis is not point]
+    n_masks = len(form.terms) - 3
+    nest = AttentionNest(
+        query=form.inputs[0],
+        key=form.inputs[1],
+        value=form.inputs[2],
+        masks=tuple(_mask(form, 3 + n, query, keys) for n in range(n_masks)),
+        output=form.result,
+        compute=form.compute,
+        block=_block(query.extent, arithmetic(form.compute).compute, machine),
+        n_batch=len(batch),
+        n_contracted=len(outer),
+        is_query_contiguous=point.strides[0] == 1,
+        is_value_contiguous=column.strides[2] == 1,
+        is_output_contiguous=column.strides[-1] == 1,
+        score=form.score,
+        is_causal=form.is_causal,
+    )
+    accesses = [(*batch, query, point, *outer), (*batch, keys, point, *outer)]
+    accesses += [(*batch, keys, column), *((*batch, query, keys) for _ in range(n_masks))]
+    accesses.append((*batch, query, column))
+    extents = [axis.extent for axis in (*batch, query, keys, point, column, *outer)]
+    steps = [axis.step(n) for n, axes in enumerate(accesses) for axis in axes]
+    panels = named(-(-query.extent // nest.block.lanes), "n_panels")
+    chunks = named(-(-column.extent // nest.block.columns), "n_chunks")
+    n_batches = prod(axis.extent for axis in batch)
+    pairs = n_batches * query.extent * keys.extent
+    depth = prod(axis.extent for axis in contracted)
+    return BoundAttention(
+        nest,
+        (*extents, *steps),
+        n_batches * panels * chunks,
+        pairs,
+        pairs * (depth + column.extent),
+        space.moved_bytes,
+    )
+
+
+class _Roles:
+    """Which index plays which part."""
+
+    def __init__(self, form: AttentionForm) -> None:
+        query, key, value = (set(term) for term in form.terms[:3])
+        output = set(form.output)
+        (self.keys,) = (key & value) - query - output
+        indices = dict.fromkeys(index for term in form.terms for index in term)
+        self.queries = tuple(i for i in indices if i in (query & output) - key - value)
+        self.columns = tuple(i for i in indices if i in (value & output) - query - key)
+        self.contracted = tuple(i for i in indices if i in (query | key) - output - {self.keys})
+        known = {*self.queries, *self.columns, *self.contracted, self.keys}
+        self.batch = tuple(index for index in form.output if index not in known)
+
+
+class _Space:
+    """Extents and strides of indices."""
+
+    def __init__(
+        self,
+        form: AttentionForm,
+        shapes: Sequence[tuple[int, ...]],
+        strides: Sequence[tuple[int, ...]],
+        output_strides: tuple[int, ...],
+    ) -> None:
+        self.extents: dict[Index, int] = {}
+        self.columns: list[Mapping[Index, int]] = []
+        self.form = form
+        for term, shape, steps in zip(form.terms, shapes, strides, strict=True):
+            column: dict[Index, int] = {}
+            for index, extent, step in zip(term, shape, steps, strict=True):
+                self.extents[index] = extent
+                column[index] = column.get(index, 0) + step
+            self.columns.append(column)
+        self.columns.append(dict(zip(form.output, output_strides, strict=True)))
+        self.one = _Axis(1, (None,) * len(self.columns))
+
+    def axes(
+        self, indices: Sequence[Index], more: Sequence[_Axis] = (), *, squeezed: bool = True
+    ) -> list[_Axis]:
+        """Return these indices and axes, neighbours fused, without those of extent 1."""
+        extents = (*(self.extents[i] for i in indices), *(axis.extent for axis in more))
+        columns = tuple(
+            (*(column.get(i) for i in indices), *(axis.strides[n] for axis in more))
+            for n, column in enumerate(self.columns)
+        )
+        space = IterationSpace(extents, len(extents), columns, ("",) * len(extents))
+        space = fuse(squeeze(space)) if squeezed else space
+        return [
+            _Axis(extent, tuple(column[n] for column in space.strides))
+            for n, extent in enumerate(space.extents)
+        ]
+
+    @property
+    def moved_bytes(self) -> int:
+        """Bytes of every operand read once and the output written once."""
+        total = 0
+        names = (*self.form.inputs, self.form.result)
+        for name, column in zip(names, self.columns, strict=True):
+            size = prod(self.extents[index] for index, step in column.items() if step)
+            total += size * np.dtype(arithmetic(name).storage).itemsize
+        return total
+
+
+def _longest(axes: Sequence[_Axis], space: _Space) -> _Axis:
+    return max(axes, key=lambda axis: axis.extent, default=space.one)
+
+
+def _mask(form: AttentionForm, access: int, query: _Axis, keys: _Axis) -> Mask:
+    """Return how a mask is read."""
+    name = form.inputs[access]
+    is_cast = name != form.compute or arithmetic(name).is_half
+    lanes: MaskLanes = "staged"
+    if not query.strides[access]:
+        lanes = "same"
+    elif query.strides[access] == 1 and not is_cast:
+        lanes = "vectors"
+    elif keys.strides[access] == 1:
+        lanes = "converted" if is_cast else "transposed"
+    return Mask(name, lanes)
+
+
+def _block(n_queries: int, element: str, machine: Machine) -> PanelBlock:
+    """Return the blocking for so many queries.
+
+    A register block leaves registers for one vector of each of its columns and an element.
+    """
+    width = machine.simd_bits // (8 * np.dtype(element).itemsize)
+    most = 2
+    vectors = max(1, min(most, -(-int(n_queries) // width)))
+    rows = 8 if machine.n_registers >= 32 else 6
+    return PanelBlock(width, vectors, rows)

@@ -1,0 +1,122 @@
+"""Reductions along axes, softmax and norms.
+
+Axes are counted as NumPy counts them; ``axis=None`` is all of them. Sources: NumPy's documentation
+for reductions, Keras 3 and PyTorch for softmax and norms.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+from einloom.expression import Expression
+from einloom.frontends.build import check_names, contract
+from einloom.frontends.dispatch import frontend
+from einloom.frontends.letters import letters
+from einloom.frontends.values import numpy_scalar
+from einloom.functions.pointwise import cast
+from einloom.functions.promotion import inexact, quotient_dtype, summed_dtype
+from einloom.functions.shaping import expand_dims
+from einloom_compiler.dtypes import AnyDType
+from einloom_compiler.ir import builders
+
+Axes = int | tuple[int, ...] | None
+
+_reducing = functools.partial(frontend, operands=("x",), finish=numpy_scalar)
+_normalising = functools.partial(frontend, keeps_numbers=True)
+
+
+def _as(x: Expression, dtype: AnyDType | None) -> Expression:
+    return x if dtype is None or x.dtype == dtype else cast(x, dtype)
+
+
+@_reducing("functions.sum")
+def sum(x: Any, axis: Axes = None, keepdims: bool = False) -> Any:
+    """Return the sum along axes; integers are summed in 64 bits, as NumPy does."""
+    along = builders.normalized_axes(x.node, axis, "sum")
+    term = letters(x.ndim)
+    kept = "".join(letter for number, letter in enumerate(term) if number not in along)
+    total = contract(f"{term}->{kept}", x, dtype=summed_dtype(x.dtype))
+    return expand_dims(total, tuple(sorted(along))) if keepdims and along else total
+
+
+@_reducing("functions.mean")
+def mean(x: Any, axis: Axes = None, keepdims: bool = False) -> Any:
+    """Return the mean along axes; of integers in float64."""
+    x = _as(x, quotient_dtype(x))
+    return Expression(builders.reduce(x.node, "mean", axis, keepdims))
+
+
+@_reducing("functions.var")
+def var(x: Any, axis: Axes = None, keepdims: bool = False) -> Any:
+    """Return the mean squared distance from the mean along axes."""
+    x = _as(x, quotient_dtype(x))
+    return Expression(builders.variance(x.node, axis, keepdims))
+
+
+@_reducing("functions.prod")
+def prod(x: Any, axis: Axes = None, keepdims: bool = False) -> Any:
+    """Return the product along axes; of integers in 64 bits, as NumPy does."""
+    x = _as(x, summed_dtype(x.dtype))
+    return Expression(builders.reduce(x.node, "prod", axis, keepdims))
+
+
+@_reducing("functions.max")
+def max(x: Any, axis: Axes = None, keepdims: bool = False) -> Any:
+    """Return the largest element along axes; NaN where one is."""
+    return Expression(builders.reduce(x.node, "max", axis, keepdims))
+
+
+@_reducing("functions.min")
+def min(x: Any, axis: Axes = None, keepdims: bool = False) -> Any:
+    """Return the smallest element along axes; NaN where one is."""
+    return Expression(builders.reduce(x.node, "min", axis, keepdims))
+
+
+@_reducing("functions.logsumexp")
+def logsumexp(x: Any, axis: Axes = None, keepdims: bool = False) -> Any:
+    """Return ``log(sum(exp(x)))`` along axes, without overflow."""
+    return Expression(builders.logsumexp(_as(x, inexact(x.dtype)).node, axis, keepdims))
+
+
+@frontend("functions.softmax", operands=("x",))
+def softmax(x: Any, axis: Axes = -1) -> Any:
+    """Return exponentials divided by their sum along axes, without overflow."""
+    return Expression(builders.softmax(_as(x, inexact(x.dtype)).node, axis))
+
+
+@frontend("functions.log_softmax", operands=("x",))
+def log_softmax(x: Any, axis: Axes = -1) -> Any:
+    """Return the logarithm of softmax along axes."""
+    return Expression(builders.log_softmax(_as(x, inexact(x.dtype)).node, axis))
+
+
+@_normalising("functions.layer_norm", operands=("x", "gamma", "beta"))
+def layer_norm(
+    x: Any, gamma: Any = None, beta: Any = None, axis: Axes = -1, epsilon: float = 1e-3
+) -> Any:
+    """Return ``(x - mean) / sqrt(variance + epsilon) * gamma + beta`` along axes.
+
+    ``gamma`` and ``beta`` have the shape of these axes. Epsilon is Keras's; PyTorch's is 1e-5.
+    """
+    given = [operand for operand in (x, gamma, beta) if operand is not None]
+    check_names(given)
+    dtype = quotient_dtype(*given)
+    x, *scales = (_as(operand, dtype) for operand in given)
+    nodes = iter(operand.node for operand in scales)
+    scale = next(nodes) if gamma is not None else None
+    shift = next(nodes) if beta is not None else None
+    return Expression(builders.layer_norm(x.node, axis, epsilon, scale, shift))
+
+
+@_normalising("functions.rms_norm", operands=("x", "gamma"))
+def rms_norm(x: Any, gamma: Any = None, axis: Axes = -1, epsilon: float = 1e-6) -> Any:
+    """Return ``x / sqrt(mean(x * x) + epsilon) * gamma`` along axes.
+
+    ``gamma`` has the shape of these axes.
+    """
+    given = [operand for operand in (x, gamma) if operand is not None]
+    check_names(given)
+    dtype = quotient_dtype(*given)
+    x, *scales = (_as(operand, dtype) for operand in given)
+    return Expression(builders.rms_norm(x.node, axis, epsilon, scales[0].node if scales else None))

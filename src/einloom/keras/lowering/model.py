@@ -1,0 +1,212 @@
+"""A model's record to graphs: calls of layers in order, each lowered to nodes.
+
+Padding masks travel with tensors as Keras attaches them. Layers that are not covered stop the
+lowering with an error that says where to cut the model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from einloom.keras.lowering.layer_call import LayerCall, Outputs, Tensor, Weights
+from einloom.keras.lowering.operations import KNOWN_OPERATIONS, lower_operation
+from einloom.keras.lowering.table import lower_layer
+from einloom.keras.models.dataflow import call_order, tensor_inputs
+from einloom.keras.models.kinds import Kind, Unknown, kind_of
+from einloom.keras.models.record import (
+    LayerRecord,
+    ModelRecord,
+    TensorRef,
+    references,
+)
+from einloom_compiler.errors import ShapeError, UnsupportedError
+
+#: What a model gives: a tensor, a tuple, or a mapping of names.
+TensorStructure: TypeAlias = "Tensor | tuple[Any, ...] | Mapping[str, Any]"
+
+
+def lower_model(
+    model: ModelRecord, inputs: Mapping[str, Tensor], weights: Weights | None = None
+) -> TensorStructure:
+    """Return the model's outputs, structured as Keras structures them.
+
+    Args:
+        model: a verified record.
+        inputs: by the name of the InputLayer.
+        weights: constants that the graph has already.
+
+    Raises:
+        ShapeError: a layer cannot take what it is given; the message names it.
+        UnsupportedError: a layer is not covered.
+    """
+    return _ModelLowering(model, weights or Weights()).run(inputs)
+
+
+class _ModelLowering:
+    def __init__(self, model: ModelRecord, weights: Weights) -> None:
+        self.model, self.weights = model, weights
+        self.layers = {layer.name: layer for layer in model.layers}
+        self.tensors: dict[TensorRef, Tensor] = {}
+
+    def run(self, inputs: Mapping[str, Tensor]) -> TensorStructure:
+        for name, tensor in inputs.items():
+            self.tensors[TensorRef(name)] = tensor
+        for name, number in call_order(self.model):
+            if all(ref in self.tensors for ref in self.layers[name].calls[number].references()):
+                self._call(self.layers[name], number)
+        return self._structured(self.model.outputs)
+
+    def _call(self, layer: LayerRecord, number: int) -> None:
+        if layer.model is not None:
+            outputs = self._nested(layer, layer.model, number)
+        else:
+            outputs = self._known(layer, number)
+        given = outputs if isinstance(outputs, tuple) else (outputs,)
+        for position, tensor in enumerate(given):
+            self.tensors[TensorRef(layer.name, number, position)] = tensor
+
+    def _nested(self, layer: LayerRecord, model: ModelRecord, number: int) -> Outputs:
+        call = layer.calls[number]
+        refs = tuple(references(call.args))
+        names = [ref.layer for ref in references(model.inputs)]
+        if len(refs) != len(names) or any(
+            value for name, value in call.kwargs.items() if name != "mask"
+        ):
+            raise self._uncovered(layer, "a call with such arguments is not supported")
+        given = dict(zip(names, (self.tensors[ref] for ref in refs), strict=True))
+        found = _flat(lower_model(model, given, self.weights))
+        return found[0] if len(found) == 1 else found
+
+    def _known(self, layer: LayerRecord, number: int) -> Outputs:
+        if layer.origin == "operation":
+            return self._operation(layer, number)
+        kind = kind_of(layer, self.model.keras_version)
+        if isinstance(kind, Unknown):
+            raise self._uncovered(layer, kind.reason)
+        call = layer.calls[number]
+        refs = tensor_inputs(call, kind)
+        if refs is None:
+            raise self._uncovered(layer, "its arguments are not tensors alone")
+        further = {
+            name: self._argument(value)
+            for name, value in call.kwargs.items()
+            if name not in kind.INPUT_NAMES
+        }
+        tensors = tuple(self.tensors[ref] for ref in refs)
+        try:
+            return lower_layer(LayerCall(layer, kind, tensors, further, self.weights))
+        except ShapeError as error:
+            if layer.name in str(error):
+                raise
+            raise ShapeError(f"layer {layer.name!r} ({layer.class_name}): {error}") from None
+        except UnsupportedError as error:
+            raise self._uncovered(layer, str(error)) from None
+
+    def _operation(self, layer: LayerRecord, number: int) -> Tensor:
+        call = layer.calls[number]
+        args = tuple(map(self._argument, call.args))
+        kwargs = {name: self._argument(value) for name, value in call.kwargs.items()}
+        try:
+            return lower_operation(layer, args, kwargs)
+        except (ShapeError, UnsupportedError) as error:
+            raise self._uncovered(layer, str(error)) from None
+
+    def _argument(self, value: Any) -> Any:
+        if isinstance(value, TensorRef):
+            return self.tensors[value]
+        if isinstance(value, tuple):
+            return tuple(map(self._argument, value))
+        return value
+
+    def _structured(self, structure: Any) -> TensorStructure:
+        if isinstance(structure, TensorRef):
+            return self.tensors[structure]
+        if isinstance(structure, Mapping):
+            return {name: self._structured(item) for name, item in structure.items()}
+        return tuple(map(self._structured, structure))
+
+    def _uncovered(self, layer: LayerRecord, reason: str) -> UnsupportedError:
+        """Return the error that names the layer and says where the model can be cut."""
+        return UnsupportedError(
+            f"layer {layer.name!r} ({layer.class_name}) of model {self.model.name!r} cannot be "
+            f"compiled: {reason}. {cut_text(self.model, layer)}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """What is left of a model without one of its layers.
+
+    Attributes:
+        before: names of covered layers that do not depend on it.
+        behind: names of covered layers that do.
+        uncovered: names of other layers that are not covered.
+    """
+
+    before: tuple[str, ...]
+    behind: tuple[str, ...]
+    uncovered: tuple[str, ...]
+
+
+def cut_at(model: ModelRecord, layer: LayerRecord) -> Cut:
+    """Return which layers can be compiled on each side of ``layer``."""
+    dependent: set[str] = {layer.name}
+    for name, number in call_order(model):
+        call = next(item for item in model.layers if item.name == name).calls[number]
+        if any(ref.layer in dependent for ref in call.references()):
+            dependent.add(name)
+    before: list[str] = []
+    behind: list[str] = []
+    uncovered: list[str] = []
+    for item in model.layers:
+        if item.name == layer.name or not item.calls:
+            continue
+        if not is_covered(item, model.keras_version):
+            uncovered.append(item.name)
+        else:
+            (behind if item.name in dependent else before).append(item.name)
+    return Cut(tuple(before), tuple(behind), tuple(uncovered))
+
+
+def is_covered(layer: LayerRecord, keras_version: str) -> bool:
+    """Say whether a layer, or every layer of a nested model, is of a kind that is lowered."""
+    if layer.origin == "operation":
+        return layer.class_name in KNOWN_OPERATIONS
+    if layer.model is not None:
+        inner = layer.model
+        return all(is_covered(item, inner.keras_version) for item in inner.layers)
+    return isinstance(kind_of(layer, keras_version), Kind)
+
+
+def cut_text(model: ModelRecord, layer: LayerRecord) -> str:
+    """Return where to cut the model, and what is covered on each side."""
+    cut = cut_at(model, layer)
+    name = layer.name
+    lines = [f"Cut the model there and run {name!r} in Keras."]
+    if cut.before:
+        lines.append(
+            f"Before it these layers are covered: {_listed(cut.before)}; compile "
+            f"keras.Model(model.inputs, model.get_layer({name!r}).input)."
+        )
+    if cut.behind:
+        lines.append(
+            f"Behind it these are: {_listed(cut.behind)}; compile "
+            f"keras.Model(model.get_layer({name!r}).output, model.outputs)."
+        )
+    if cut.uncovered:
+        lines.append(f"Not covered either: {_listed(cut.uncovered)}.")
+    return " ".join(lines)
+
+
+def _listed(names: tuple[str, ...], most: int = 8) -> str:
+    shown = ", ".join(names[:most])
+    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
+
+
+def _flat(structure: TensorStructure) -> tuple[Tensor, ...]:
+    if isinstance(structure, Tensor):
+        return (structure,)
+    items = structure.values() if isinstance(structure, Mapping) else structure
+    return tuple(tensor for item in items for tensor in _flat(item))

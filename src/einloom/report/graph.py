@@ -1,0 +1,157 @@
+"""What was decided for a graph of all kinds of nodes: its recipe's steps and their kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from einloom.frontends.dispatch import settle
+from einloom.report.tables import table
+from einloom.runtime.choices import Choices
+from einloom.runtime.program import Program
+from einloom.runtime.recipe import Launch, Recipe
+from einloom_compiler.dtypes import as_dtype
+from einloom_compiler.ir.graph import contractions_of, inputs_of
+from einloom_compiler.ir.printer import print_graph, print_tree
+from einloom_compiler.ir.shapes import extents_at, representative_sizes
+from einloom_compiler.order.cost import tree_cost
+from einloom_compiler.order.estimate import LAUNCH_SECONDS
+from einloom_compiler.order.search import Optimize
+from einloom_compiler.order.select import tree_at
+
+if TYPE_CHECKING:
+    from einloom.expression import Expression
+    from einloom_compiler.codegen.jit import Kernel
+    from einloom_compiler.ir.contraction import ContractionTree
+
+
+@dataclass(frozen=True)
+class GraphReport:
+    """What was decided for one graph at given or representative sizes, for arrays in C order.
+
+    Attributes:
+        graph: the graph, printed.
+        recipe: its steps.
+        trees: the contraction tree of each contraction, in order of evaluation.
+        flops: FLOPs of the contractions at these sizes, counted as opt_einsum counts them.
+    """
+
+    graph: str
+    recipe: Recipe
+    trees: tuple[ContractionTree, ...]
+    flops: int
+
+    @property
+    def kernels(self) -> tuple[Kernel, ...]:
+        """The distinct kernels, compiled only when asked."""
+        return tuple(dict.fromkeys(step.bound.kernel for step in self.recipe.launches))
+
+    @property
+    def seconds(self) -> float:
+        """Predicted time of a call on one thread: kernels and their launches."""
+        return sum(step.bound.seconds + LAUNCH_SECONDS for step in self.recipe.launches)
+
+    @property
+    def table(self) -> str:
+        """The steps: kernel, what is read and written, predicted time."""
+        rows = []
+        for step in self.recipe.steps:
+            if isinstance(step, Launch):
+                title = step.bound.kernel.text.title
+                seconds = f"{(step.bound.seconds + LAUNCH_SECONDS) * 1e6:.3g} us"
+                read = ", ".join(self._place(step.operands[n]) for n in step.bound.operands)
+                rows.append((title, read, self._place(step.target), seconds))
+            else:
+                rows.append((type(step).__name__.lower(), "", "", ""))
+        return table(("step", "reads", "writes", "predicted"), rows) if rows else ""
+
+    def _place(self, slot: int) -> str:
+        if slot < 0:
+            return f"constant {-1 - slot}"
+        if slot < self.recipe.n_inputs:
+            return f"input {slot}"
+        if slot < self.recipe.first_buffer:
+            return "result"
+        return f"buffer {slot - self.recipe.first_buffer}"
+
+    @property
+    def scratch_bytes(self) -> int:
+        """Most scratch memory that one thread needs for accumulators or packed blocks."""
+        return max((kernel.scratch_bytes for kernel in self.kernels), default=0)
+
+    @property
+    def packed_bytes(self) -> int:
+        """Memory of constants, as given and as packed for kernels."""
+        return sum(array.nbytes for array in self.recipe.constants)
+
+    @property
+    def peak_bytes(self) -> int:
+        """Most memory that intermediates hold at once."""
+        return self.recipe.workspace_bytes
+
+    def memory_bytes(self, threads: int = 1) -> int:
+        """Return the most memory a call takes beside operands, constants and result."""
+        return self.peak_bytes + threads * self.scratch_bytes
+
+    @property
+    def order(self) -> str:
+        """Each contraction's order, one step a line."""
+        return "\n".join(print_tree(tree) for tree in self.trees)
+
+    @property
+    def schedule(self) -> str:
+        """Each kernel's schedule, as printable data."""
+        return "\n".join(str(step.bound.schedule) for step in self.recipe.launches)
+
+    @property
+    def source(self) -> str:
+        """The graph as comments, and the kernels' sources."""
+        head = "\n".join(f"# {line}" for line in self.graph.splitlines())
+        return "\n\n\n".join([head, *(kernel.source for kernel in self.kernels)])
+
+    @cached_property
+    def llvm(self) -> str:
+        """LLVM IR of the kernels, optimised; compiles them."""
+        return "\n".join(kernel.llvm for kernel in self.kernels)
+
+    @cached_property
+    def asm(self) -> str:
+        """Assembly of the kernels; compiles them."""
+        return "\n".join(kernel.asm for kernel in self.kernels)
+
+    def __str__(self) -> str:
+        """Print the graph."""
+        return self.graph
+
+
+def graph_report(
+    expression: Expression,
+    optimize: Optimize,
+    shapes: Sequence[tuple[int, ...]] | None,
+    choices: Choices,
+) -> GraphReport:
+    """Return what is decided for operands of these shapes, or of representative ones.
+
+    Operands without dtype are float32.
+
+    Raises:
+        ShapeError: the shapes do not fit the expression.
+        UnsupportedError: a node has no kernel.
+    """
+    names = expression.operand_names
+    dtypes = {node.name: node.dtype or as_dtype("float32") for node in inputs_of(expression.node)}
+    (settled,) = settle((expression,), dtypes)
+    program = Program(settled.node, names, optimize, choices)
+    sizes: Mapping[str, int] = (
+        representative_sizes(settled.node) if shapes is None else program.signature.check(shapes)
+    )
+    nodes = contractions_of(settled.node)
+    extents = [extents_at(node, sizes) for node in nodes]
+    trees = tuple(
+        tree_at(node, own, optimize, choices.ranges)
+        for node, own in zip(nodes, extents, strict=True)
+    )
+    flops = sum(int(tree_cost(t, own, 1).flops) for t, own in zip(trees, extents, strict=True))
+    return GraphReport(print_graph(settled.node), program.recipe_at(sizes), trees, flops)

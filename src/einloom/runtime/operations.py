@@ -1,0 +1,291 @@
+"""What each kind of node does: how it is appended to a recipe, once its operands have values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from einloom.runtime.choices import Choices
+from einloom.runtime.contractor import Contractor
+from einloom.runtime.moving import copy, fill
+from einloom.runtime.recipe import Builder, Gather
+from einloom.runtime.values import Value
+from einloom_compiler.dtypes import AnyDType, dtype_name, has_kernel
+from einloom_compiler.errors import InternalCompilerError, UnsupportedError
+from einloom_compiler.extents import evaluate
+from einloom_compiler.families import Schedule
+from einloom_compiler.ir.einsum import Term
+from einloom_compiler.ir.graph import (
+    Contraction,
+    Elementwise,
+    Iota,
+    Join,
+    Node,
+    Pad,
+    Rows,
+    Shape,
+    Take,
+)
+from einloom_compiler.ir.printer import print_graph
+from einloom_compiler.ir.scalar import Scalar, check_body
+from einloom_compiler.lowering.nest import Arithmetics
+from einloom_compiler.lowering.rows import RowsExpr, rows_expr
+from einloom_compiler.order.search import Optimize
+from einloom_compiler.order.select import orders_of
+from einloom_compiler.pipeline import bind_elementwise, bind_rows
+from einloom_compiler.schedule.machine import host
+
+Sizes = Mapping[str, int]
+
+
+class Operation(Protocol):
+    """What computes one node."""
+
+    def append(
+        self, builder: Builder, operands: Sequence[Value], target: Value, sizes: Sizes
+    ) -> None:
+        """Append the steps that compute ``target`` from the node's operands."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contract:
+    """Contract the operands."""
+
+    contractor: Contractor
+
+    def append(
+        self, builder: Builder, operands: Sequence[Value], target: Value, sizes: Sizes
+    ) -> None:
+        """Append the launches of the order that these sizes choose."""
+        del sizes
+        self.contractor.append_to(builder, operands, target)
+
+
+@dataclass(frozen=True, slots=True)
+class Compute:
+    """Compute a function of corresponding elements."""
+
+    body: Scalar
+    terms: tuple[Term, ...]
+    output: Term
+    dtype: AnyDType
+
+    def append(
+        self, builder: Builder, operands: Sequence[Value], target: Value, sizes: Sizes
+    ) -> None:
+        """Append its launch."""
+        del sizes
+        if 0 in target.shape:
+            return
+        first, *others = (dtype_name(operand.dtype) for operand in operands)
+        bound = bind_elementwise(
+            self.terms,
+            [operand.steps for operand in operands],
+            self.output,
+            target.shape,
+            target.steps,
+            Arithmetics(
+                (first,),
+                dtype_name(target.dtype),
+                dtype_name(self.dtype),
+                (False,),
+                self.body,
+                tuple(others),
+            ),
+            host(),
+        )
+        builder.launch(bound, operands, target)
+
+
+@dataclass(frozen=True, slots=True)
+class Reduce:
+    """Reduce rows, and compute from what they are reduced to."""
+
+    expr: RowsExpr
+
+    def append(
+        self, builder: Builder, operands: Sequence[Value], target: Value, sizes: Sizes
+    ) -> None:
+        """Append its launch."""
+        del sizes
+        if 0 in target.shape:
+            return
+        bound = bind_rows(
+            self.expr,
+            [operand.shape for operand in operands],
+            [operand.steps for operand in operands],
+            target.steps,
+            host(),
+        )
+        builder.launch(bound, operands, target)
+
+
+@dataclass(frozen=True, slots=True)
+class Extend:
+    """Write an operand with elements of one value around it."""
+
+    before: Shape
+    after: Shape
+    value: float
+
+    def places(
+        self, target: Value, shapes: Sequence[tuple[int, ...]], sizes: Sizes
+    ) -> tuple[Value, ...]:
+        """Return the part of the result that is the operand."""
+        ((*extents,),) = shapes
+        for axis, (before, extent) in enumerate(zip(self.before, extents, strict=True)):
+            target = target.part(axis, evaluate(before, sizes), extent)
+        return (target,)
+
+    def append(
+        self, builder: Builder, operands: Sequence[Value], target: Value, sizes: Sizes
+    ) -> None:
+        """Append the filling of the slabs before and behind each axis, and the operand's copy."""
+        rest = target
+        for axis, (before, after) in enumerate(zip(self.before, self.after, strict=True)):
+            start, end = evaluate(before, sizes), evaluate(after, sizes)
+            extent = rest.shape[axis]
+            if start != 0:
+                fill(builder, self.value, rest.part(axis, 0, start))
+            if end != 0:
+                fill(builder, self.value, rest.part(axis, extent - end, end))
+            rest = rest.part(axis, start, extent - start - end)
+        if operands[0] != rest:  # else it was computed there
+            copy(builder, operands[0], rest)
+
+
+@dataclass(frozen=True, slots=True)
+class Concatenate:
+    """Write operands one behind another along an axis."""
+
+    axis: int
+
+    def places(
+        self, target: Value, shapes: Sequence[tuple[int, ...]], sizes: Sizes
+    ) -> tuple[Value, ...]:
+        """Return the part of the result that is each operand."""
+        del sizes
+        found, start = [], 0
+        for shape in shapes:
+            found.append(target.part(self.axis, start, shape[self.axis]))
+            start = start + shape[self.axis]
+        return tuple(found)
+
+    def append(
+        self, builder: Builder, operands: Sequence[Value], target: Value, sizes: Sizes
+    ) -> None:
+        """Append the copies of those operands that were not computed in their places."""
+        places = self.places(target, [operand.shape for operand in operands], sizes)
+        for operand, place in zip(operands, places, strict=True):
+            if operand != place:
+                copy(builder, operand, place)
+
+
+@dataclass(frozen=True, slots=True)
+class LookUp:
+    """Look up rows of a table."""
+
+    name: str
+
+    def append(
+        self, builder: Builder, operands: Sequence[Value], target: Value, sizes: Sizes
+    ) -> None:
+        """Append the lookup."""
+        del sizes
+        if 0 not in target.shape:
+            table, indices = operands
+            builder.add(Gather(table, indices, target, self.name))
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """Write 0, 1, 2, ..."""
+
+    dtype: AnyDType
+
+    def append(
+        self, builder: Builder, operands: Sequence[Value], target: Value, sizes: Sizes
+    ) -> None:
+        """Append the copy of a constant."""
+        del operands, sizes
+        if type(target.shape[0]) is not int:
+            raise UnsupportedError("positions along an axis of open extent cannot be shipped yet")
+        copy(builder, builder.constant(np.arange(target.shape[0]).astype(self.dtype)), target)
+
+
+def operation_of(
+    node: Node, optimize: Optimize, choices: Choices, schedules: tuple[Schedule | None, ...]
+) -> Operation | None:
+    """Return what computes a node; None for leaves and views.
+
+    Raises:
+        DTypeError: a function is not defined for the dtype that it is computed in.
+        UnsupportedError: a dtype, or the node, has no generated kernel.
+    """
+    match node:
+        case Contraction():
+            return _contract(node, optimize, choices, schedules)
+        case Elementwise():
+            return _elementwise(node)
+        case Rows():
+            required(node.dtype)
+            return Reduce(rows_expr(node))
+        case Pad(before=before, after=after, value=value):
+            return Extend(before, after, value)
+        case Join(axis=axis):
+            return Concatenate(axis)
+        case Take(indices=indices):
+            return LookUp(getattr(indices, "name", "the indices of a lookup"))
+        case Iota(dtype=dtype):
+            return Count(dtype)
+        case _:
+            raise UnsupportedError(f"there is no kernel yet for\n{print_graph(node)}")
+
+
+def _contract(
+    node: Contraction,
+    optimize: Optimize,
+    choices: Choices,
+    schedules: tuple[Schedule | None, ...],
+) -> Contract:
+    dtype = required(node.dtype)
+    check_body(node.epilogue.body, dtype_name(dtype))
+    return Contract(
+        Contractor(
+            node.einsum,
+            dtype,
+            node.conjugated,
+            node.epilogue.body,
+            node.epilogue.terms,
+            optimize,
+            broadcasts=any(node.broadcast),
+            orders=orders_of(node, optimize, choices.ranges),
+            schedules=schedules,
+            is_tuned=choices.is_tuned,
+        )
+    )
+
+
+def _elementwise(node: Elementwise) -> Compute:
+    dtype = required(node.dtype)
+    check_body(node.body, dtype_name(dtype))
+    return Compute(node.body, node.terms, node.output, dtype)
+
+
+def required(dtype: AnyDType | None) -> AnyDType:
+    """Return the dtype.
+
+    Raises:
+        UnsupportedError: no kernel is generated for it.
+    """
+    if dtype is None:
+        raise InternalCompilerError("graph", "a dtype is not settled")
+    if not has_kernel(dtype):
+        raise UnsupportedError(
+            f"no kernel is generated for dtype {dtype}; cast the operands to float64, complex128 "
+            "or an integer dtype (einloom.einsum lets NumPy evaluate object and long double)"
+        )
+    return dtype

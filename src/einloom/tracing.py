@@ -1,0 +1,326 @@
+"""Whole functions as expressions: ``einloom.trace`` and ``einloom.jit``.
+
+A Python function of einloom calls, operators and NumPy-like functions is run once on symbolic
+operands; what it returns is a graph, which is compiled as one. Arguments and results may be nested
+in tuples, lists and dicts. Arguments that are no arrays are part of what is traced.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, overload
+
+import numpy as np
+
+from einloom.compiled import CompiledFunction, compile_expression
+from einloom.expression import Expression, constant, spec
+from einloom.frontends.arrays import as_numpy, wrapper_for
+from einloom.runtime.prepared import Evaluation, PreparedFunction
+from einloom_compiler.errors import EinloomError, SpecError
+from einloom_compiler.ir.graph import Node, at_sizes
+from einloom_compiler.order.search import Optimize
+
+_KEPT_PROGRAMS = 1024
+_PLAIN = (bool, int, float, complex, str, bytes, type(None), np.dtype, type)
+
+
+def trace(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Return what a function computes from symbolic operands, as expressions.
+
+    Args:
+        function: any function of einloom calls and operators.
+        args: specs, or what else it takes.
+        kwargs: by name.
+
+    Returns:
+        An expression, or what the function nests them in; arrays that do not depend on the operands
+        become constants.
+
+    Raises:
+        SpecError: it returns something that is neither.
+
+    Example:
+        >>> import einloom as el
+        >>> str(el.trace(lambda x, w: el.relu(x @ w), el.spec("B", 4), el.spec(4, 8)))
+        'ai,ij->aj: any dtype[B, 8]'
+    """
+    return _mapped(function(*args, **kwargs), _as_result)
+
+
+@overload
+def jit(function: Callable[..., Any], /) -> Jit: ...
+
+
+@overload
+def jit(
+    *, optimize: Optimize = None, threads: int | None = None
+) -> Callable[[Callable[..., Any]], Jit]: ...
+
+
+def jit(
+    function: Callable[..., Any] | None = None,
+    /,
+    *,
+    optimize: Optimize = None,
+    threads: int | None = None,
+) -> Any:
+    """Decorate a function of einloom calls: it is traced, merged and compiled as one.
+
+    Called with arrays it runs, with symbolic operands it returns expressions. It is traced for each
+    structure of its arguments, dtype, and value of arguments that are no arrays; for other sizes it
+    is traced with symbolic extents, where that gives the same graph, and else once more.
+
+    Args:
+        function: what is traced; it must not depend on the values of arrays.
+        optimize: how orders are chosen, as in :func:`einloom.compile`.
+        threads: threads of each call.
+
+    Example:
+        >>> import numpy as np, einloom as el
+        >>> @el.jit
+        ... def layer(x, w, b):
+        ...     return el.relu(x @ w + b)
+        >>> layer(np.ones((2, 3)), np.ones((3, 4)), -np.ones(4)).shape
+        (2, 4)
+    """
+    if function is None:
+        return functools.partial(Jit, optimize=optimize, threads=threads)
+    return Jit(function, optimize=optimize, threads=threads)
+
+
+@dataclass(frozen=True, slots=True)
+class _Traced:
+    """A traced and compiled call.
+
+    Attributes:
+        run: of the call's arrays, in order; returns a tuple.
+        result: nested as the function's, numbers standing for results.
+        outputs: their graphs.
+    """
+
+    run: CompiledFunction
+    result: Any
+    outputs: tuple[Node, ...]
+
+
+class Jit(PreparedFunction):
+    """What :func:`jit` returns."""
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        *,
+        optimize: Optimize = None,
+        threads: int | None = None,
+    ) -> None:
+        """Take the function; it is traced when it is first called."""
+        super().__init__(function, self._evaluated)
+        self._function = function
+        self._signature = inspect.signature(function)
+        self._optimize, self._threads = optimize, threads
+        self._default_threads = threads or 0
+        self._programs: dict[Hashable, _Traced] = {}
+        #: Of each structure, the shapes that it was first traced for; () where each has its own.
+        self._first: dict[Hashable, tuple[tuple[int, ...], ...]] = {}
+
+    def trace(self, *args: Any, **kwargs: Any) -> Any:
+        """Return the expressions that the function computes; see :func:`einloom.trace`."""
+        return trace(self._function, *args, **kwargs)
+
+    def compile(self, *args: Any, **kwargs: Any) -> CompiledFunction:
+        """Return the compiled function of what these symbolic operands give."""
+        found = [*_leaves(self.trace(*args, **kwargs))]
+        options: Any = {"optimize": self._optimize, "threads": self._threads}
+        return compile_expression(tuple(found) if len(found) > 1 else found[0], **options)
+
+    def _evaluated(self, *args: Any, **kwargs: Any) -> tuple[Any, Evaluation | None]:
+        try:
+            bound = self._signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise TypeError(f"{self._function.__name__}() {error}") from None
+        if any(isinstance(leaf, Expression) for leaf in _leaves((args, kwargs))):
+            return self.trace(*args, **kwargs), None
+        given: list[Any] = []
+        names: list[str] = []
+        key = _key(dict(bound.arguments), given, names, "")
+        if not given:
+            return self._function(*args, **kwargs), None
+        arrays = [as_numpy(value) for value in given]
+        traced = self._traced(key, bound, names, arrays)
+        results = traced.run(*arrays)
+        wrap = wrapper_for(given)
+        if traced.result == 0 and type(traced.result) is int:
+            return wrap(results), traced.run.evaluation(arrays, results)
+        listed = results if isinstance(results, tuple) else (results,)
+        return _mapped(traced.result, lambda number: wrap(listed[number])), None
+
+    def _traced(
+        self,
+        key: Hashable,
+        bound: inspect.BoundArguments,
+        names: Sequence[str],
+        arrays: Sequence[np.ndarray[Any, Any]],
+    ) -> _Traced:
+        """Return the program for these arrays: a symbolic one, or one of their shapes."""
+        shapes = tuple(array.shape for array in arrays)
+        dtypes = tuple(array.dtype.newbyteorder("=") for array in arrays)
+        # An extent of 1 broadcasts, so that it is no other extent.
+        ones = tuple(tuple(extent == 1 for extent in shape) for shape in shapes)
+        structure = (key, dtypes, ones)
+        for each in (structure, (structure, shapes)):
+            if (found := self._programs.get(each)) is not None:
+                return found
+        exact = self._trace(bound, names, shapes, dtypes)
+        if self._first.setdefault(structure, shapes) not in ((), shapes):
+            general = self._general(bound, names, shapes, dtypes, exact)
+            if general is not None:
+                return self._remember(structure, general)
+            self._first[structure] = ()
+        return self._remember((structure, shapes), exact)
+
+    def _remember(self, key: Hashable, traced: _Traced) -> _Traced:
+        if len(self._programs) >= _KEPT_PROGRAMS:
+            self._programs.pop(next(iter(self._programs)), None)
+        self._programs[key] = traced
+        return traced
+
+    def _general(
+        self,
+        bound: inspect.BoundArguments,
+        names: Sequence[str],
+        shapes: Sequence[tuple[int, ...]],
+        dtypes: Sequence[Any],
+        exact: _Traced,
+    ) -> _Traced | None:
+        """Return the program of symbolic extents; None where it is not the same at these sizes.
+
+        A function may branch on a shape, or compute with it what symbols cannot: then each shape
+        has its own.
+        """
+        symbolic = [
+            tuple(1 if n == 1 else f"{name}_{axis}" for axis, n in enumerate(shape))
+            for name, shape in zip(names, shapes, strict=True)
+        ]
+        sizes = {
+            name: extent
+            for of_names, shape in zip(symbolic, shapes, strict=True)
+            for name, extent in zip(of_names, shape, strict=True)
+            if isinstance(name, str)
+        }
+        try:
+            found = self._trace(bound, names, symbolic, dtypes)
+            at_these = tuple(at_sizes(node, sizes) for node in found.outputs)
+        except (EinloomError, TypeError, ValueError, ArithmeticError):
+            return None
+        is_same = at_these == exact.outputs and found.result == exact.result
+        return found if is_same else None
+
+    def _trace(
+        self,
+        bound: inspect.BoundArguments,
+        names: Sequence[str],
+        shapes: Sequence[tuple[Any, ...]],
+        dtypes: Sequence[Any],
+    ) -> _Traced:
+        inputs = tuple(
+            spec(shape, dtype=dtype, name=name)
+            for name, shape, dtype in zip(names, shapes, dtypes, strict=True)
+        )
+        rest = iter(inputs)
+        arguments = _mapped(dict(bound.arguments), lambda v: next(rest) if _is_array(v) else v)
+        call = inspect.BoundArguments(self._signature, arguments)
+        value = trace(self._function, *call.args, **call.kwargs)
+        outputs: list[Expression] = []
+
+        def number(leaf: Any) -> int:
+            outputs.append(leaf)
+            return len(outputs) - 1
+
+        result = _mapped(value, number)
+        if not outputs:
+            raise SpecError(f"{self._function.__name__}() returns no array")
+        is_single = result == 0 and type(result) is int
+        run = CompiledFunction(
+            outputs[0] if is_single else tuple(outputs),
+            optimize=self._optimize,
+            threads=self._threads,
+            inputs=inputs,
+        )
+        return _Traced(run, result, tuple(output.node for output in outputs))
+
+
+def _is_array(value: Any) -> bool:
+    return not isinstance(value, _PLAIN) and not callable(value)
+
+
+def _as_result(value: Any) -> Expression:
+    if isinstance(value, Expression):
+        return value
+    array = as_numpy(value)
+    if array.dtype.kind not in "biufcV" or array.dtype.names is not None:
+        raise SpecError(
+            f"a traced function returns arrays, or tuples, lists and dicts of them, not {value!r}"
+        )
+    return constant(array)
+
+
+def _mapped(value: Any, function: Callable[[Any], Any]) -> Any:
+    """Return nested tuples, lists and dicts with ``function`` of each leaf."""
+    match value:
+        case tuple():
+            items = [_mapped(item, function) for item in value]
+            return type(value)(*items) if hasattr(value, "_fields") else tuple(items)
+        case list():
+            return [_mapped(item, function) for item in value]
+        case dict():
+            return {key: _mapped(item, function) for key, item in value.items()}
+        case _:
+            return function(value)
+
+
+def _leaves(value: Any) -> Iterator[Any]:
+    match value:
+        case tuple() | list():
+            for item in value:
+                yield from _leaves(item)
+        case dict():
+            for item in value.values():
+                yield from _leaves(item)
+        case _:
+            yield value
+
+
+def _key(value: Any, arrays: list[Any], names: list[str], name: str) -> Hashable:
+    """Return what is traced besides arrays; these and names for them are appended."""
+    match value:
+        case dict():
+            pairs = ((key, _named(name, key)) for key in value)
+            return ("dict", *((k, _key(value[k], arrays, names, n)) for k, n in pairs))
+        case tuple() | list():
+            kind = type(value)
+            return (kind, *(_key(v, arrays, names, _named(name, n)) for n, v in enumerate(value)))
+        case float():
+            return "float", value.hex()
+        case _ if _is_array(value):
+            arrays.append(value)
+            names.append(name)
+            return "array"
+    try:
+        hash(value)
+    except TypeError:
+        raise SpecError(
+            f"the argument {name} is neither an array nor hashable: {value!r}; einloom.jit traces "
+            "once for each value of arguments that are no arrays"
+        ) from None
+    return type(value), value
+
+
+def _named(name: str, part: Any) -> str:
+    text = "".join(c if c.isalnum() else "_" for c in str(part))
+    return f"{name}_{text}" if name else text
+
+
+__all__ = ["Jit", "jit", "trace"]

@@ -1,0 +1,379 @@
+"""The family of rows: softmax, norms and reductions on every rung, against NumPy in float64."""
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from math import prod
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from einloom.runtime.launch import launch
+from einloom_compiler.codegen import objects
+from einloom_compiler.codegen.target import named_target
+from einloom_compiler.dtypes import as_dtype
+from einloom_compiler.errors import DTypeError, InternalCompilerError, ShapeError
+from einloom_compiler.families.base import Bound
+from einloom_compiler.ir import builders
+from einloom_compiler.ir.graph import Input, Node, Reduction, Rows, dtype_of
+from einloom_compiler.ir.maps import make_map
+from einloom_compiler.ir.reference import evaluate_graph
+from einloom_compiler.ir.rows import RowsNest, print_rows, verify_rows
+from einloom_compiler.ir.scalar import Mapped, Number, Value, combined
+from einloom_compiler.ir.shapes import shape_of
+from einloom_compiler.lowering.formula import Formula
+from einloom_compiler.lowering.rows import rows_expr
+from einloom_compiler.pipeline import bind_rows
+from einloom_compiler.schedule.machine import Machine
+
+Array = npt.NDArray[Any]
+Build = Callable[[Node, tuple[int, ...]], Node]
+
+AVX512 = Machine(cores=2, simd_bits=512, n_registers=32, l1_bytes=48 << 10, l2_bytes=1 << 20)
+AVX2 = Machine(cores=2, simd_bits=256, n_registers=16, l1_bytes=32 << 10, l2_bytes=512 << 10)
+MACHINES = (AVX512, AVX2)
+
+#: What is built, by name, and whether it takes halves, integers, complex numbers and bools.
+FLOATING: dict[str, Build] = {
+    "softmax": builders.softmax,
+    "log_softmax": builders.log_softmax,
+    "logsumexp": builders.logsumexp,
+    "layer_norm": builders.layer_norm,
+    "rms_norm": builders.rms_norm,
+    "l2_normalize": builders.l2_normalize,
+    "variance": builders.variance,
+    "mean": lambda node, axes: builders.reduce(node, "mean", axes),
+}
+ORDERED: dict[str, Build] = {
+    "max": lambda node, axes: builders.reduce(node, "max", axes),
+    "min": lambda node, axes: builders.reduce(node, "min", axes),
+}
+ANY: dict[str, Build] = {
+    "sum": lambda node, axes: builders.reduce(node, "sum", axes),
+    "prod": lambda node, axes: builders.reduce(node, "prod", axes),
+}
+
+
+def _strides(array: Array) -> tuple[int, ...]:
+    return tuple(stride // array.itemsize for stride in array.strides)
+
+
+def _bind(node: Rows, arrays: list[Array], out: Array, machine: Machine = AVX512) -> Bound:
+    shapes = [array.shape for array in arrays]
+    return bind_rows(rows_expr(node), shapes, list(map(_strides, arrays)), _strides(out), machine)
+
+
+def _run(bound: Bound, arrays: list[Array], out: Array, rung: str) -> None:
+    if rung == "python":
+        operands = [arrays[number] for number in bound.operands]
+        bound.kernel.run_python([*operands, out], bound.numbers, total=bound.total)
+    else:
+        launch(bound, arrays, out, int(rung), "pool")
+
+
+def _out(node: Node, order: list[int] | None = None) -> Array:
+    """Return an array for the node's value whose axes lie in memory in this order."""
+    shape = [int(str(extent)) for extent in shape_of(node)]
+    order = list(range(len(shape))) if order is None else order
+    made = np.full([shape[axis] for axis in order], 77).astype(dtype_of(node))
+    return made.transpose(np.argsort(order))
+
+
+def _check(
+    node: Node,
+    arrays: dict[str, Array],
+    rung: str,
+    machine: Machine = AVX512,
+    order: list[int] | None = None,
+) -> Bound:
+    assert isinstance(node, Rows)
+    operands = [arrays[operand.name] for operand in node.operands if isinstance(operand, Input)]
+    out = _out(node, order)
+    bound = _bind(node, operands, out, machine)
+    _run(bound, operands, out, rung)
+    expected = evaluate_graph(node, arrays, widened=True)
+    if np.asarray(expected).dtype.kind in "fc":
+        extents = dict(zip(node.terms[0], operands[0].shape, strict=True))
+        n = prod(extents.get(index, 1) for index in node.reduced)
+        name = out.dtype.name
+        eps = {"float16": 2.0**-10, "bfloat16": 2.0**-7}.get(name) or np.finfo(name).eps
+        # Norms of rows that are nearly constant enlarge their rounding by 1 / sqrt(epsilon).
+        with np.errstate(all="ignore"):
+            found = out.astype(expected.dtype)
+        np.testing.assert_allclose(found, expected, rtol=eps * (n + 16), atol=eps * (n + 16) * 8)
+    else:
+        np.testing.assert_array_equal(out, expected)
+    return bound
+
+
+def _values(shape: tuple[int, ...], dtype: Any, seed: int = 0) -> Array:
+    rng = np.random.default_rng(seed)
+    if dtype.kind in "iu":
+        return rng.integers(0, 100, shape).astype(dtype)
+    if dtype.kind == "b":
+        return rng.integers(0, 2, shape).astype(bool)
+    if dtype.kind == "c":
+        return (rng.standard_normal(shape) + 1j * rng.standard_normal(shape)).astype(dtype)
+    return rng.standard_normal(shape).astype(dtype)
+
+
+@st.composite
+def _layouts(draw: st.DrawFn) -> tuple[Array, list[int], tuple[int, ...], list[int]]:
+    """Draw what makes a view of a C array: padded shape, axes in order, reduced axes, signs."""
+    rank = draw(st.integers(1, 3))
+    extents = st.sampled_from([1, 2, 3, 7, 15, 16, 17, 33])
+    shape = [draw(extents) for _ in range(rank)]
+    steps = [draw(st.sampled_from([1, 1, 2, -1, -2, 0])) for _ in range(rank)]
+    order = draw(st.permutations(range(rank)))
+    base = np.arange(prod(n * max(1, abs(s)) for n, s in zip(shape, steps, strict=True)))
+    base = base.reshape([n * max(1, abs(s)) for n, s in zip(shape, steps, strict=True)])
+    view = base[tuple(slice(None, None, step or 1) for step in steps)]
+    for axis, step in enumerate(steps):
+        if step == 0:
+            first = view[tuple(slice(0, 1) if a == axis else slice(None) for a in range(rank))]
+            view = np.broadcast_to(first, shape)
+    reduced = draw(st.sets(st.integers(0, rank - 1), min_size=1))
+    out_order = draw(st.permutations(range(rank)))
+    return view.transpose(order), list(order), tuple(sorted(reduced)), list(out_order)
+
+
+def _laid_out(view: Array, values: Array) -> Array:
+    """Return values that lie in memory as the numbers in ``view`` do."""
+    strides = tuple(stride // view.itemsize * values.itemsize for stride in view.strides)
+    origin = view.reshape(-1)[0] if view.size else 0
+    made: Array = np.lib.stride_tricks.as_strided(values[int(origin) :], view.shape, strides)
+    return made
+
+
+@given(
+    _layouts(),
+    st.sampled_from(sorted(FLOATING | ORDERED | ANY)),
+    st.sampled_from(["float32", "float64", "float16", "bfloat16"]),
+    st.sampled_from(MACHINES),
+)
+@settings(max_examples=150)
+def test_any_layout_as_plain_python(
+    layout: tuple[Array, list[int], tuple[int, ...], list[int]],
+    what: str,
+    dtype: str,
+    machine: Machine,
+) -> None:
+    view, _, reduced, out_order = layout
+    x = _laid_out(view, _values((view.size * 64,), as_dtype(dtype)))
+    node = (FLOATING | ORDERED | ANY)[what](Input("x", x.shape, x.dtype), reduced)
+    is_whole = len(shape_of(node)) == view.ndim
+    _check(node, {"x": x}, "python", machine, out_order if is_whole else None)
+
+
+SIZES = st.one_of(st.integers(1, 70), st.sampled_from([127, 128, 129, 1000]))
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("what", ["softmax", "logsumexp", "layer_norm", "max"])
+@given(SIZES, SIZES, st.sampled_from(["1", "2"]))
+@settings(max_examples=20)
+def test_compiled_rows_of_any_extent(what: str, axis: int, n: int, m: int, rung: str) -> None:
+    x = _values((n, m), as_dtype("float32"), n + m)
+    node = (FLOATING | ORDERED)[what](Input("x", x.shape, x.dtype), (axis,))
+    _check(node, {"x": x}, rung)
+
+
+@pytest.mark.parametrize("shape", [(3, 40), (40, 3), (17, 17)])
+@pytest.mark.parametrize("axes", [(0,), (1,), (0, 1)])
+@pytest.mark.parametrize("dtype", ["float64", "float16", "bfloat16"])
+def test_compiled_floats(shape: tuple[int, ...], axes: tuple[int, ...], dtype: str) -> None:
+    x = _values(shape, as_dtype(dtype))
+    node = Input("x", shape, x.dtype)
+    for what in ("softmax", "rms_norm", "max", "sum"):
+        _check((FLOATING | ORDERED | ANY)[what](node, axes), {"x": x}, "2")
+
+
+@pytest.mark.parametrize(
+    "dtype", ["int8", "uint8", "int32", "int64", "uint16", "bool", "complex64"]
+)
+@pytest.mark.parametrize("axes", [(0,), (1,), (0, 1)])
+@pytest.mark.parametrize("rung", ["python", "2"])
+def test_other_dtypes(dtype: str, axes: tuple[int, ...], rung: str) -> None:
+    x = _values((19, 37), np.dtype(dtype))
+    node = Input("x", x.shape, x.dtype)
+    known = ANY if x.dtype.kind == "c" else ANY | ORDERED
+    for build in known.values():
+        _check(build(node, axes), {"x": x}, rung)
+
+
+@pytest.mark.parametrize("rung", ["python", "2"])
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("kind", ["max", "min"])
+def test_maxima_keep_nan_and_infinities(kind: Any, axis: int, rung: str) -> None:
+    x = _values((90, 90), np.dtype("f4"))
+    x[::7, ::5] = np.nan
+    x[3] = -np.inf
+    x[:, 4] = np.inf
+    _check(builders.reduce(Input("x", x.shape, x.dtype), kind, axis), {"x": x}, rung)
+
+
+@pytest.mark.parametrize("rung", ["python", "1"])
+def test_softmax_of_extremes(rung: str) -> None:
+    x = np.array([[1e4, 1e4, -1e4], [-np.inf, 0, 1], [-np.inf] * 3, [np.nan, 0, 1]], "f4")
+    x = np.concatenate([x, np.full((4, 20), -np.inf, "f4")], 1)
+    _check(builders.softmax(Input("x", x.shape, x.dtype)), {"x": x}, rung)
+    _check(builders.logsumexp(Input("x", x.shape, x.dtype), 1), {"x": x}, rung)
+
+
+@pytest.mark.parametrize("rung", ["python", "2"])
+@pytest.mark.parametrize("axes", [(1,), (2, 0), (1, 2)])
+def test_norms_scale_and_shift(axes: tuple[int, ...], rung: str) -> None:
+    arrays = {"x": _values((5, 6, 35), np.dtype("f4"))}
+    shape = tuple(arrays["x"].shape[axis] for axis in axes)
+    arrays |= {n: _values(shape, np.dtype("f4"), 3) for n in ("gamma", "beta")}
+    x, gamma, beta = (Input(n, a.shape, a.dtype) for n, a in arrays.items())
+    _check(builders.layer_norm(x, axes, 1e-3, gamma, beta), arrays, rung)
+    _check(builders.rms_norm(x, axes, 1e-6, gamma), arrays, rung)
+
+
+def test_variance_does_not_cancel() -> None:
+    x = _values((4, 1000), np.dtype("f4")) + np.float32(1e4)
+    out = np.empty(4, "f4")
+    node = builders.variance(Input("x", x.shape, x.dtype), 1)
+    assert isinstance(node, Rows)
+    _run(_bind(node, [x], out), [x], out, "1")
+    np.testing.assert_allclose(out, x.astype("f8").var(1), rtol=1e-4)
+
+
+@pytest.mark.parametrize("rung", ["python", "1"])
+def test_operands_are_cast_and_results_too(rung: str) -> None:
+    f8 = as_dtype("float64")
+    ids, x = (_values((6, 21), np.dtype(d)) for d in ("i4", "f4"))
+    term = builders.softmax(Input("x", x.shape, x.dtype)).terms[0]
+    weighted = Reduction("sum", combined("multiply", Value(0), Value(1)))
+    node = Rows(
+        (Input("ids", ids.shape, ids.dtype), Input("x", x.shape, x.dtype)),
+        (term, term),
+        term[:1],
+        term[1:],
+        (weighted,),
+        combined("divide", Value(2), Number(3.0)),
+        f8,
+        as_dtype("float32"),
+    )
+    _check(node, {"ids": ids, "x": x}, rung)
+
+
+def test_results_without_any_reduction_used() -> None:
+    x = _values((6, 21), np.dtype("f4"))
+    term = builders.softmax(Input("x", x.shape, x.dtype)).terms[0]
+    body = combined("add", Value(0), Number(1.0))
+    node = Rows((Input("x", x.shape, x.dtype),), (term,), term, term[1:], (), body, x.dtype)
+    _check(node, {"x": x}, "python")
+    _check(replace(node, body=Number(2.0)), {"x": x}, "python")
+    counted = replace(node, reductions=(Reduction("sum", Number(1.0)),), body=Value(1))
+    _check(counted, {"x": x}, "python")
+    _check(counted, {"x": x}, "1")
+
+
+@pytest.mark.parametrize("rung", ["python", "2"])
+def test_empty_extents(rung: str) -> None:
+    none = {"x": np.empty((3, 0), "f4")}
+    x = Input("x", (3, 0), np.dtype("f4"))
+    for build in ANY.values():
+        _check(build(x, (1,)), none, rung)
+    with pytest.warns(RuntimeWarning, match="empty slice"):
+        _check(FLOATING["mean"](x, (1,)), none, rung)
+    softmax, out = builders.softmax(x), np.empty((3, 0), "f4")
+    _run(_bind(softmax, [none["x"]], out), [none["x"]], out, rung)
+    assert _check(ANY["sum"](x, (0,)), none, rung).total == 0
+    assert _check(ORDERED["max"](x, (0,)), none, rung).total == 0
+
+
+def test_mistakes_are_refused_when_bound() -> None:
+    x = np.empty((3, 0), "f4")
+    node = builders.reduce(Input("x", x.shape, x.dtype), "max", 1)
+    assert isinstance(node, Rows)
+    with pytest.raises(ShapeError, match=r"axis 1 of operand 0 \(shape \(3, 0\)\) has extent 0"):
+        _bind(node, [x], np.empty(3, "f4"))
+    y = np.ones((3, 4), "i4")
+    mean = replace(node, operands=(Input("y", y.shape, y.dtype),), dtype=y.dtype)
+    mean = replace(mean, reductions=(Reduction("mean", Value(0)),))
+    with pytest.raises(DTypeError, match="a mean in int32 would be cut to an integer; cast"):
+        _bind(mean, [y], np.empty(3, "i4"))
+    flags = np.ones((3, 4), bool)
+    both = replace(node, operands=(Input("flags", flags.shape, flags.dtype),), dtype=flags.dtype)
+    both = replace(both, body=combined("add", Value(1), Value(1)))
+    with pytest.raises(DTypeError, match=r"cast the operands of .* to a number first"):
+        _bind(both, [flags], np.empty(3, bool))
+    roots = replace(mean, reductions=(Reduction("sum", Mapped(make_map("exp"), Value(0))),))
+    with pytest.raises(DTypeError, match="map 'exp'"):
+        _bind(roots, [y], np.empty(3, "i4"))
+
+
+def _nest(node: Node, shape: tuple[int, ...]) -> RowsNest:
+    assert isinstance(node, Rows)
+    x = np.ones(shape, "f4")
+    nest = _bind(node, [x], _out(node)).nest
+    assert isinstance(nest, RowsNest)
+    return nest
+
+
+def test_extents_and_strides_are_numbers_of_one_kernel() -> None:
+    def kernel(*shape: int) -> Any:
+        node = builders.softmax(Input("x", shape, np.dtype("f4")))
+        return _bind(node, [np.ones(shape, "f4")], np.ones(shape, "f4")).kernel
+
+    assert kernel(3, 400) is kernel(70, 512)
+
+
+def test_formulas_pass_through() -> None:
+    n, m = Formula(300, "n"), Formula(512, "m")
+    node = builders.softmax(Input("x", (300, 512), np.dtype("f4")), 0)
+    bound = bind_rows(rows_expr(node), [(n, m)], [(m, 1)], (m, 1), AVX512)
+    texts = [getattr(number, "text", number) for number in (*bound.numbers, bound.total)]
+    assert texts == ["m", "n", "m", "m", "-(-m // 32)"]
+
+
+def test_print_and_verify() -> None:
+    nest = _nest(builders.softmax(Input("x", (9, 300), np.dtype("f4"))), (9, 300))
+    assert print_rows(nest) == "\n".join(
+        (
+            "rows in float32, over i",
+            "  vectors of 16 along j, along the row, 2 at once",
+            "  pass along j",
+            "    r0 = max x0[i, j:1]:float32",
+            "  pass along j",
+            "    r1 = sum exp((x0[i, j:1]:float32 - r0))",
+            "    out holds exp((x0[i, j:1]:float32 - r0))",
+            "  pass along j",
+            "  out[i, j:1]:float32 = (exp((x0[i, j:1]:float32 - r0)) / r1)",
+        )
+    )
+    for broken, reason in (
+        (replace(nest, kept=("i", "i")), "an index is there twice"),
+        (replace(nest, reduced=("k",)), "has a foreign index"),
+        (replace(nest, body=Value(3)), "the body uses an unknown value"),
+        (replace(nest, reductions=nest.reductions[::-1]), "a reduction uses a later value"),
+        (replace(nest, vector=None), "vectors have an index and lanes"),
+        (replace(nest, vector="z"), "vectors run along no index"),
+        (replace(nest, output=replace(nest.output, indices=("i",), unit=None)), "a row's result"),
+        (replace(nest, output=replace(nest.output, indices=("j",))), "lacks a kept index"),
+    ):
+        with pytest.raises(InternalCompilerError, match=reason):
+            verify_rows(broken, "test")
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_inner_loops_are_vectors_of_full_width(axis: int) -> None:
+    shape = (300, 400)
+    node = builders.softmax(Input("x", shape, np.dtype("f4")), axis)
+    out = np.ones(shape, "f4")
+    bound = _bind(node, [np.ones(shape, "f4")], out)
+    asm = objects.print_assembly(bound.kernel.text, "kernel", named_target("x86-64-v4"))
+    blocks = re.split(r"\n\.LBB\S+:", asm)
+    # The polynomial of exp in the loop that sums: two vectors at a time, nothing spilled.
+    sums = [block for block in blocks if block.count("vfmadd") + block.count("vfnmadd") >= 12]
+    assert sums
+    main = max(sums, key=lambda block: block.count("vmovups"))
+    assert "zmm" in main and "ymm" not in main and "xmm" not in main
+    assert not re.search(r"vmovups\s+%zmm\d+, -?\d*\(%rsp", main)
