@@ -206,9 +206,7 @@ def report(
 
 
 def _is_contracting(node: Node) -> bool:
-    if isinstance(node, Contraction):
-        return node.epilogue.maps is not None
-    return isinstance(node, Input | Constant | Reshape)
+    return isinstance(node, Contraction | Input | Constant | Reshape)
 
 
 def _between(node: Contraction) -> int:
