@@ -164,7 +164,7 @@ def report(
         ScheduleError: the schedules do not fit its steps.
     """
     choices = choices or Choices()
-    expression = _optimized(expression)
+    expression = _optimized(expression, optimize)
     node = expression.node
     if not all(map(_is_contracting, nodes_of(node))):
         return graph_report(expression, optimize, shapes, choices)
@@ -209,14 +209,14 @@ def report(
     )
 
 
-def _optimized(expression: Expression) -> Expression:
+def _optimized(expression: Expression, optimize: Optimize) -> Expression:
     """Return the graph that programs run; operands without dtype are float32 in it."""
-    (node,) = optimized((expression.node,))
+    (node,) = optimized((expression.node,), optimize)
     if node is expression.node:
         return expression
     dtypes = {part.name: part.dtype or as_dtype("float32") for part in inputs_of(expression.node)}
     (settled,) = settle((expression,), dtypes)
-    return replace(expression, node=optimized((settled.node,))[0], call=None)
+    return replace(expression, node=optimized((settled.node,), optimize)[0], call=None)
 
 
 def _is_contracting(node: Node) -> bool:

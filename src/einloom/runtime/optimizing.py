@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 from einloom_compiler.ir.graph import Constant, Contraction, Input, Node, Reshape, operands_of
+from einloom_compiler.order.search import Optimize
 
 
-def optimized(roots: tuple[Node, ...], *, merges: bool = True) -> tuple[Node, ...]:
+def optimized(roots: tuple[Node, ...], order: Optimize) -> tuple[Node, ...]:
     """Return the graphs as they are run: merged and fused where they are more than one step.
 
     A contraction of plain operands stays what it is: a kernel with schedules of its own, although
-    it may do no more than move elements.
-
-    Args:
-        roots: the graphs.
-        merges: whether neighbouring contractions become one.
+    it may do no more than move elements. Contractions are not merged where ``order`` names how each
+    one's order is chosen.
     """
     if len(roots) == 1 and _is_single(roots[0]):
         return roots
     from einloom_compiler.optimizer import optimize
 
-    return optimize(roots, without=() if merges else ("merge contractions",))
+    return optimize(roots, without=() if order is True else ("merge contractions",))
 
 
 def _is_single(node: Node) -> bool:

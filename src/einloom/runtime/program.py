@@ -113,10 +113,7 @@ class Program:
         self.dtypes = tuple(required(dtype_of(root)) for root in self.roots)
         for leaf in self.signature.inputs:
             required(leaf.dtype)
-        given = self.roots
-        if optimizes:
-            # An order that was named was named for each contraction by itself.
-            given = optimized(given, merges=optimize is True)
+        given = optimized(self.roots, optimize) if optimizes else self.roots
         # Schedules are given for the graph's contractions as they were written.
         if folds and not choices.schedules:
             given = fold(given, lambda node: _value_of(node, optimize))
