@@ -27,6 +27,7 @@ from einloom_compiler.families import (
     attention,
     choose,
     direct,
+    packed,
     rows,
 )
 from einloom_compiler.ir.contraction import ContractionTree
@@ -45,6 +46,8 @@ from einloom_compiler.schedule.machine import Machine
 
 #: Chooses a problem's schedule; None leaves it to the prediction.
 Chooser = Callable[[Problem], Schedule | None]
+#: Points of a contraction at least, whose sum and epilogue may be kernels of their own.
+_LEAST_APART = 1 << 12
 #: Indices of an epilogue's operand and its strides in elements.
 Extra = tuple[Term, tuple[int, ...]]
 
@@ -281,7 +284,8 @@ def _apart(
     """Return the sum and then its epilogue, None where ``whole`` computes both as fast."""
     how = problem.arithmetics
     is_sum = len(problem.space.extents) > problem.space.n_output
-    if how.is_plain or not is_sum or not isinstance(whole.schedule, direct.DirectSchedule):
+    is_small = problem.points < _LEAST_APART
+    if how.is_plain or not is_sum or is_small or isinstance(whole.schedule, packed.PackedSchedule):
         return None
     expr, shape = memory.expr, memory.shape
     between = "float32" if arithmetic(how.compute).is_half else how.compute

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -12,6 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from einloom.runtime.launch import launch
+from einloom_compiler.codegen.printing import print_functions
 from einloom_compiler.dtypes import arithmetic, as_dtype, dtype_name
 from einloom_compiler.errors import InternalCompilerError, UnsupportedError
 from einloom_compiler.ir.attention import Mask, PanelBlock, print_attention, verify_attention
@@ -172,8 +174,9 @@ def test_points_and_columns_beyond_a_block_are_summed_in_pieces(
     _heads(1, 2, *shape, is_causal=True).check("threads")
 
 
-@pytest.mark.parametrize("machine", [None, AVX2, NEON])
-@pytest.mark.parametrize("is_causal", [False, True])
+@pytest.mark.parametrize(
+    ("machine", "is_causal"), [(None, False), (None, True), (AVX2, True), (NEON, False)]
+)
 def test_source_runs_as_python(machine: Machine | None, is_causal: bool) -> None:
     mask = _random(9, 11)
     score = _scaled(0.5, Value(1))
@@ -208,20 +211,47 @@ _MASKS = {
 }
 
 
+@pytest.mark.parametrize("n_queries", [1, 37])
 @pytest.mark.parametrize("name", _MASKS)
-@pytest.mark.parametrize("dtype", ["float32", "bool", "float64"])
-def test_masks_of_any_layout(name: str, dtype: str) -> None:
-    extents = {B: 2, H: 3, T: 37, S: 150}
+def test_masks_of_any_layout(name: str, n_queries: int) -> None:
+    extents = {B: 2, H: 3, T: n_queries, S: 150}
     term = _MASKS[name]
-    values = _random(*(extents[index] for index in term))
-    is_flag = dtype == "bool"
-    mask = np.asarray(values > -0.5 if is_flag else values.astype(dtype))
-    score = _scaled(0.3, Value(1))
-    if is_flag:
-        score = combined("where", Value(1), _scaled(0.3), Number(-np.inf))
-    case = _heads(2, 3, 37, 150, 16, 16, score=score)
-    for is_causal in (False, True):
+    dtypes = ("float32", "bool", "float64") if name in ("pairs", "transposed") else ("float32",)
+    for dtype in dtypes:
+        values = _random(*(extents[index] for index in term))
+        mask = np.asarray(values > -0.5 if dtype == "bool" else values.astype(dtype))
+        score = _scaled(0.3, Value(1))
+        if dtype == "bool":
+            score = combined("where", Value(1), _scaled(0.3), Number(-np.inf))
+        case = _heads(2, 3, n_queries, 150, 16, 16, score=score)
+        is_causal = n_queries > 1 and dtype == "float32"
         replace(case, masks=(mask,), mask_terms=(term,), is_causal=is_causal).check()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_single_queries_are_computed_by_vectors_of_keys(dtype: str) -> None:
+    for shape in ((1, 257, 64, 64), (2, 600, 9, 100), (1, 3, 300, 300), (2, 5, 4, 7)):
+        for is_causal in (False, True):
+            case = _heads(2, 2, *shape, given=dtype, is_split=True, is_causal=is_causal)
+            out = np.empty((2, 2, shape[0], shape[3]), dtype)
+            nest: Any = case.bind(out).kernel.nest
+            assert nest.is_single
+            case.check("threads")
+    _heads(1, 2, 1, 21, 7, 11, given=dtype, machine=AVX2).check("python")
+    _heads(1, 2, 2, 21, 20, 70, given=dtype, machine=NEON).check("serial")
+
+
+def test_a_single_query_sees_infinities_as_many_do() -> None:
+    score = combined("where", Value(1), _scaled(0.3), Number(-np.inf))
+    for kept in (slice(0, 0), slice(0, 3), slice(590, 600)):
+        mask = np.zeros((1, 600), bool)
+        mask[:, kept] = True
+        case = replace(_heads(1, 2, 1, 600, 8, 8, score=score), masks=(mask,), mask_terms=((T, S),))
+        assert np.isnan(case.run()).all() == (not mask.any())
+        case.check()
+    case = _heads(1, 1, 1, 600, 8, 8)
+    case.key[0, 0, 5] = np.nan
+    assert np.isnan(case.run()).all()
 
 
 def test_several_masks_and_strides_of_any_sign() -> None:
@@ -321,6 +351,16 @@ def test_formulas_pass_through() -> None:
     assert int(bound.total) == plain.total
 
 
+def test_an_open_number_of_queries_is_no_single_one() -> None:
+    case = _heads(1, 1, 1, 50, 8, 8)
+    t = open_symbol(1, "T", 0)
+    shapes = [(1, 1, t, 8), (1, 1, 50, 8), (1, 1, 50, 8)]
+    strides = [(t * 8, t * 8, 8, 1), (400, 400, 8, 1), (400, 400, 8, 1)]
+    bound = bind_attention(form_of(case.node()), shapes, strides, (t * 8, t * 8, 8, 1), host())
+    many = _heads(1, 1, 40, 50, 8, 8).bind(np.empty((1, 1, 40, 8), "float32"))
+    assert bound.kernel is many.kernel
+
+
 def test_prints_what_is_computed() -> None:
     case = replace(
         _heads(1, 2, 40, 50, 8, 8, score=_scaled(0.5, Value(1)), is_causal=True),
@@ -339,6 +379,17 @@ def test_prints_what_is_computed() -> None:
         "      sums += exp(s - m) * v, 6 x 16 in registers\n"
         "    out = sums / l"
     )
+
+
+def test_functions_of_a_program_bear_the_kernels_number() -> None:
+    mask = np.empty((40, 50), bool)
+    case = replace(_heads(1, 2, 40, 50, 8, 8, is_causal=True), masks=(mask,), mask_terms=((T, S),))
+    nest = case.bind(np.empty((1, 2, 40, 8), "float32")).kernel.nest
+    plain, numbered = print_functions(nest, "kernel"), print_functions(nest, "kernel3")
+    defined = re.findall(r"def (\w+)\(", "".join(plain))
+    assert re.findall(r"def (\w+)\(", "".join(numbered)) == [f"{name}3" for name in defined]
+    for name in defined:
+        assert not re.search(rf"\b{name}\(", "".join(numbered))
 
 
 def test_broken_nests_are_refused() -> None:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import re
 
+from einloom_compiler.codegen.attention_single import SingleWriter
 from einloom_compiler.codegen.attention_steps import StepWriter, numbers_of
 from einloom_compiler.codegen.numba_source import OPTIONS, print_module, print_split
 from einloom_compiler.codegen.text import KernelText, wrapped
@@ -22,10 +23,9 @@ from einloom_compiler.dtypes import arithmetic
 from einloom_compiler.ir.attention import AttentionNest
 
 #: Functions of each attention kernel; in a program of several, they bear the kernel's number.
-_OWN = (
-    *("score_rows", "score_row", "add_rows", "add_row", "pack_queries", "convert_keys"),
-    *("convert_values", "weigh", "weigh_diagonal", "rescale", "store", "kernel", "parallel_kernel"),
-    *(f"move_mask{number}" for number in range(8)),
+_OWN = re.compile(
+    r"\b(score_rows?|add_rows?|pack_queries|convert_keys|convert_values|move_mask\d+|weigh|"
+    r"weigh_diagonal|rescale|store|kernel|parallel_kernel)\("
 )
 
 
@@ -42,14 +42,11 @@ def print_functions(nest: AttentionNest, name: str = "kernel") -> list[str]:
     suffix = name.removeprefix("kernel")
     shared = (*(pointer for pointer, _ in pointers_of(nest)), *numbers_of(nest), "acc")
     functions = [
-        *StepWriter(nest).functions(),
+        *(SingleWriter(nest) if nest.is_single else StepWriter(nest)).functions(),
         _print_kernel(nest),
         print_split("kernel", shared, nest.scratch_elements),
     ]
-    for own in _OWN if suffix else ():
-        pattern = re.compile(rf"\b{own}\(")
-        functions = [pattern.sub(f"{own}{suffix}(", text) for text in functions]
-    return functions
+    return [_OWN.sub(rf"\g<1>{suffix}(", text) for text in functions]
 
 
 def print_attention_kernel(nest: AttentionNest) -> KernelText:
@@ -69,23 +66,29 @@ def _print_kernel(nest: AttentionNest) -> str:
     names = (*(pointer for pointer, _ in pointers_of(nest)), *numbers_of(nest))
     head = wrapped("def kernel(", f"{', '.join(names)}, acc, acc_0, lo, hi", "):")
     starts = "\n".join(f"    {part} = acc_0 + {nest.start(part)}" for part, _ in nest.parts)
-    lanes = block.lanes
+    lanes, width = nest.panel, block.width
+    more = 4 * width if nest.is_single else 0
     limit = "min(n_s, row + n_rows)" if nest.is_causal else "n_s"
     key, key_at, key_s, key_d = "k", "k_at + s_0 * k_s + d_0 * k_d", "k_s", "k_d"
     if nest.is_cast(nest.key):
         key, key_at, key_s, key_d = "acc", "keys", str(block.points), "1"
+    if nest.is_single:
+        scored, added = _print_single_scores(nest), _print_weights(nest) + _SINGLE_VALUES
+    else:
+        scored = _print_contracted(nest, key, key_at, key_s, key_d)
+        added = _print_weights(nest) + _print_values(nest)
     return f"""\
 @njit({OPTIONS})
 {head}
 {starts}
-    for lane in range({lanes}):
-        acc[state + {3 * lanes} + lane] = np.{nest.element}(lane)
+    for lane in range({width if nest.is_single else lanes}):
+        acc[state + {4 if nest.is_single else 3 * lanes} + lane] = np.{nest.element}(lane)
     n_panels = -(-n_q // {lanes})
     n_chunks = -(-n_e // {block.columns})
     n_packings = max(1, -(-n_d // {block.points})){"".join(f" * n_c{c}" for c in _outer(nest))}
     for task in range(lo, hi):
 {_indented(_print_task(nest), 8)}
-        for at in range(sums, sums + (n_columns + {block.rows}) * {lanes}):
+        for at in range(sums, sums + (n_columns + {block.rows + more}) * {lanes}):
             acc[at] = np.{nest.element}(0)
         for at in range(state, state + {lanes}):
             acc[at] = np.{nest.element}(-np.inf)
@@ -97,8 +100,8 @@ def _print_kernel(nest: AttentionNest) -> str:
         while s_0 < limit:
             n_keys = min(step, limit - s_0)
             packing = 0
-{_indented(_print_contracted(nest, key, key_at, key_s, key_d), 12)}
-{_indented(_print_block(nest), 12)}
+{_indented(scored, 12)}
+{_indented(added, 12)}
             s_0 += n_keys
         store(out, acc, sums, state, out_at, out_q, out_e, n_rows, n_columns, n_s)
 """
@@ -110,12 +113,12 @@ def _outer(nest: AttentionNest) -> range:
 
 def _print_task(nest: AttentionNest) -> str:
     """Return the lines that find a task's panel, columns and operands."""
-    block = nest.block
+    block, lanes = nest.block, nest.panel
     offset = ["q", "k", "v", *(f"mask{number}" for number in range(len(nest.masks))), "out"]
     lines = [
-        f"row = task // n_chunks % n_panels * {block.lanes}",
+        f"row = task // n_chunks % n_panels * {lanes}",
         f"column = task % n_chunks * {block.columns}",
-        f"n_rows = min({block.lanes}, n_q - row)",
+        f"n_rows = min({lanes}, n_q - row)",
         f"n_columns = min({block.columns}, n_e - column)",
         "batch = task // n_chunks // n_panels",
         "q_at = row * q_q",
@@ -184,9 +187,28 @@ def _print_contracted(nest: AttentionNest, key: str, at: str, step: str, along: 
     return "\n".join(lines)
 
 
-def _print_block(nest: AttentionNest) -> str:
-    """Return the lines that turn scores into weights and add weighted values."""
-    block = nest.block
+def _print_single_scores(nest: AttentionNest) -> str:
+    """Return the loop over contracted points, in which a single query's scores are summed."""
+    points = nest.block.points
+    return f"""\
+for d_0 in range(0, max(n_d, 1), {points}):
+    n_points = min({points}, n_d - d_0)
+    # One packing serves all blocks of keys.
+    if s_0 == 0 or n_packings > 1:
+        pack_queries(q, acc, panel, q_at + d_0 * q_d, q_d, n_points)
+    k_0 = k_at + s_0 * k_s + d_0
+    score_rows(acc, k, k_0, k_s, panel, n_points, scores, n_keys, packing == 0)
+    packing += 1"""
+
+
+_SINGLE_VALUES = """
+if is_greater and s_0 > 0:
+    rescale(acc, sums, state, n_columns)
+add_rows(acc, v, v_at + s_0 * v_s, v_s, scores, n_keys, sums, n_columns)"""
+
+
+def _print_weights(nest: AttentionNest) -> str:
+    """Return the lines that turn scores into weights."""
     lines: list[str] = []
     arguments: list[str] = []
     for number, mask in enumerate(nest.masks):
@@ -199,11 +221,11 @@ def _print_block(nest: AttentionNest) -> str:
             arguments.append(f"moved{number}")
         else:
             arguments += [f"mask{number}", at, f"mask{number}_s"]
-            if mask.lanes == "vectors":
+            if mask.lanes == "vectors" and not nest.is_single:
                 arguments.append("n_rows")
     given = "".join(f", {argument}" for argument in arguments)
     plain = f"weigh(acc, scores, state, n_keys{given})"
-    if nest.is_causal:
+    if nest.is_causal and not nest.is_single:
         lines += [
             "if s_0 + n_keys > row + 1:",
             f"    is_greater = weigh_diagonal(acc, scores, state, n_keys, row - s_0{given})",
@@ -212,7 +234,14 @@ def _print_block(nest: AttentionNest) -> str:
         ]
     else:
         lines.append(f"is_greater = {plain}")
-    lines += [
+    return "\n".join(lines)
+
+
+def _print_values(nest: AttentionNest) -> str:
+    """Return the lines that add weighted values, behind those for the weights."""
+    block = nest.block
+    lines = [
+        "",
         "if is_greater and s_0 > 0:",
         f"    rescale(acc, sums, state, n_columns + {block.rows})",
     ]

@@ -19,6 +19,7 @@ from einloom_compiler.codegen.numba_source import OPTIONS, print_module, print_s
 from einloom_compiler.codegen.packed_store import print_multiply
 from einloom_compiler.codegen.packing_source import print_pack
 from einloom_compiler.codegen.text import KernelText, wrapped
+from einloom_compiler.dtypes import arithmetic
 from einloom_compiler.ir.packed import PackedNest
 
 #: Contracted points between the columns that are multiplied and those that are asked for.
@@ -30,6 +31,9 @@ NUMBERS = (
     *("x0_row", "x0_run", "x0_hop", "x1_column", "x1_run", "x1_hop", "x1_digit_run"),
     *("out_row", "out_column"),
 )
+#: Tables and integers of each operand of the epilogue: offsets of panels and batches, and steps to
+#: the next row and column of a block.
+_EXTRA_TABLES, _EXTRA_STEPS = ("m_digits", "n_offsets", "batch_digits"), ("row", "column")
 #: Functions of each packed kernel; in a program of several, they bear the kernel's number.
 _OWN = ("multiply", "pack_rows", "pack_columns", "kernel", "parallel_kernel")
 _HELPERS = '''\
@@ -43,6 +47,23 @@ def offset_of(digits, n_digits, column, number):
         number //= extent
     return at
 '''
+
+
+def tables_of(nest: PackedNest) -> tuple[str, ...]:
+    """Return the names of the kernel's tables."""
+    names = (f"e{number}_{table}" for number in range(len(nest.extras)) for table in _EXTRA_TABLES)
+    return (*TABLES, *names)
+
+
+def numbers_of(nest: PackedNest) -> tuple[str, ...]:
+    """Return the names of the kernel's integers."""
+    names = (f"e{number}_{step}" for number in range(len(nest.extras)) for step in _EXTRA_STEPS)
+    return (*NUMBERS, *names)
+
+
+def pointers_of(nest: PackedNest) -> tuple[str, ...]:
+    """Return the names of the kernel's operands and output."""
+    return ("x0", "x1", *(f"e{number}" for number in range(len(nest.extras))), "out")
 
 
 def print_functions(nest: PackedNest, name: str = "kernel") -> list[str]:
@@ -59,7 +80,11 @@ def print_functions(nest: PackedNest, name: str = "kernel") -> list[str]:
             if not side.is_prepacked
         ),
         _print_kernel(nest),
-        print_split("kernel", ("x0", "x1", "out", *TABLES, *NUMBERS, "acc"), nest.scratch_elements),
+        print_split(
+            "kernel",
+            (*pointers_of(nest), *tables_of(nest), *numbers_of(nest), "acc"),
+            nest.scratch_elements,
+        ),
     ]
     for own in _OWN if suffix else ():
         pattern = re.compile(rf"\b{own}\(")
@@ -70,7 +95,11 @@ def print_functions(nest: PackedNest, name: str = "kernel") -> list[str]:
 def print_packed(nest: PackedNest) -> KernelText:
     """Return the module of the packed kernel of ``nest``."""
     body = "\n\n".join(print_functions(nest))
-    dtypes = (("x0", nest.rows.dtype), ("x1", nest.columns.dtype), ("out", nest.output))
+    storages = (
+        *map(casts.part_storage, (nest.rows.dtype, nest.columns.dtype)),
+        *(arithmetic(extra.dtype).storage for extra in nest.extras),
+        casts.part_storage(nest.output),
+    )
     return KernelText(
         title=(
             f"packed {nest.rows.dtype} x {nest.columns.dtype} -> {nest.output} product in "
@@ -78,10 +107,10 @@ def print_packed(nest: PackedNest) -> KernelText:
         ),
         source=print_module(body),
         pointers=(
-            *((name, casts.part_storage(dtype)) for name, dtype in dtypes),
-            *((table, "int64") for table in TABLES),
+            *zip(pointers_of(nest), storages, strict=True),
+            *((table, "int64") for table in tables_of(nest)),
         ),
-        numbers=NUMBERS,
+        numbers=numbers_of(nest),
         scratch_elements=nest.scratch_elements,
         scratch_dtype=nest.element,
     )
@@ -90,8 +119,12 @@ def print_packed(nest: PackedNest) -> KernelText:
 def _print_kernel(nest: PackedNest) -> str:
     block, parts = nest.block, nest.parts
     mr, nr = block.mr, block.nr
-    names = ("x0", "x1", "out", *TABLES, *NUMBERS)
+    names = (*pointers_of(nest), *tables_of(nest), *numbers_of(nest))
     head = wrapped("def kernel(", f"{', '.join(names)}, acc, acc_0, lo, hi", "):")
+    starts = "".join(
+        f"        e{n}_0 = offset_of(e{n}_batch_digits, n_batch_digits, 1, batch)\n"
+        for n in range(len(nest.extras))
+    )
     columns_start = f"    columns = acc_0 + {nest.column_start}\n"
     if nest.columns.is_prepacked:
         columns_start = ""
@@ -116,7 +149,7 @@ def _print_kernel(nest: PackedNest) -> str:
         x0_0 = offset_of(batch_digits, n_batch_digits, 1, batch)
         x1_0 = offset_of(batch_digits, n_batch_digits, 2, batch)
         out_0 = offset_of(batch_digits, n_batch_digits, 3, batch)
-{_print_blocks(nest)}"""
+{starts}{_print_blocks(nest)}"""
 
 
 def _print_blocks(nest: PackedNest) -> str:
@@ -126,6 +159,8 @@ def _print_blocks(nest: PackedNest) -> str:
     if nest.sum_elements:
         tile = f"tiles + ((i - i_lo) * task_n_panels + j - j_lo) * {nest.tile_elements}"
     rows, columns = _print_rows(nest), _print_columns(nest)
+    row_starts, further = _print_extras(nest)
+    ends = f"k_lo == 0, k_lo + kc == n_k{_more(further, 32)}"
     packed = "x0, a" if nest.rows.is_prepacked else "acc, a"
     if nest.columns.is_prepacked:
         if nest.is_streamed:
@@ -155,10 +190,10 @@ def _print_blocks(nest: PackedNest) -> str:
                         a = acc_0 + (i - i_0) * {mr * nest.parts} * kc
                         out_i = out_0 + offset_of(m_digits, n_m_digits, 3, i // row_blocks)
                         out_i += row * out_row
-                        multiply(
+{row_starts}                        multiply(
                             out, acc, acc, a, x1, b, {near}, {tile}, kc,
                             out_i + n_offsets[3 * j + 1], out_row, out_column,
-                            n_rows, n_columns, k_lo == 0, k_lo + kc == n_k
+                            n_rows, n_columns, k_lo == 0, k_lo + kc == n_k{_more(further, 28)}
                         )
                 k_lo += kc
             i_0 = i_1
@@ -180,17 +215,32 @@ def _print_blocks(nest: PackedNest) -> str:
 {_indented(rows, 24)}
                         out_i = out_0 + offset_of(m_digits, n_m_digits, 3, i // row_blocks)
                         out_i += row * out_row
-                        for j in range(j_0, j_1):
+{row_starts}                        for j in range(j_0, j_1):
                             n_columns = min({nr}, n_run - n_offsets[3 * j + 2])
 {_indented(columns, 28)}
                             multiply(
                                 out, acc, {packed}, {tile}, kc, out_i + n_offsets[3 * j + 1],
-                                out_row, out_column, n_rows, n_columns, k_lo == 0, k_lo + kc == n_k
+                                out_row, out_column, n_rows, n_columns, {ends}
                             )
                     j_0 = j_1
                 k_lo += kc
             i_0 = i_1
 """
+
+
+def _print_extras(nest: PackedNest) -> tuple[str, list[str]]:
+    """Return lines that find the epilogue's operands of a row panel, and what ``multiply`` gets."""
+    row_starts, further = "", []
+    for name in (f"e{number}" for number in range(len(nest.extras))):
+        at = f"{name}_0 + offset_of({name}_m_digits, n_m_digits, 1, i // row_blocks)"
+        row_starts += f"{' ' * 24}{name}_i = {at} + row * {name}_row\n"
+        further.append(f"{name}, {name}_i + {name}_n_offsets[j], {name}_row, {name}_column")
+    return row_starts, further
+
+
+def _more(arguments: list[str], spaces: int) -> str:
+    """Return further arguments, a line each."""
+    return "".join(f",\n{' ' * spaces}{argument}" for argument in arguments)
 
 
 def _print_rows(nest: PackedNest) -> str:

@@ -6,7 +6,8 @@ from einloom_compiler.codegen import casts
 from einloom_compiler.codegen.numba_source import OPTIONS
 from einloom_compiler.codegen.scalar_source import scalar_lines
 from einloom_compiler.dtypes import arithmetic
-from einloom_compiler.ir.packed import PackedNest
+from einloom_compiler.ir.packed import Extra, PackedNest
+from einloom_compiler.ir.scalar import positions_of
 
 
 def print_multiply(nest: PackedNest) -> str:
@@ -33,7 +34,8 @@ class _Multiply:
             f"@njit({OPTIONS})",
             "def multiply(",
             f"    out, acc, rows, a, columns, b, {near}tile, n_k, at, out_row, out_column,",
-            "    n_rows, n_columns, is_first, is_last",
+            "    n_rows, n_columns, is_first, is_last" + ("," if nest.extras else ""),
+            *_extra_parameters(nest),
             "):",
             '    """Add the product of a packed row panel and column panel to a block of out."""',
         ]
@@ -117,29 +119,87 @@ class _Multiply:
             else:
                 load = casts.block_load(load, nest.output, nest.compute, nest.element)
                 lines.append(f"{pad}    c = badd(c, {load})")
-        lines += self._maps(pad)
+        lines += self._maps(pad, is_masked=is_masked)
         value = "bjoin(re, im)" if nest.is_complex else "c"
         value = casts.block_store(value, nest.output, nest.element)
         lines.append(f"{pad}bstore{width}{suffix}(out, at, out_row, {value}{edges})")
         return lines
 
-    def _maps(self, pad: str) -> list[str]:
+    def _maps(self, pad: str, *, is_masked: bool) -> list[str]:
         """Return the lines that apply the epilogue to finished sums, vector by vector of a tile."""
         nest, width = self.nest, self.width
         if nest.is_plain:
             return []
-        text = scalar_lines(nest.epilogue, ["x"], nest.element, vectors=(0,))
-        result = text.result if text.is_vector else f"vset{width}({text.result})"
         inner = pad if nest.sum_elements else pad + "    "
+        lines = [] if nest.sum_elements else [f"{pad}if is_last:"]
+        lines += self._store_tile(inner)
+        if nest.extras:
+            lines += [inner + line for line in self._with_extras(is_masked)]
+        else:
+            lines.append(f"{inner}for p in range(tile, tile + {nest.tile_elements}, {width}):")
+            lines += [f"{inner}    {line}" for line in self._vector({}, frozenset())]
+        lines.append(f"{inner}c = bload{width}({self.shape}, acc, tile, {nest.block.nr})")
+        return lines
+
+    def _vector(self, extras: dict[int, str], vectors: frozenset[int]) -> list[str]:
+        """Return the lines that finish the vector at ``p`` of scratch."""
+        nest, width = self.nest, self.width
+        values = ["x", *(extras.get(number, "") for number in range(1, 1 + len(nest.extras)))]
+        text = scalar_lines(nest.epilogue, values, nest.element, vectors=vectors | {0})
+        result = text.result if text.is_vector else f"vset{width}({text.result})"
         return [
-            *([] if nest.sum_elements else [f"{pad}if is_last:"]),
-            *self._store_tile(inner),
-            f"{inner}for p in range(tile, tile + {nest.tile_elements}, {width}):",
-            f"{inner}    x = vload{width}(acc, p)",
-            *(f"{inner}    {line}" for line in text.lines),
-            f"{inner}    vstore{width}(acc, p, {result})",
-            f"{inner}c = bload{width}({self.shape}, acc, tile, {nest.block.nr})",
+            f"x = vload{width}(acc, p)",
+            *text.lines,
+            f"vstore{width}(acc, p, {result})",
         ]
+
+    def _with_extras(self, is_masked: bool) -> list[str]:
+        """Return the loops over the columns and rows of a tile that has operands in its epilogue.
+
+        What does not depend on the row is loaded once a vector of columns, or once a tile.
+        """
+        nest, width = self.nest, self.width
+        mr, nr = nest.block.mr, nest.block.nr
+        names: dict[int, str] = {}
+        vectors: set[int] = set()
+        once: list[str] = []
+        of_column: list[str] = []
+        of_row: list[str] = []
+        for number, extra in enumerate(nest.extras, 1):
+            if number not in positions_of(nest.epilogue):
+                continue
+            pointer = f"e{number - 1}"
+            names[number] = f"{pointer}_value"
+            at = [f"{pointer}_at"]
+            at += [f"r * {pointer}_row"] if extra.has_rows else []
+            if extra.columns == "none":
+                loaded = f"{pointer}[{' + '.join(at)}]"
+            else:
+                vectors.add(number)
+                loaded = self._extra_vector(pointer, extra, at, is_masked)
+            value = casts.load(loaded, extra.dtype, nest.element)
+            place = of_row if extra.has_rows else once if extra.columns == "none" else of_column
+            place.append(f"{names[number]} = {value}")
+        rows = "n_rows" if is_masked else mr
+        return [
+            *once,
+            f"for q in range(0, {nr}, {width}):",
+            *(f"    {line}" for line in of_column),
+            f"    for r in range({rows}):",
+            f"        p = tile + r * {nr} + q",
+            *(f"        {line}" for line in of_row),
+            *(f"        {line}" for line in self._vector(names, frozenset(vectors))),
+        ]
+
+    def _extra_vector(self, pointer: str, extra: Extra, at: list[str], is_masked: bool) -> str:
+        """Return the load of the vector that begins at column ``q``."""
+        width = self.width
+        masked, n = ("_masked", ", n_columns - q") if is_masked else ("", "")
+        if extra.columns == "unit":
+            return f"vload{width}{masked}({pointer}, {' + '.join([*at, 'q'])}{n})"
+        step = f"{pointer}_column"
+        start = " + ".join([*at, f"q * {step}"])
+        return f"vgather{width}{masked}({pointer}, {start}, {step}{n})"
 
     # --- elements of the output -------------------------------------------------------------------
 
@@ -166,7 +226,7 @@ class _Multiply:
                 ),
                 *self._add_tile(pad + "    "),
             ]
-        lines += self._maps(pad)
+        lines += self._maps(pad, is_masked=True)
         lines += self._store_tile(pad)
         lines += [
             f"{pad}for r in range(n_rows):",
@@ -185,3 +245,9 @@ class _Multiply:
             value = casts.store(stored[0], nest.compute, nest.output)
             lines.append(f"{pad}        out[to] = {value}")
         return lines
+
+
+def _extra_parameters(nest: PackedNest) -> list[str]:
+    """Return the parameters of ``multiply`` for the epilogue's operands, a line each."""
+    found = [f"    e{n}, e{n}_at, e{n}_row, e{n}_column" for n in range(len(nest.extras))]
+    return [f"{line}," for line in found[:-1]] + found[-1:]

@@ -137,7 +137,7 @@ class Packed(Family):
         return Bound(
             kernel=jit.build(nest),
             schedule=schedule,
-            operands=groups.operands,
+            operands=(*groups.operands, *range(2, 2 + len(nest.extras))),
             numbers=call.numbers,
             total=call.total,
             points=problem.points,
@@ -196,7 +196,9 @@ def _nest(problem: Problem, schedule: PackedSchedule) -> tuple[Groups, PackedNes
         )
     nest = nests[0]
     width, kc = nest.block.width, schedule.kc
-    keeps_sums = arithmetic(nest.output).is_half and policy.exceeds(groups.k_points, kc)
+    keeps_sums = policy.keeps_sums(nest.compute, nest.output) and policy.exceeds(
+        groups.k_points, kc
+    )
     choices: dict[str, Any] = {
         "block": RegisterBlock(schedule.mr, max(1, schedule.nr // width), width),
         "depth": kc,

@@ -16,6 +16,9 @@ block times the values is added to the panel's results, in scratch too, transpos
 are read where they are, one element a broadcast, so they may have any strides and are not packed.
 What a task needs besides the operands does not depend on their extents.
 
+Where there are hardly any queries (``is_single``: a decoder's step), a panel is one query: vectors
+run along contracted points, then keys, then columns, and each byte of keys and values is read once.
+
 Sources: Milakov and Gimelshein, "Online normalizer calculation for softmax", 2018; Rabe and Staats,
 "Self-attention does not need O(n^2) memory", 2021; Dao et al., "FlashAttention", 2022.
 """
@@ -99,6 +102,7 @@ class AttentionNest:
         is_output_contiguous: whether an output row's columns are.
         score: of ``Value(0)``, the sum of products, and ``Value(1 + n)``, mask ``n``'s element.
         is_causal: whether keys behind the query position are left out.
+        is_single: whether a task is one query, and vectors run along what is neighbours in memory.
     """
 
     query: str
@@ -115,6 +119,12 @@ class AttentionNest:
     is_output_contiguous: bool
     score: Scalar
     is_causal: bool
+    is_single: bool = False
+
+    @property
+    def panel(self) -> int:
+        """Queries of a task."""
+        return 1 if self.is_single else self.block.lanes
 
     @property
     def element(self) -> str:
@@ -131,15 +141,17 @@ class AttentionNest:
     def parts(self) -> tuple[tuple[str, int], ...]:
         """Names and sizes, in elements, of the parts of a task's scratch."""
         block = self.block
-        lanes = block.lanes
+        lanes = self.panel
+        # Vectors of one query's elements end behind them.
+        more = 4 * block.width if self.is_single else 0
         found = [
-            ("panel", block.points * lanes),
-            ("scores", block.keys * lanes),
-            ("sums", (block.columns + block.rows) * lanes),
-            ("state", 4 * lanes),
+            ("panel", block.points * lanes + more),
+            ("scores", block.keys * lanes + more),
+            ("sums", (block.columns + block.rows) * lanes + more),
+            ("state", 4 * lanes + more),
         ]
         found += [
-            (f"moved{number}", block.keys * lanes)
+            (f"moved{number}", block.keys * lanes + more)
             for number, mask in enumerate(self.masks)
             if mask.is_moved
         ]
@@ -170,6 +182,7 @@ class AttentionNest:
 def print_attention(nest: AttentionNest) -> str:
     """Return the nest as text: loops over panels and blocks, and what is computed in them."""
     block = nest.block
+    rows = "by vectors" if nest.is_single else f"{block.rows} x {block.lanes} in registers"
     names = ["s", *(f"mask{number}" for number in range(len(nest.masks)))]
     score = print_scalar(nest.score, names)
     if nest.is_causal:
@@ -179,12 +192,12 @@ def print_attention(nest: AttentionNest) -> str:
     )
     return f"""\
 attention q: {nest.query}, k: {nest.key}, v: {nest.value}{masks} -> {nest.output}
-  parallel {nest.n_batch} batch indices, panels of {block.lanes} queries, {block.columns} columns
+  parallel {nest.n_batch} batch indices, panels of {nest.panel} queries, {block.columns} columns
     blocks of {block.keys} keys
-      s = sum of {nest.n_contracted + 1} indices, {block.rows} x {block.lanes} in registers
+      s = sum of {nest.n_contracted + 1} indices, {rows}
       s = {score}
       m, l = max and sum of exp(s - m), in {nest.element}
-      sums += exp(s - m) * v, {block.rows} x {block.lanes} in registers
+      sums += exp(s - m) * v, {rows}
     out = sums / l"""
 
 
@@ -209,6 +222,11 @@ def verify_attention(nest: AttentionNest, stage: str) -> None:
         (
             all(m.lanes != "transposed" or not nest.is_cast(m.dtype) for m in nest.masks),
             "a mask that is cast is not transposed in registers",
+        ),
+        (
+            not nest.is_single
+            or not (nest.n_contracted or nest.is_cast(nest.key) or nest.is_cast(nest.value)),
+            "keys and values of a single query are read by vectors",
         ),
         (nest.n_batch >= 0 and nest.n_contracted >= 0, "numbers of indices are not negative"),
     )

@@ -4,8 +4,10 @@ Grammar::
 
     PackedNest = (rows: Side, columns: Side, output: dtype name, compute: dtype name,
                   element: dtype name, block: RegisterBlock, depth, row_elements, column_elements,
-                  is_output_contiguous, sum_elements, epilogue: Scalar)
+                  is_output_contiguous, sum_elements, epilogue: Scalar,
+                  extras: Extra*)
     Side       = (dtype name, order, is_conjugated)
+    Extra      = (dtype name, columns: "unit" | "strided" | "none", has_rows)
     order      = "panel" | "k" | "digit" | "gather" | "prepacked"
 
 An operand with the row indices, one with the column indices and the output are each reached through
@@ -75,6 +77,27 @@ class Side:
 
 
 @dataclass(frozen=True, slots=True)
+class Extra:
+    """How an operand of the epilogue meets a block of the output.
+
+    Attributes:
+        dtype: dtype name in memory.
+        columns: whether it is contiguous along the columns of a block, has them at another stride,
+            or has one value for all of them.
+        has_rows: whether it depends on the row of a block.
+    """
+
+    dtype: str
+    columns: Literal["unit", "strided", "none"]
+    has_rows: bool
+
+    def __str__(self) -> str:
+        """Print as what it depends on within a block."""
+        rows = "rows, " if self.has_rows else ""
+        return f"{self.dtype}[{rows}columns {self.columns}]"
+
+
+@dataclass(frozen=True, slots=True)
 class PackedNest:
     """A blocked matrix product; see the module's grammar.
 
@@ -90,7 +113,9 @@ class PackedNest:
         column_elements: elements of the packed columns, which stay in L2.
         is_output_contiguous: whether a run of columns is contiguous in the output.
         sum_elements: elements that keep unfinished sums of a task where the output cannot; else 0.
-        epilogue: what is computed from each finished sum, ``Value(0)``.
+        epilogue: what is computed from each finished sum, ``Value(0)``, and the elements of extras,
+            ``Value(1 + n)``.
+        extras: further operands of the epilogue.
     """
 
     rows: Side
@@ -105,6 +130,7 @@ class PackedNest:
     is_output_contiguous: bool
     sum_elements: int = 0
     epilogue: Scalar = SUM
+    extras: tuple[Extra, ...] = ()
 
     @property
     def is_plain(self) -> bool:
@@ -115,7 +141,7 @@ class PackedNest:
         """Print the blocking in one line, in BLIS's names."""
         block = self.block
         size = self.depth * self.parts
-        maps = print_epilogue(self.epilogue)
+        maps = print_epilogue(self.epilogue, [str(extra) for extra in self.extras])
         return (
             f"Packed(mr={block.mr}, nr={block.nr}, kc={self.depth}, "
             f"mc={self.row_elements // size}, nc={self.column_elements // size}, {self.element}"

@@ -21,7 +21,7 @@ from einloom_compiler.ir.attention import COMPUTED, AttentionNest, Mask, MaskLan
 from einloom_compiler.ir.einsum import Index, Term
 from einloom_compiler.ir.graph import Attention, dtype_of
 from einloom_compiler.ir.scalar import Scalar, check_scalar
-from einloom_compiler.lowering.formula import named
+from einloom_compiler.lowering.formula import is_open, named
 from einloom_compiler.lowering.iteration import IterationSpace, fuse, squeeze
 from einloom_compiler.schedule.machine import Machine
 
@@ -85,6 +85,10 @@ def form_of(node: Attention) -> AttentionForm:
     )
 
 
+#: Queries that are computed one by one: more fill vectors better. Shipped code for any number of
+#: queries fills vectors, as one by one costs many queries more than the reverse costs one.
+MOST_SINGLE = 2
+
 #: Strides of one index: in query, key, value, each mask, and the output; None where absent.
 _Column = tuple[int | None, ...]
 
@@ -136,14 +140,22 @@ def bind_nest(
     )
     outer = [axis for axis in contracted if axis is not point]
     n_masks = len(form.terms) - 3
+    is_single = (
+        query.extent <= MOST_SINGLE
+        and not is_open(query.extent)
+        and not outer
+        and point.strides[1] == 1
+        and column.strides[2] == 1
+        and not any(_is_cast(form, access) for access in (1, 2))
+    )
     nest = AttentionNest(
         query=form.inputs[0],
         key=form.inputs[1],
         value=form.inputs[2],
-        masks=tuple(_mask(form, 3 + n, query, keys) for n in range(n_masks)),
+        masks=tuple(_mask(form, 3 + n, query, keys, is_single) for n in range(n_masks)),
         output=form.result,
         compute=form.compute,
-        block=_block(query.extent, arithmetic(form.compute).compute, machine),
+        block=_block(query.extent, arithmetic(form.compute).compute, machine, is_single),
         n_batch=len(batch),
         n_contracted=len(outer),
         is_query_contiguous=point.strides[0] == 1,
@@ -151,13 +163,14 @@ def bind_nest(
         is_output_contiguous=column.strides[-1] == 1,
         score=form.score,
         is_causal=form.is_causal,
+        is_single=is_single,
     )
     accesses = [(*batch, query, point, *outer), (*batch, keys, point, *outer)]
     accesses += [(*batch, keys, column), *((*batch, query, keys) for _ in range(n_masks))]
     accesses.append((*batch, query, column))
     extents = [axis.extent for axis in (*batch, query, keys, point, column, *outer)]
     steps = [axis.step(n) for n, axes in enumerate(accesses) for axis in axes]
-    panels = named(-(-query.extent // nest.block.lanes), "n_panels")
+    panels = named(-(-query.extent // nest.panel), "n_panels")
     chunks = named(-(-column.extent // nest.block.columns), "n_chunks")
     n_batches = prod(axis.extent for axis in batch)
     pairs = n_batches * query.extent * keys.extent
@@ -240,27 +253,35 @@ def _longest(axes: Sequence[_Axis], space: _Space) -> _Axis:
     return max(axes, key=lambda axis: axis.extent, default=space.one)
 
 
-def _mask(form: AttentionForm, access: int, query: _Axis, keys: _Axis) -> Mask:
-    """Return how a mask is read."""
+def _is_cast(form: AttentionForm, access: int) -> bool:
     name = form.inputs[access]
-    is_cast = name != form.compute or arithmetic(name).is_half
+    return name != form.compute or arithmetic(name).is_half
+
+
+def _mask(form: AttentionForm, access: int, query: _Axis, keys: _Axis, is_single: bool) -> Mask:
+    """Return how a mask is read; the lanes of a single query's vectors are keys."""
+    is_cast = _is_cast(form, access)
+    along, across = query.strides[access], keys.strides[access]
+    if is_single:
+        along, across = across, None
     lanes: MaskLanes = "staged"
-    if not query.strides[access]:
+    if not along:
         lanes = "same"
-    elif query.strides[access] == 1 and not is_cast:
+    elif along == 1 and not is_cast:
         lanes = "vectors"
-    elif keys.strides[access] == 1:
+    elif across == 1:
         lanes = "converted" if is_cast else "transposed"
-    return Mask(name, lanes)
+    return Mask(form.inputs[access], lanes)
 
 
-def _block(n_queries: int, element: str, machine: Machine) -> PanelBlock:
+def _block(n_queries: int, element: str, machine: Machine, is_single: bool) -> PanelBlock:
     """Return the blocking for so many queries.
 
     A register block leaves registers for one vector of each of its columns and an element.
     """
     width = machine.simd_bits // (8 * np.dtype(element).itemsize)
-    most = 2
-    vectors = max(1, min(most, -(-int(n_queries) // width)))
+    if is_single:
+        return PanelBlock(width, 1, 1, keys=256)
+    vectors = 1 if n_queries <= width and not is_open(n_queries) else 2
     rows = 8 if machine.n_registers >= 32 else 6
     return PanelBlock(width, vectors, rows)

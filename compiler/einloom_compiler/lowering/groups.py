@@ -26,11 +26,13 @@ class Axis:
         strides: in the operand with the rows, that with the columns, and the output; 0 where the
             access does not depend on it.
         label: what it stands for, for comments.
+        extras: strides in the operands of the epilogue.
     """
 
     extent: int
     strides: tuple[int, int, int]
     label: str
+    extras: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +115,8 @@ def group(space: IterationSpace) -> Groups | None:
     def axis(number: int) -> Axis:
         steps = (space.strides[first], space.strides[second], space.strides[2])
         a, b, c = (column[number] or 0 for column in steps)
-        return Axis(space.extents[number], (a, b, c), space.labels[number])
+        extras = tuple(column[number] or 0 for column in space.extras)
+        return Axis(space.extents[number], (a, b, c), space.labels[number], extras)
 
     column_run = min(right, key=lambda n: abs(space.strides[2][n] or 0))
     row_run = max(left, key=lambda n: (space.strides[first][n] == 1, min(space.extents[n], 24)))

@@ -66,6 +66,7 @@ def bind_packed(groups: Groups, nest: PackedNest, machine: Machine) -> PackedCal
     m_tasks = named(-(-m_panels // task_m), "m_tasks")
     n_tasks = named(-(-n_panels // task_n), "n_tasks")
     a, b, c = factors
+    further = range(len(nest.extras))
     first, second = k.runs
     numbers = (
         *(named(k.points, "points"), k_step, rows.run.extent, columns.run.extent),
@@ -74,12 +75,14 @@ def bind_packed(groups: Groups, nest: PackedNest, machine: Machine) -> PackedCal
         *(rows.run.strides[0] * a, first.extent, first.hop),
         *(columns.run.strides[1] * b, second.extent, second.hop, groups.column_digit_run),
         *(rows.run.strides[2] * c, columns.run.strides[2] * c),
+        *(step for number in further for step in extra_steps(groups, number)),
     )
     tables = (
         k.table((a, b)),
         digit_table(rows.digits, factors),
         panel_table(columns, block.nr, (b, c)),
         digit_table(groups.batch, factors),
+        *(table for number in further for table in extra_tables(groups, number, block.nr)),
     )
     total = m_tasks * n_tasks * groups.n_batches
     return PackedCall(tables, numbers, total, tuple(packings))
@@ -93,6 +96,27 @@ def digit_table(axes: tuple[Axis, ...], factors: tuple[int, ...]) -> DigitTable:
             for axis in axes
         )
     )
+
+
+def extra_steps(groups: Groups, number: int) -> tuple[int, int]:
+    """Return how far the next row and the next column of a block are in an epilogue's operand."""
+    return groups.rows.run.extras[number], groups.columns.run.extras[number]
+
+
+def extra_tables(groups: Groups, number: int, nr: int) -> tuple[Table, Table, Table]:
+    """Return digits of rows, offsets of column panels and digits of the batch in that operand."""
+
+    def digits(axes: tuple[Axis, ...]) -> DigitTable:
+        return DigitTable(tuple((axis.extent, axis.extras[number], 0, 0) for axis in axes))
+
+    run = groups.columns.run
+    panels = OffsetTable(
+        (
+            (-(-run.extent // nr), run.extras[number] * nr),
+            *((axis.extent, axis.extras[number]) for axis in groups.columns.digits),
+        )
+    )
+    return digits(groups.rows.digits), panels, digits(groups.batch)
 
 
 def panel_table(columns: Group, nr: int, factors: tuple[int, int]) -> OffsetTable:

@@ -212,4 +212,4 @@ def _with_stride(axis: Axis, side: int, stride: int) -> Axis:
     strides = list(axis.strides)
     strides[side] = stride
     a, b, c = strides
-    return Axis(axis.extent, (a, b, c), axis.label)
+    return Axis(axis.extent, (a, b, c), axis.label, axis.extras)

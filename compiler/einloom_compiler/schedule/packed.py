@@ -8,10 +8,11 @@ lanes empty. A packed row panel stays in L1 and the packed columns in half of L2
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 from einloom_compiler.codegen.casts import has_block
 from einloom_compiler.dtypes import arithmetic
-from einloom_compiler.ir.packed import STREAM_DEPTH, Order, PackedNest, RegisterBlock, Side
+from einloom_compiler.ir.packed import STREAM_DEPTH, Extra, Order, PackedNest, RegisterBlock, Side
 from einloom_compiler.lowering.formula import is_open
 from einloom_compiler.lowering.groups import Groups
 from einloom_compiler.lowering.nest import Arithmetics
@@ -80,10 +81,11 @@ def propose(
     """
     compute, output = arithmetics.compute, arithmetics.output
     element = _ELEMENTS.get(compute)
-    if arithmetics.extras:
-        return ()
     if element is None or (not arithmetics.is_plain and element != arithmetic(compute).compute):
         # Maps apply to packed elements; those of pairs and of narrow integers are not the dtype's.
+        return ()
+    extras = _extras(groups, arithmetics, element, machine)
+    if extras is None:
         return ()
     n_m, n_n, n_k = groups.rows.points, groups.columns.points, groups.k_points
     least = 2 if prepacked else 4
@@ -118,7 +120,6 @@ def propose(
             extent = (groups.rows, groups.columns)[1 - number].run.extent
             if extent <= (chosen[0].mr, chosen[0].nr)[1 - number]:
                 depth = STREAM_DEPTH
-    is_half = arithmetic(output).is_half
     is_contiguous = groups.columns.run.strides[2] == 1 and _stores_vectors(compute, output, machine)
     return tuple(
         PackedNest(
@@ -132,11 +133,37 @@ def propose(
             row_elements=max(ROW_BYTES // itemsize, block.mr * depth * parts),
             column_elements=max(machine.l2_bytes // 2 // itemsize, block.nr * depth * parts),
             is_output_contiguous=is_contiguous,
-            sum_elements=SUM_BYTES // itemsize if is_half and exceeds(n_k, depth) else 0,
+            sum_elements=SUM_BYTES // itemsize
+            if keeps_sums(compute, output) and exceeds(n_k, depth)
+            else 0,
             epilogue=arithmetics.epilogue,
+            extras=extras,
         )
         for block in chosen
     )
+
+
+def keeps_sums(compute: str, output: str) -> bool:
+    """Say whether unfinished sums cannot wait in the output: its dtype would round them."""
+    return arithmetic(output).is_half or output not in (compute, arithmetic(compute).compute)
+
+
+def _extras(
+    groups: Groups, arithmetics: Arithmetics, element: str, machine: Machine
+) -> tuple[Extra, ...] | None:
+    """Return how the epilogue's operands meet a block; None where one is no vector of elements."""
+    found: list[Extra] = []
+    for number, dtype in enumerate(arithmetics.extras):
+        row, column = groups.rows.run.extras[number], groups.columns.run.extras[number]
+        columns: Literal["unit", "strided", "none"] = "strided" if column else "none"
+        if column == 1:
+            columns = "unit"
+        is_half = arithmetic(dtype).is_half and element == "float32" and _converts_halves(machine)
+        is_fit = dtype == element or (is_half and columns == "unit")
+        if columns != "none" and not is_fit:
+            return None
+        found.append(Extra(dtype, columns, bool(row)))
+    return tuple(found)
 
 
 def constant(groups: Groups, arithmetics: Arithmetics, is_constant: Sequence[bool]) -> str:

@@ -1,5 +1,7 @@
 #include "call.h"
 
+#include <string.h>
+
 static PyObject *text_out, *text_threads;
 
 int call_prepare(void) {
@@ -19,6 +21,13 @@ static int mix_plain(uint64_t *hash, PyObject *value) {
     if (type == &PyUnicode_Type || type == &PyLong_Type) {
         Py_hash_t own = PyObject_Hash(value);
         *hash = mixed(*hash, (uint64_t)own);
+        return 1;
+    }
+    if (type == &PyFloat_Type) { /* by its bits: -0.0 is not 0.0, and NaN is itself */
+        double number = PyFloat_AS_DOUBLE(value);
+        uint64_t bits;
+        memcpy(&bits, &number, sizeof bits);
+        *hash = mixed(*hash, bits);
         return 1;
     }
     if (value == Py_None || type == &PyBool_Type || type == &PyType_Type ||
@@ -50,6 +59,10 @@ static int is_same_plain(PyObject *kept, PyObject *value) {
         return kept == value || PyUnicode_Compare(kept, value) == 0;
     if (type == &PyLong_Type)
         return kept == value || PyObject_RichCompareBool(kept, value, Py_EQ) == 1;
+    if (type == &PyFloat_Type) {
+        double one = PyFloat_AS_DOUBLE(kept), other = PyFloat_AS_DOUBLE(value);
+        return memcmp(&one, &other, sizeof one) == 0;
+    }
     if (type == &PyTuple_Type || type == &PyList_Type) {
         Py_ssize_t n = PySequence_Fast_GET_SIZE(value);
         if (n != PySequence_Fast_GET_SIZE(kept))

@@ -220,9 +220,7 @@ def _optimized(expression: Expression) -> Expression:
 
 
 def _is_contracting(node: Node) -> bool:
-    if isinstance(node, Contraction):
-        return node.epilogue.maps is not None
-    return isinstance(node, Input | Constant | Reshape)
+    return isinstance(node, Contraction | Input | Constant | Reshape)
 
 
 def _between(node: Contraction) -> int:

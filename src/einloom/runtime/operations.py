@@ -32,7 +32,7 @@ from einloom_compiler.ir.graph import (
 )
 from einloom_compiler.ir.printer import print_graph
 from einloom_compiler.ir.scalar import Scalar, check_body
-from einloom_compiler.lowering.attention import AttentionForm
+from einloom_compiler.lowering.attention import AttentionForm, form_of
 from einloom_compiler.lowering.nest import Arithmetics
 from einloom_compiler.lowering.rows import RowsExpr, rows_expr
 from einloom_compiler.order.search import Optimize
@@ -129,8 +129,7 @@ class Reduce:
 class Attend:
     """Compute attention, without its scores in memory."""
 
-    node: Attention
-    dtype: AnyDType
+    form: AttentionForm
 
     def append(
         self, builder: Builder, operands: Sequence[Value], target: Value, sizes: Sizes
@@ -139,18 +138,8 @@ class Attend:
         del sizes
         if 0 in target.shape:
             return
-        node = self.node
-        form = AttentionForm(
-            (*node.terms, *node.mask_terms),
-            node.output,
-            tuple(dtype_name(operand.dtype) for operand in operands),
-            dtype_name(target.dtype),
-            dtype_name(self.dtype),
-            node.score,
-            node.is_causal,
-        )
         bound = bind_attention(
-            form,
+            self.form,
             [operand.shape for operand in operands],
             [operand.steps for operand in operands],
             target.steps,
@@ -291,7 +280,8 @@ def operation_of(
             required(node.dtype)
             return Reduce(rows_expr(node))
         case Attention():
-            return Attend(node, required(node.dtype))
+            required(node.dtype)
+            return Attend(form_of(node))
         case Pad(before=before, after=after, value=value):
             return Extend(before, after, value)
         case Join(axis=axis):

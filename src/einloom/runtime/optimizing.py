@@ -5,17 +5,21 @@ from __future__ import annotations
 from einloom_compiler.ir.graph import Constant, Contraction, Input, Node, Reshape, operands_of
 
 
-def optimized(roots: tuple[Node, ...]) -> tuple[Node, ...]:
+def optimized(roots: tuple[Node, ...], *, merges: bool = True) -> tuple[Node, ...]:
     """Return the graphs as they are run: merged and fused where they are more than one step.
 
     A contraction of plain operands stays what it is: a kernel with schedules of its own, although
     it may do no more than move elements.
+
+    Args:
+        roots: the graphs.
+        merges: whether neighbouring contractions become one.
     """
     if len(roots) == 1 and _is_single(roots[0]):
         return roots
     from einloom_compiler.optimizer import optimize
 
-    return optimize(roots)
+    return optimize(roots, without=() if merges else ("merge contractions",))
 
 
 def _is_single(node: Node) -> bool:

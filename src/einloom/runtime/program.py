@@ -25,7 +25,6 @@ from einloom_compiler.extents import evaluate, is_equal, is_known
 from einloom_compiler.families import Schedule
 from einloom_compiler.ir.graph import (
     Constant,
-    Contraction,
     Input,
     Node,
     Reshape,
@@ -114,10 +113,13 @@ class Program:
         self.dtypes = tuple(required(dtype_of(root)) for root in self.roots)
         for leaf in self.signature.inputs:
             required(leaf.dtype)
-        given = optimized(self.roots) if optimizes else self.roots
+        given = self.roots
+        if optimizes:
+            # An order that was named was named for each contraction by itself.
+            given = optimized(given, merges=optimize is True)
         # Schedules are given for the graph's contractions as they were written.
         if folds and not choices.schedules:
-            given = fold(_optimized(given, optimize), lambda node: _value_of(node, optimize))
+            given = fold(given, lambda node: _value_of(node, optimize))
         self._constants: list[Array] = []
         self._packed: PackedConstants = {}
         self._recipes: dict[tuple[Layout, ...], Recipe] = {}
@@ -313,20 +315,6 @@ class Program:
                 for operand, value in zip(part.operands, places, strict=True):
                     place(operand, value)
         return found
-
-
-def _optimized(roots: tuple[Node, ...], optimize: Optimize) -> tuple[Node, ...]:
-    """Return the graphs with what can be fused fused; single contractions are as they should be."""
-    operations = [node for node in nodes_of(*roots) if not isinstance(node, Input | Constant)]
-    if len(operations) == 1 and isinstance(operations[0], Contraction):
-        return roots
-    # Only a program of more than one operation pays for loading the optimizer.
-    from einloom_compiler.optimizer import optimize as optimized
-
-    without = ["find attention"]  # which has no kernel yet
-    if optimize is not True:
-        without.append("merge contractions")  # an order was chosen for each by itself
-    return optimized(roots, without=without)
 
 
 def _viewed(node: Strided, operand: Value, sizes: Sizes) -> Value:

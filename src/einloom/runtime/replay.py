@@ -90,6 +90,8 @@ def _key(arguments: tuple[Any, ...], keywords: Mapping[str, Any]) -> Hashable:
             if not value.flags.aligned:
                 return None
             key += (value.shape, value.strides, value.dtype)
+        elif type(value) is float:
+            key.append(value.hex())  # tells -0.0 from 0.0
         elif type(value) in _PLAIN:
             key += (type(value).__name__, value)
         else:

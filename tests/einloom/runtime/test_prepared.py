@@ -367,9 +367,7 @@ def test_a_function_becomes_a_method_in_a_class() -> None:
 
 
 def test_compiled_functions_look_like_functions(product: CompiledFunction) -> None:
-    signature = (
-        "(*arrays: 'Any', out: 'Array | None' = None, threads: 'int | None' = None) -> 'Any'"
-    )
+    signature = "(*arrays: 'Any', out: 'Any' = None, threads: 'int | None' = None) -> 'Any'"
     assert str(inspect.signature(product)) == signature
     assert "optimize" in inspect.signature(CompiledFunction).parameters
     x, y = _arrays()

@@ -96,7 +96,7 @@ def test_a_view_of_an_intermediate_has_an_offset() -> None:
     root = _matmul(part, _input("z", 3, 2))
     _check(root, x=x, y=y, z=z)
     # As it is written: the two contractions would be merged.
-    program = Program(root, {name: name for name in "xyz"}, True, folds=False)
+    program = Program(root, {name: name for name in "xyz"}, True, optimizes=False)
     out = program.run([x, y, z], None, 1, "pool")
     np.testing.assert_allclose(out, (x @ y)[2:, 1:] @ z, rtol=1e-5, atol=1e-5)
     recipe = program.recipe_for([x, y, z], out)
