@@ -45,7 +45,7 @@ def trace(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     Example:
         >>> import einloom as el
         >>> str(el.trace(lambda x, w: el.relu(x @ w), el.spec("B", 4), el.spec(4, 8)))
-        'ai,ij->aj: any dtype[B, 8]'
+        'ij,jk->ik: any dtype[B, 8]'
     """
     return _mapped(function(*args, **kwargs), _as_result)
 

@@ -34,7 +34,7 @@ def test_a_kernel_is_compiled_for_structure_and_dtype_not_for_sizes() -> None:
 
 
 def test_differently_lettered_and_ordered_equations_share_a_kernel() -> None:
-    x, y = np.ones((5, 6)), np.ones((6, 7))
+    x, y = np.ones((50, 60)), np.ones((60, 70))  # too long for kernels of one extent
     el.einsum("ij,jk->ik", x, y)
     before = jit.build.cache_info().currsize
     el.einsum("ab,bc->ac", x, y)

@@ -150,7 +150,8 @@ def test_complex_maps(step: Map) -> None:
     x = (np.linspace(-2, 2, 16) + 1j * np.linspace(1, -3, 16)).astype(np.complex64)
     text = apply_map(step, "{x}", "complex64")
     expected = MAPS[step.function].reference(x, *step.parameters)
-    np.testing.assert_allclose(in_python(text, x), expected, rtol=1e-6)
+    got = [in_python(text, element) for element in x]
+    np.testing.assert_allclose(got, expected, rtol=1e-6)
 
 
 @settings(max_examples=50, deadline=None)

@@ -124,7 +124,9 @@ def test_specs_give_an_expression_that_compiles_for_every_size() -> None:
         f = el.compile(result)
         for sizes in ((2, 3, 4), (1, 1, 2)):
             a, b = operand((sizes[0], sizes[1], 5)), operand((sizes[0], sizes[2], 5), seed=1)
-            np.testing.assert_array_equal(f(a, b), layers.Dot(2, normalize=normalize)([a, b]))
+            expected = layers.Dot(2, normalize=normalize)([a, b])
+            # Compiled, products are scaled by the norms; called, the operands are.
+            np.testing.assert_allclose(f(a, b), expected, rtol=1e-6, atol=2e-7)
 
 
 def test_unsettled_dtypes_are_settled_at_the_call() -> None:
