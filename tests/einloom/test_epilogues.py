@@ -157,8 +157,14 @@ def _terms(equation: str, extents: dict[str, int]) -> int:
     return int(np.prod([extents[letter] for letter in summed])) if summed else 1
 
 
-@pytest.mark.parametrize("name", BODIES)
-@pytest.mark.parametrize(("equation", "extents"), SHAPES)
+@pytest.mark.parametrize(
+    ("name", "equation", "extents"),
+    [
+        pytest.param(name, *shape, marks=[pytest.mark.slow] if (body + number) % 3 else [])
+        for number, shape in enumerate(SHAPES)
+        for body, name in enumerate(BODIES)
+    ],
+)
 def test_epilogues_of_every_shape(name: str, equation: str, extents: dict[str, int]) -> None:
     extras, body = BODIES[name]
     node = _contraction(equation, extras, body, extents, "float32")
@@ -167,7 +173,15 @@ def test_epilogues_of_every_shape(name: str, equation: str, extents: dict[str, i
     _check(f(*arrays.values(), threads=1), node, arrays, _terms(equation, extents))
 
 
-@pytest.mark.parametrize("dtype", ["float64", "float16", "bfloat16", "int32", "int8", "uint64"])
+@pytest.mark.parametrize(
+    "dtype",
+    [
+        "float64",
+        "bfloat16",
+        "int32",
+        *(pytest.param(dtype, marks=pytest.mark.slow) for dtype in ("float16", "int8", "uint64")),
+    ],
+)
 @pytest.mark.parametrize("name", ["bias_relu", "mask", "turned_residual", "scalar", "norm"])
 def test_epilogues_of_every_dtype(name: str, dtype: str) -> None:
     extras, body = BODIES[name]

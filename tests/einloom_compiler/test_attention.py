@@ -211,7 +211,7 @@ _MASKS = {
 }
 
 
-@pytest.mark.parametrize("n_queries", [1, 37])
+@pytest.mark.parametrize("n_queries", [pytest.param(1, marks=pytest.mark.slow), 37])
 @pytest.mark.parametrize("name", _MASKS)
 def test_masks_of_any_layout(name: str, n_queries: int) -> None:
     extents = {B: 2, H: 3, T: n_queries, S: 150}

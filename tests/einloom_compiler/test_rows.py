@@ -184,7 +184,9 @@ def test_compiled_rows_of_any_extent(what: str, axis: int, n: int, m: int, rung:
 
 @pytest.mark.parametrize("shape", [(3, 40), (40, 3), (17, 17)])
 @pytest.mark.parametrize("axes", [(0,), (1,), (0, 1)])
-@pytest.mark.parametrize("dtype", ["float64", "float16", "bfloat16"])
+@pytest.mark.parametrize(
+    "dtype", ["float64", pytest.param("float16", marks=pytest.mark.slow), "bfloat16"]
+)
 def test_compiled_floats(shape: tuple[int, ...], axes: tuple[int, ...], dtype: str) -> None:
     x = _values(shape, as_dtype(dtype))
     node = Input("x", shape, x.dtype)
