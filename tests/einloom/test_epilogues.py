@@ -86,9 +86,13 @@ LAYOUTS = ("c", "f", "reversed", "spread", "repeated")
 
 def _arrays(node: Contraction, layout: str = "c", extra_layout: str = "c") -> dict[str, Array]:
     rng = np.random.default_rng(11)
-    found = {x.name: _array(rng, x.shape, x.dtype, layout) for x in node.operands}  # type: ignore
-    for x in node.epilogue.operands:
-        found[x.name] = _array(rng, x.shape, x.dtype, extra_layout)  # type: ignore
+    found = {}
+    layouts = ((node.operands, layout), (node.epilogue.operands, extra_layout))
+    for operands, layout_of in layouts:
+        for x in operands:
+            assert isinstance(x, Input)
+            assert x.dtype is not None
+            found[x.name] = _array(rng, x.shape, x.dtype, layout_of)
     return found
 
 

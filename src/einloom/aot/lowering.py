@@ -18,7 +18,6 @@ from einloom.runtime.launch import PARALLEL_SECONDS
 from einloom.runtime.program import Program
 from einloom.runtime.values import c_layout
 from einloom_compiler.aot import library as ir
-from einloom_compiler.aot.driver import itemsize
 from einloom_compiler.aot.verify import verify_library
 from einloom_compiler.codegen.target import Target
 from einloom_compiler.codegen.text import KernelText
@@ -183,17 +182,17 @@ class _Constants:
     """The arrays of recipes as bytes, each once."""
 
     def __init__(self) -> None:
-        self._numbers: dict[tuple[int, bool], int] = {}
+        self._numbers: dict[int, int] = {}
         self._kept: list[Array] = []  # so that no identity is used twice
         self._found: list[ir.Constant] = []
 
-    def number(self, array: Array, *, is_packed: bool = False) -> int:
-        """Return the number of an array's constant, in C order where ``is_packed``."""
-        key = id(array), is_packed
+    def number(self, array: Array) -> int:
+        """Return the number of an array's constant."""
+        key = id(array)
         if key not in self._numbers:
             self._kept.append(array)
             self._numbers[key] = len(self._found)
-            self._found.append(_in_memory(np.ascontiguousarray(array) if is_packed else array))
+            self._found.append(_in_memory(array))
         return self._numbers[key]
 
     def found(self) -> tuple[ir.Constant, ...]:
@@ -258,12 +257,6 @@ class _LevelBuilder:
         return ir.Variant(buffers, steps)
 
     def _step(self, recipe: recipes.Recipe, step: recipes.Step) -> ir.Step:
-        if isinstance(step, recipes.Copy):
-            return ir.Copy(
-                self._place(recipe, step.source, is_packed=True),
-                self._place(recipe, step.target),
-                self._n_bytes_of(recipe, step.target),
-            )
         if isinstance(step, recipes.Gather):
             return self._gather(recipe, step)
         bound = step.bound
@@ -283,13 +276,6 @@ class _LevelBuilder:
             parallel_points=_parallel_points(int(bound.points), bound.seconds),
         )
 
-    def _n_bytes_of(self, recipe: recipes.Recipe, slot: int) -> int:
-        if slot < recipe.first_buffer:
-            output = self.outputs[slot - recipe.n_inputs]
-            return _n_bytes(output.shape, itemsize(output))
-        shape, dtype = recipe.buffers[slot - recipe.first_buffer]
-        return _n_bytes(shape, dtype.itemsize)
-
     def _gather(self, recipe: recipes.Recipe, step: recipes.Gather) -> ir.Gather:
         values = (step.table, step.indices, step.target)
         if any(value.layout != c_layout(value.shape, value.dtype) for value in values):
@@ -306,12 +292,10 @@ class _LevelBuilder:
             row_bytes=_n_bytes(row, step.table.dtype.itemsize),
         )
 
-    def _place(
-        self, recipe: recipes.Recipe, slot: int, offset: int = 0, *, is_packed: bool = False
-    ) -> ir.Place:
+    def _place(self, recipe: recipes.Recipe, slot: int, offset: int = 0) -> ir.Place:
         if slot < 0:
             array = recipe.constants[-1 - slot]
-            number = self.constants.number(array, is_packed=is_packed)
+            number = self.constants.number(array)
             return ir.Place("constant", number, offset)
         if slot < recipe.n_inputs:
             return ir.Place("input", slot, offset)

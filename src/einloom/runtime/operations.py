@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -32,13 +33,13 @@ from einloom_compiler.ir.graph import (
 )
 from einloom_compiler.ir.printer import print_graph
 from einloom_compiler.ir.scalar import Scalar, check_body
-from einloom_compiler.lowering.attention import AttentionForm, form_of
+from einloom_compiler.lowering.attention import form_of
 from einloom_compiler.lowering.nest import Arithmetics
-from einloom_compiler.lowering.rows import RowsExpr, rows_expr
+from einloom_compiler.lowering.rows import rows_expr
 from einloom_compiler.order.search import Optimize
 from einloom_compiler.order.select import orders_of
-from einloom_compiler.pipeline import bind_attention, bind_elementwise, bind_rows
-from einloom_compiler.schedule.machine import host
+from einloom_compiler.pipeline import Bound, bind_attention, bind_elementwise, bind_rows
+from einloom_compiler.schedule.machine import Machine, host
 
 Sizes = Mapping[str, int]
 
@@ -102,11 +103,24 @@ class Compute:
         builder.launch(bound, operands, target)
 
 
-@dataclass(frozen=True, slots=True)
-class Reduce:
-    """Reduce rows, and compute from what they are reduced to."""
+class Bind(Protocol):
+    """Binds what a node computes to the memory of its operands and result."""
 
-    expr: RowsExpr
+    def __call__(
+        self,
+        shapes: Sequence[tuple[int, ...]],
+        strides: Sequence[tuple[int, ...]],
+        output_strides: tuple[int, ...],
+        machine: Machine,
+    ) -> Bound:
+        """Return the kernel; strides are in elements."""
+
+
+@dataclass(frozen=True, slots=True)
+class OneKernel:
+    """Compute rows, or attention, in one launch."""
+
+    bind: Bind
 
     def append(
         self, builder: Builder, operands: Sequence[Value], target: Value, sizes: Sizes
@@ -115,31 +129,7 @@ class Reduce:
         del sizes
         if 0 in target.shape:
             return
-        bound = bind_rows(
-            self.expr,
-            [operand.shape for operand in operands],
-            [operand.steps for operand in operands],
-            target.steps,
-            host(),
-        )
-        builder.launch(bound, operands, target)
-
-
-@dataclass(frozen=True, slots=True)
-class Attend:
-    """Compute attention, without its scores in memory."""
-
-    form: AttentionForm
-
-    def append(
-        self, builder: Builder, operands: Sequence[Value], target: Value, sizes: Sizes
-    ) -> None:
-        """Append its launch."""
-        del sizes
-        if 0 in target.shape:
-            return
-        bound = bind_attention(
-            self.form,
+        bound = self.bind(
             [operand.shape for operand in operands],
             [operand.steps for operand in operands],
             target.steps,
@@ -278,10 +268,10 @@ def operation_of(
             return _elementwise(node)
         case Rows():
             required(node.dtype)
-            return Reduce(rows_expr(node))
+            return OneKernel(partial(bind_rows, rows_expr(node)))
         case Attention():
             required(node.dtype)
-            return Attend(form_of(node))
+            return OneKernel(partial(bind_attention, form_of(node)))
         case Pad(before=before, after=after, value=value):
             return Extend(before, after, value)
         case Join(axis=axis):

@@ -61,14 +61,6 @@ class Launch:
 
 
 @dataclass(frozen=True, slots=True)
-class Copy:
-    """Copy a value to a slot that has as many elements, in C order of both."""
-
-    source: int
-    target: int
-
-
-@dataclass(frozen=True, slots=True)
 class Gather:
     """Look up rows of a table: ``target[i..., j...] = table[indices[i...], j...]``.
 
@@ -95,7 +87,7 @@ class Gather:
         target[...] = table[indices]
 
 
-Step = Launch | Copy | Gather
+Step = Launch | Gather
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,10 +158,7 @@ class Recipe:
         while number < len(self.steps):
             step = self.steps[number]
             number += 1
-            if isinstance(step, Copy):
-                target = values[step.target]
-                target[...] = values[step.source].reshape(target.shape)
-            elif isinstance(step, Gather):
+            if isinstance(step, Gather):
                 step.run(values)
             elif not is_ready and (answered := self._answered(number - 1, values)) is not None:
                 number = answered.steps.stop
@@ -286,8 +275,6 @@ def _sources(step: Step) -> tuple[int, ...]:
             return operands
         case Gather(table=table, indices=indices):
             return table.slot, indices.slot
-        case Copy(source=source):
-            return (source,)
 
 
 def viewed(values: Mapping[int, Array], value: Value) -> Array:
