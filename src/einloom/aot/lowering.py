@@ -114,7 +114,7 @@ def lower(
     packs = len(cpus) == 1
     levels, done = [], 0
     for cpu, facts in cpus.items():
-        level = _LevelBuilder(cpu, facts.processor, constants, outputs)
+        level = _LevelBuilder(cpu, facts.processor, constants)
         with assumed(facts.machine), few_kernels():
             for cell in cells:
                 level.add(_recipe_at(program, symbols, cell, packs=packs))
@@ -221,12 +221,10 @@ class _LevelBuilder:
         cpu: str,
         processor: ir.Processor,
         constants: _Constants,
-        outputs: tuple[ir.Port, ...],
     ) -> None:
         self.cpu = cpu
         self.processor = processor
         self.constants = constants
-        self.outputs = outputs
         self.kernels: dict[KernelText, int] = {}
         self.variants: dict[ir.Variant, int] = {}
         self.choice: list[int | None] = []
