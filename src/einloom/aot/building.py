@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 Progress = Callable[[str, int, int], None]
 #: Bytes of constants that are linked into the library; more are mapped from a file beside it.
 EMBEDDED_BYTES = 256 << 20
-_SOURCES = ("runtime.c", "interface.c", "weights.c", "python.c")
+_SOURCES = ("runtime.c", "interface.c", "weights.c", "packing.c", "python.c")
 _NATIVE = Path(__file__).parent / "native"
 _POOL = Path(einloom.__file__).parent / "native"
 

@@ -207,11 +207,11 @@ class Program:
         *ready, target = map(kernel_ready, (*arrays, result))
         return Evaluation(self.recipe_for(ready, target), ready, target)
 
-    def recipe_at(self, sizes: Sizes, *, packs: bool = True, is_shipped: bool = False) -> Recipe:
+    def recipe_at(self, sizes: Sizes, *, is_shipped: bool = False) -> Recipe:
         """Return the recipe for operands and results in C order at these values of symbols.
 
-        Values may be open formulas: the recipe then holds wherever its guards do. Kernels may want
-        constants packed where ``packs``; lookups are of arrays in C order where ``is_shipped``.
+        Values may be open formulas: the recipe then holds wherever its guards do. Where it
+        ``is_shipped``, lookups are of arrays in C order and packed constants are named, not made.
         """
         inputs = [
             c_layout(evaluated(operand.shape, sizes), required(operand.dtype))
@@ -221,7 +221,7 @@ class Program:
             c_layout(evaluated(shape, sizes), dtype)
             for shape, dtype in zip(self.shapes, self.dtypes, strict=True)
         ]
-        return self._recipe(inputs, outputs, sizes, packs=packs, is_shipped=is_shipped)
+        return self._recipe(inputs, outputs, sizes, is_shipped=is_shipped)
 
     def _recipe(
         self,
@@ -229,7 +229,6 @@ class Program:
         outputs: Sequence[Layout],
         sizes: Sizes,
         *,
-        packs: bool = True,
         is_shipped: bool = False,
     ) -> Recipe:
         builder = Builder(
@@ -237,7 +236,6 @@ class Program:
             self._constants,
             self._packed,
             len(outputs),
-            packs=packs,
             is_shipped=is_shipped,
         )
         results = [Value(builder.result + number, out) for number, out in enumerate(outputs)]

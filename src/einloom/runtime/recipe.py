@@ -8,7 +8,7 @@ element is, so that it is its operand's slot and an offset.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -30,6 +30,7 @@ from einloom_compiler.dtypes import AnyDType
 from einloom_compiler.errors import IndicesError
 from einloom_compiler.ir.einsum import EinsumExpr, Term
 from einloom_compiler.ir.scalar import Scalar
+from einloom_compiler.lowering.prepacking import Packing
 from einloom_compiler.pipeline import Bound
 
 Array = npt.NDArray[Any]
@@ -123,6 +124,8 @@ class Recipe:
         steps: what is done, in order.
         contractions: what the launches among them are parts of.
         n_results: number of results.
+        packed: slots of packed constants: what they are packed from, and how. Recipes that are
+            shipped hold no packed arrays.
     """
 
     n_inputs: int
@@ -131,6 +134,7 @@ class Recipe:
     steps: tuple[Step, ...]
     contractions: tuple[Contracted, ...] = ()
     n_results: int = 1
+    packed: Mapping[int, tuple[int, Packing]] = field(default_factory=dict)
 
     @property
     def first_buffer(self) -> int:
