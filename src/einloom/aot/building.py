@@ -16,11 +16,13 @@ from einloom.aot import archive, shipped, snippets
 from einloom.aot.cpus import Cpus, host_architecture
 from einloom.aot.lowering import Source, lower
 from einloom.aot.toolchain import Toolchain, toolchain
+from einloom.runtime.threads import available_threads
 from einloom_compiler.aot.driver import identity_function, print_driver
 from einloom_compiler.aot.header import print_example, print_header
 from einloom_compiler.aot.library import Library
 from einloom_compiler.aot.variants import constant_offsets, kernel_symbol
-from einloom_compiler.codegen import elf, jit
+from einloom_compiler.codegen import elf
+from einloom_compiler.codegen.several import SYMBOL, compile_several
 from einloom_compiler.errors import InternalCompilerError, SpecError
 from einloom_compiler.lowering.formula import formula_text
 
@@ -195,17 +197,20 @@ def _write(
 
 def _kernel_objects(library: Library, cpus: Cpus, work: Path, say: Progress) -> list[str]:
     """Compile all kernels and return the names of their objects."""
-    n_kernels = sum(len(level.kernels) for level in library.levels)
-    found: list[str] = []
-    for level in library.levels:
-        for number, text in enumerate(level.kernels):
-            say("compiling kernels", len(found), n_kernels)
-            symbol = kernel_symbol(library.name, level.cpu, number)
-            code = jit.compile_for(text, symbol, cpus.levels[level.cpu].target)
-            (work / f"{symbol}.o").write_bytes(code.contents)
-            found.append(f"{symbol}.o")
-    say("compiling kernels", n_kernels, n_kernels)
-    return found
+    kernels = {
+        kernel_symbol(library.name, level.cpu, number): (text, cpus.levels[level.cpu].target)
+        for level in library.levels
+        for number, text in enumerate(level.kernels)
+    }
+    codes = compile_several(
+        list(kernels.values()),
+        available_threads(),
+        lambda done: say("compiling kernels", done, len(kernels)),
+    )
+    for symbol, code in zip(kernels, codes, strict=True):
+        (work / f"{symbol}.o").write_bytes(elf.renamed(code, SYMBOL, symbol))
+    say("compiling kernels", len(kernels), len(kernels))
+    return [f"{symbol}.o" for symbol in kernels]
 
 
 def _constants_source(name: str) -> str:
