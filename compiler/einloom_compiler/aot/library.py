@@ -16,6 +16,7 @@ Grammar::
                       total: Number, points: Number, parallel_points, long_points)
              | Gather(table: Place, indices: Place, target: Place, dtype, extent: Number,
                       count: Number, row_bytes: Number)
+             | Positions(target: Place, count: Number)
     Place    = (kind: "input" | "output" | "constant" | "packed" | "buffer", number, offset: Number)
     Number   = int | Formula of the symbols' names
 
@@ -173,7 +174,15 @@ class Gather:
     row_bytes: Number
 
 
-Step = Launch | Gather
+@dataclass(frozen=True, slots=True)
+class Positions:
+    """Write 0, 1, 2, ... as ``count`` integers of 64 bits."""
+
+    target: Place
+    count: Number
+
+
+Step = Launch | Gather | Positions
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from einloom_compiler.aot.library import Gather, Level, Library, Place, Port, Step, Variant
+from einloom_compiler.aot.library import (
+    Gather,
+    Level,
+    Library,
+    Place,
+    Port,
+    Positions,
+    Step,
+    Variant,
+)
 from einloom_compiler.lowering.formula import formula_text
 
 
@@ -53,6 +62,8 @@ def _variant(variant: Variant, level: Level) -> list[str]:
 
 
 def _step(step: Step, level: Level) -> str:
+    if isinstance(step, Positions):
+        return f"{_place(step.target)} = 0, 1, ... below {formula_text(step.count)}"
     if isinstance(step, Gather):
         return (
             f"{_place(step.target)} = {formula_text(step.count)} rows of "

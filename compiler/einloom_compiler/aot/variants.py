@@ -12,7 +12,16 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from einloom_compiler.aot.expressions import c_definitions, c_number
-from einloom_compiler.aot.library import Constant, Gather, Launch, Level, Library, Place, Variant
+from einloom_compiler.aot.library import (
+    Constant,
+    Gather,
+    Launch,
+    Level,
+    Library,
+    Place,
+    Positions,
+    Variant,
+)
 from einloom_compiler.aot.packing import ALIGNMENT, packed_offsets, print_packings
 from einloom_compiler.aot.steps import Steps, braces, is_at_least, scratch_bytes
 from einloom_compiler.aot.verify import numbers_of
@@ -121,6 +130,10 @@ class Variants:
         place_of = Places(self, level, place)
         symbols, number = self._symbols(level), 0
         for step in variant.steps:
+            if isinstance(step, Positions):
+                target, count = place_of(step.target), self._number(step.count)
+                lines.append(f"    count_up({target}, {count});")
+                continue
             if isinstance(step, Gather):
                 lines += self._gather(step, place_of)
                 continue

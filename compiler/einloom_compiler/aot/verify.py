@@ -13,6 +13,7 @@ from einloom_compiler.aot.library import (
     Level,
     Library,
     Place,
+    Positions,
     Step,
     Variant,
 )
@@ -68,7 +69,7 @@ def _step_faults(library: Library, level: Level, variant: Variant, step: Step) -
         places += [step.table, step.indices]
         if np.dtype(step.dtype).kind not in "iu":
             yield f"rows are looked up by {step.dtype}"
-    else:
+    elif isinstance(step, Launch):
         places += step.operands
         if step.kernel >= len(level.kernels):
             yield f"{level.cpu} has no kernel {step.kernel}"
@@ -104,6 +105,8 @@ def numbers_of(variant: Variant) -> Iterator[int]:
                 rows = table.rows if isinstance(table, DigitTable) else table.axes
                 yield from (number for row in rows for number in row)
             yield from (place.offset for place in (*step.operands, step.target))
+        elif isinstance(step, Positions):
+            yield from (step.count, step.target.offset)
         else:
             yield from (step.extent, step.count, step.row_bytes)
             yield from (place.offset for place in (step.table, step.indices, step.target))

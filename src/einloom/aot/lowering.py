@@ -108,7 +108,7 @@ def lower(
         ShapeError: there are no legal sizes.
     """
     program = source.program()
-    symbols = bound_symbols(source.inputs, source.choices.ranges)
+    symbols = bound_symbols(source.inputs, source.choices.ranges, source.roots)
     constants = _Constants()
     cells = list(product(*(_ranges(symbol) for symbol in symbols)))
     open_sizes = {symbol.name: representative(symbol, n) for n, symbol in enumerate(symbols)}
@@ -264,6 +264,9 @@ class _LevelBuilder:
     def _step(self, recipe: recipes.Recipe, step: recipes.Step, box: Box) -> ir.Step:
         if isinstance(step, recipes.Gather):
             return self._gather(recipe, step)
+        if isinstance(step, recipes.Positions):
+            target = self._place(recipe, step.target.slot, step.target.offset)
+            return ir.Positions(target, _n_bytes(step.target.shape, 1))
         bound = step.bound
         *offsets, target_offset = step.offsets or (0,) * (len(step.operands) + 1)
         kernel = self.kernels.setdefault(bound.kernel.text, len(self.kernels))

@@ -12,8 +12,8 @@ import numpy as np
 from einloom.runtime.builder import Builder
 from einloom.runtime.choices import Choices
 from einloom.runtime.contractor import Contractor
-from einloom.runtime.moving import copy, fill
-from einloom.runtime.recipe import Gather
+from einloom.runtime.moving import convert, copy, fill
+from einloom.runtime.recipe import Gather, Positions
 from einloom.runtime.values import Value, c_layout
 from einloom_compiler.dtypes import AnyDType, dtype_name, has_kernel
 from einloom_compiler.errors import InternalCompilerError, UnsupportedError
@@ -35,6 +35,7 @@ from einloom_compiler.ir.graph import (
 from einloom_compiler.ir.printer import print_graph
 from einloom_compiler.ir.scalar import Scalar, check_body
 from einloom_compiler.lowering.attention import form_of
+from einloom_compiler.lowering.formula import is_open
 from einloom_compiler.lowering.nest import Arithmetics
 from einloom_compiler.lowering.rows import rows_expr
 from einloom_compiler.order.search import Optimize
@@ -246,10 +247,16 @@ class Count:
     def append(
         self, builder: Builder, operands: Sequence[Value], target: Value, sizes: Sizes
     ) -> None:
-        """Append the copy of a constant."""
+        """Append the copy of a constant, or of what is counted where the extent is open."""
         del operands, sizes
-        if type(target.shape[0]) is not int:
-            raise UnsupportedError("positions along an axis of open extent cannot be shipped yet")
+        if is_open(target.shape[0]):
+            int64 = np.dtype(np.int64)
+            is_plain = target.dtype == int64 and _is_in_c_order(target)
+            counted = target if is_plain else builder.buffer(target.shape, int64)
+            builder.add(Positions(counted))
+            if counted != target:
+                convert(builder, counted, target)
+            return
         copy(builder, builder.constant(np.arange(target.shape[0]).astype(self.dtype)), target)
 
 

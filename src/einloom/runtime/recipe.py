@@ -85,7 +85,19 @@ class Gather:
         target[...] = table[indices]
 
 
-Step = Launch | Gather
+@dataclass(frozen=True, slots=True)
+class Positions:
+    """Write 0, 1, 2, ... to a vector of int64 in C order."""
+
+    target: Value
+
+    def run(self, values: Mapping[int, Array]) -> None:
+        """Write them."""
+        target = viewed(values, self.target)
+        target[...] = np.arange(len(target))
+
+
+Step = Launch | Gather | Positions
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +171,7 @@ class Recipe:
         while number < len(self.steps):
             step = self.steps[number]
             number += 1
-            if isinstance(step, Gather):
+            if not isinstance(step, Launch):
                 step.run(values)
             elif not is_ready and (answered := self._answered(number - 1, values)) is not None:
                 number = answered.steps.stop
@@ -267,7 +279,7 @@ class Recipe:
 
 
 def _target(step: Step) -> int:
-    return step.target.slot if isinstance(step, Gather) else step.target
+    return step.target if isinstance(step, Launch) else step.target.slot
 
 
 def _sources(step: Step) -> tuple[int, ...]:
@@ -276,6 +288,8 @@ def _sources(step: Step) -> tuple[int, ...]:
             return operands
         case Gather(table=table, indices=indices):
             return table.slot, indices.slot
+        case Positions():
+            return ()
 
 
 def check_indices(indices: Array, extent: int, name: str) -> None:

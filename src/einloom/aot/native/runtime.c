@@ -298,6 +298,12 @@ static void copy_strided(char *strided, char *packed, const int64_t *shape, cons
     }
 }
 
+/* Write 0, 1, 2, ... */
+static void count_up(char *target, int64_t count) {
+    for (int64_t i = 0; i < count; i++)
+        memcpy(target + 8 * i, &i, 8);
+}
+
 /* Copy rows of a table; return 0 where an index names none. */
 static int gather(char *target, const char *table, const char *indices, int index_bytes,
                   int is_signed, int64_t extent, int64_t count, int64_t row_bytes) {
