@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from pprint import pformat
 from typing import TYPE_CHECKING, Any
 
 import einloom
@@ -167,16 +168,19 @@ def _write(
     (work / "driver.c").write_text(driver, encoding="ascii")
     say("linking", 0, 1)
     objects.insert(0, tools.compile("driver.c", work).name)
-    file = f"lib{name}.so"
-    shared = tools.link(objects, file, work)
-    shutil.copyfile(shared, result / file)
+    shared_name = f"lib{name}.so"
+    shared = tools.link(objects, shared_name, work)
+    shutil.copyfile(shared, result / shared_name)
     if is_static:
         members = [(member, (work / member).read_bytes()) for member in objects]
         (result / f"lib{name}.a").write_bytes(archive.archive(members))
     say("linking", 1, 1)
     (result / f"{name}.h").write_text(header, encoding="ascii")
     loader = Path(shipped.__file__).read_text(encoding="utf-8")
-    loader += f'\n\n{name} = Function(os.path.dirname(os.path.abspath(__file__)), "{name}")\n'
+    facts = {**_facts(library, shared_name), "identity": identity.hexdigest()}
+    shown = pformat(facts, width=100, sort_dicts=False)
+    folder = "os.path.dirname(os.path.abspath(__file__))"
+    loader += f'\n\n_FACTS = {shown}\n{name} = Function({folder}, "{name}", _FACTS)\n'
     (result / f"{name}.py").write_text(loader, encoding="utf-8")
     equation = source.equation
     texts = {
@@ -244,6 +248,24 @@ def _manifest(
     if unknown:
         raise InternalCompilerError("aot", f"the library needs {', '.join(unknown)}")
     files = {path.name: sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())}
+    return {
+        "einloom": einloom.__version__,
+        **_facts(library, file.name),
+        "equation": source.equation,
+        "kernels": {level.cpu: len(level.kernels) for level in library.levels},
+        "variants": {level.cpu: len(level.variants) for level in library.levels},
+        "weights_bytes": constant_offsets(library.constants)[1],
+        "architecture": cpus.architecture,
+        "glibc": needs.glibc,
+        "libraries": sorted(needs.libraries),
+        "linked_by": tools.name,
+        "files": files,
+        "content": sha256(json.dumps(files, sort_keys=True).encode()).hexdigest(),
+    }
+
+
+def _facts(library: Library, file: str) -> dict[str, Any]:
+    """Return what the loader needs to know."""
     ports = {
         kind: [
             {"name": p.name, "dtype": p.dtype, "shape": [formula_text(n) for n in p.shape]}
@@ -252,9 +274,8 @@ def _manifest(
         for kind, found in (("inputs", library.inputs), ("outputs", library.outputs))
     }
     return {
-        "einloom": einloom.__version__,
         "name": library.name,
-        "library": file.name,
+        "library": file,
         **ports,
         "symbols": [
             {
@@ -275,17 +296,7 @@ def _manifest(
             }
             for check in library.checks
         ],
-        "equation": source.equation,
         "cpu": [level.cpu for level in library.levels],
-        "kernels": {level.cpu: len(level.kernels) for level in library.levels},
-        "variants": {level.cpu: len(level.variants) for level in library.levels},
-        "weights_bytes": constant_offsets(library.constants)[1],
-        "architecture": cpus.architecture,
-        "glibc": needs.glibc,
-        "libraries": sorted(needs.libraries),
-        "linked_by": tools.name,
-        "files": files,
-        "content": sha256(json.dumps(files, sort_keys=True).encode()).hexdigest(),
     }
 
 
