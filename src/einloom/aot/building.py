@@ -179,8 +179,8 @@ def _write(
     loader = Path(shipped.__file__).read_text(encoding="utf-8")
     facts = {**_facts(library, shared_name), "identity": identity.hexdigest()}
     shown = pformat(facts, width=100, sort_dicts=False)
-    folder = "os.path.dirname(os.path.abspath(__file__))"
-    loader += f'\n\n_FACTS = {shown}\n{name} = Function({folder}, "{name}", _FACTS)\n'
+    here = "os.path.dirname(os.path.abspath(__file__))"
+    loader += f'\n\n_FACTS = {shown}\n{name} = Function({here}, "{name}", _FACTS)\n'
     (result / f"{name}.py").write_text(loader, encoding="utf-8")
     equation = source.equation
     texts = {
