@@ -104,7 +104,7 @@ class _ModelLowering:
         except UnsupportedError as error:
             raise self._uncovered(layer, str(error)) from None
 
-    def _operation(self, layer: LayerRecord, number: int) -> Tensor:
+    def _operation(self, layer: LayerRecord, number: int) -> Outputs:
         call = layer.calls[number]
         args = tuple(map(self._argument, call.args))
         kwargs = {name: self._argument(value) for name, value in call.kwargs.items()}
