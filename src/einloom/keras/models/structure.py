@@ -282,6 +282,8 @@ def _layer(entry: Mapping[str, Any], source: Source, levels: int) -> LayerRecord
         kind = registered
     if len(kind) > MAX_NAME_CHARACTERS:
         raise ModelFileError(f"a layer's class_name has {len(kind)} characters")
+    if not kind.isprintable():
+        raise ModelFileError(f"a layer's class_name is {shown(kind)}, which is no name")
     kind = _EXPORTED.get(kind, kind) if _origin(entry) == "layer" else kind
     if source.leaves_out_code:
         entry = _code_left_out(entry)

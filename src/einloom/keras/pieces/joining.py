@@ -6,6 +6,9 @@ make a model of them.
 
 from __future__ import annotations
 
+import importlib.util
+import json
+import os
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -146,6 +149,25 @@ class Joined:
         n_pieces = sum("piece" in step for step in self.description["steps"])
         around = ", ".join(self.outside) or "nothing"
         return f"<{self.description['model']} in {n_pieces} pieces around {around}>"
+
+
+def load(folder: str) -> Joined:
+    """Return the model of a folder: its description, and a library for each piece."""
+    with open(os.path.join(folder, "pieces.json"), encoding="utf-8") as file:  # noqa: PTH118, PTH123
+        description = json.load(file)
+    names = [step["piece"] for step in description["steps"] if "piece" in step]
+    return Joined(description, {name: _piece(folder, name) for name in names})
+
+
+def _piece(folder: str, name: str) -> Callable[..., Any]:
+    path = os.path.join(folder, name, f"{name}.py")  # noqa: PTH118
+    spec = importlib.util.spec_from_file_location(f"_piece_{name}", path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{path} cannot be imported")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    piece: Callable[..., Any] = getattr(module, name)
+    return piece
 
 
 def _signature(step: Mapping[str, Any]) -> str:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 from einloom.keras.lowering.target import Lowered
 from einloom.keras.models.record import LayerRecord
-from einloom_compiler.ir.graph import Node
+from einloom_compiler.extents import free_names
+from einloom_compiler.ir.graph import Input, Node
+from einloom_compiler.ir.shapes import shape_of
+from einloom_compiler.ir.traversal import at_sizes
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +104,40 @@ class Plan:
     def outside(self) -> tuple[Outside, ...]:
         """The steps that are not."""
         return tuple(step for step in self.steps if isinstance(step, Outside))
+
+
+def symbols_of(plan: Plan) -> frozenset[str]:
+    """Return the symbols in the shapes of a plan's inputs and of what pieces take."""
+    values = (*plan.inputs, *(value for piece in plan.pieces for value in piece.takes))
+    return frozenset(n for v in values for e in shape_of(v.node) for n in free_names(e))
+
+
+def plan_at(plan: Plan, sizes: Mapping[str, int]) -> Plan:
+    """Return a plan with these values for the symbols so named."""
+
+    def settled(item: Any) -> Any:
+        if isinstance(item, Value):
+            return replace(item, node=at_sizes(item.node, sizes))
+        if isinstance(item, Lowered):
+            inputs = (at_sizes(node, sizes) for node in item.inputs)
+            roots = tuple(at_sizes(node, sizes) for node in item.roots)
+            return replace(
+                item,
+                inputs=tuple(node for node in inputs if isinstance(node, Input)),
+                outputs=roots[0] if len(roots) == 1 else roots,
+            )
+        if isinstance(item, Piece):
+            takes, gives = settled(item.takes), settled(item.gives)
+            return replace(item, lowered=settled(item.lowered), takes=takes, gives=gives)
+        if isinstance(item, Outside):
+            args, kwargs, gives = settled(item.args), settled(item.kwargs), settled(item.gives)
+            return replace(item, args=args, kwargs=kwargs, gives=gives)
+        if isinstance(item, Mapping):
+            return {name: settled(part) for name, part in item.items()}
+        return tuple(map(settled, item)) if isinstance(item, tuple) else item
+
+    inputs, outputs, steps = settled(plan.inputs), settled(plan.outputs), settled(plan.steps)
+    return replace(plan, inputs=inputs, outputs=outputs, steps=steps)
 
 
 def values_in(structure: Any) -> tuple[Value, ...]:
