@@ -15,6 +15,7 @@ from typing import Any
 
 from einloom.keras.models.code import holds_code, refuse_code
 from einloom.keras.models.documents import a_list, a_text, an_object, shown
+from einloom.keras.models.kinds import Kind, kind_of
 from einloom.keras.models.limits import MAX_MODEL_DEPTH, MAX_NAME_CHARACTERS
 from einloom.keras.models.nodes import built_for, calls_of, is_old_form, stated_by, structure_of
 from einloom.keras.models.record import (
@@ -234,7 +235,7 @@ def _sequential(config: Any, source: Source, levels: int) -> ModelRecord:
         call = Call(given, MappingProxyType({}))
         chained.append(dataclasses.replace(layer, calls=(call,)))
     first, last = TensorRef(chained[0].name), TensorRef(chained[-1].name)
-    stated = _stated_between(chained[-len(objects) :], objects)
+    stated = _stated_between(chained[-len(objects) :], objects, source.keras_version)
     version, backend = source.keras_version, source.backend
     return ModelRecord(
         name, "Sequential", tuple(chained), first, last, version, backend, MappingProxyType(stated)
@@ -242,17 +243,18 @@ def _sequential(config: Any, source: Source, levels: int) -> ModelRecord:
 
 
 def _stated_between(
-    layers: list[LayerRecord], entries: list[Mapping[str, Any]]
+    layers: list[LayerRecord], entries: list[Mapping[str, Any]], version: str
 ) -> dict[TensorRef, TensorSpec]:
-    """Return what layers of a Sequential model give: what the next ones were built for."""
+    """Return what layers that are not known give: what the next ones were built for."""
     found: dict[TensorRef, TensorSpec] = {}
     shape = None
     for number in reversed(range(1, len(layers))):
         built = built_for(entries[number])
         keeps = layers[number].class_name in _SHAPE_KEEPING
         shape = built if built is not None else shape if keeps else None
-        if shape is not None:
-            before = layers[number - 1]
+        before = layers[number - 1]
+        is_known = before.model is not None or isinstance(kind_of(before, version), Kind)
+        if shape is not None and not is_known:
             dtype = before.dtype_policy.rpartition("_from_")[2].removeprefix("mixed_")
             found[TensorRef(before.name)] = TensorSpec(shape, dtype)
     return found
