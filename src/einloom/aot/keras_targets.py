@@ -61,6 +61,27 @@ def keras_source(
             target = piece_of(_record(target), layer)
         found = lowered(target, *specs)
     reference = _reference(target) if layer is None else None
+    return lowered_source(found, batch=batch, ranges=ranges, reference=reference)
+
+
+def lowered_source(
+    found: Lowered,
+    *,
+    batch: int | tuple[int, int | None] | None = None,
+    ranges: Mapping[str, Any] | None = None,
+    reference: Callable[[Sequence[Array]], Sequence[Array]] | None = None,
+) -> Source:
+    """Return a graph of a layer, model or piece as what a library is built from.
+
+    Args:
+        found: the graph.
+        batch: as for :func:`keras_source`.
+        ranges: as for it.
+        reference: what checks compare with.
+
+    Raises:
+        SpecError: the batch is fixed already, or a range is none.
+    """
     if isinstance(batch, int):
         found = _with_batch(found, batch)
     elif batch is not None:
@@ -123,7 +144,7 @@ def _reference(target: Any) -> Callable[[Sequence[Array]], Sequence[Array]] | No
         if not loaded:
             loaded.append(keras.saving.load_model(os.fspath(path), compile=False))
         (model,) = loaded
-        results = _called(model, arrays)
+        results = called(model, arrays)
         return [
             np.asarray(keras.ops.convert_to_numpy(result)) for result in keras.tree.flatten(results)
         ]
@@ -131,8 +152,11 @@ def _reference(target: Any) -> Callable[[Sequence[Array]], Sequence[Array]] | No
     return reference
 
 
-def _called(target: Any, arrays: Sequence[Array]) -> Any:
-    """Return what a live layer or model gives; those of several inputs take a list or arguments."""
+def called(target: Any, arrays: Sequence[Array]) -> Any:
+    """Return what a live layer or model gives at inference, as Keras structures it.
+
+    Those of several inputs take a list or arguments.
+    """
     import inspect
 
     import keras
