@@ -77,10 +77,12 @@ def compile_several(
         except queue.Empty:
             if len(done) == len(dict.fromkeys(jobs)):
                 break
-            if not any(helper.is_alive() for helper in helpers):
-                continue  # a helper's last kernel came back to the queue
             for helper in helpers:
                 helper.join(_PATIENCE)
+            if not any(helper.is_alive() for helper in helpers) and todo.empty():
+                for job in missing:  # what a helper took and lost
+                    if job not in done:
+                        todo.put(job)
             continue
         finish(job, jit.compile_for(job[0], SYMBOL, job[1]).contents)
     if failed:
