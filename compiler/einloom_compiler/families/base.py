@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -19,7 +19,9 @@ from einloom_compiler.lowering.prepacking import Packing
 from einloom_compiler.lowering.tables import Table, TableArray
 from einloom_compiler.schedule.machine import Machine
 
-Dump = Callable[[str, str], None]
+T = TypeVar("T")
+#: Takes each stage's name and printed representation; nothing is printed where None.
+Dump = Callable[[str, str], None] | None
 #: A family's own frozen, printable dataclass.
 Schedule = Any
 
@@ -34,12 +36,22 @@ class Problem:
         machine: the target.
         constant: whether each operand is the same array in all calls, so that it may be packed
             once; empty where none is.
+        derived: what families have worked out about it, by a key of theirs: a schedule is proposed,
+            priced and bound one after the other. It is no part of the problem.
     """
 
     space: IterationSpace
     arithmetics: Arithmetics
     machine: Machine
     constant: tuple[bool, ...] = ()
+    derived: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def once(self, key: Any, derive: Callable[[], T]) -> T:
+        """Return what ``derive`` returns, which is called once for a key."""
+        if key not in self.derived:
+            self.derived[key] = derive()
+        found: T = self.derived[key]
+        return found
 
     @property
     def points(self) -> int:

@@ -132,8 +132,9 @@ class Packed(Family):
         """Return the nest's kernel with the tables and numbers of the problem's groups."""
         groups, nest = _nest(problem, schedule)
         call = bind_packed(groups, nest, problem.machine)
-        dump("schedule", str(schedule))
-        dump("packed nest", str(nest))
+        if dump is not None:
+            dump("schedule", str(schedule))
+            dump("packed nest", str(nest))
         return Bound(
             kernel=jit.build(nest),
             schedule=schedule,
