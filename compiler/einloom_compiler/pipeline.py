@@ -16,9 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
-from einloom_compiler.dtypes import arithmetic
+from einloom_compiler.dtypes import arithmetic, compute_bytes
 from einloom_compiler.families import (
     Bound,
     Dump,
@@ -313,7 +311,7 @@ def _apart(
 
 def _split(problem: Problem, whole: Bound) -> Split | None:
     """Return the stages of a sum that ``whole`` computes in one kernel, None where one is best."""
-    itemsize = np.dtype(arithmetic(problem.arithmetics.compute).compute).itemsize
+    itemsize = compute_bytes(problem.arithmetics.compute)
     chosen = chunks.choose(
         problem.space, whole.seconds, whole.total, problem.moved_bytes, itemsize, problem.machine
     )

@@ -8,11 +8,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Protocol, TypeVar
 
-import numpy as np
-
 from einloom_compiler.codegen import jit
 from einloom_compiler.codegen.printing import Nest
-from einloom_compiler.dtypes import arithmetic
+from einloom_compiler.dtypes import storage_bytes
 from einloom_compiler.lowering.iteration import IterationSpace
 from einloom_compiler.lowering.nest import Arithmetics
 from einloom_compiler.lowering.prepacking import Packing
@@ -61,11 +59,14 @@ class Problem:
     @property
     def moved_bytes(self) -> int:
         """Bytes of every operand element read once and every output element written once."""
+        return self.once("moved bytes", self._moved_bytes)
+
+    def _moved_bytes(self) -> int:
         names = (*self.arithmetics.inputs, self.arithmetics.output, *self.arithmetics.extras)
         columns = (*self.space.strides, *self.space.extras)
         return sum(
             math.prod(n for n, step in zip(self.space.extents, column, strict=True) if step)
-            * np.dtype(arithmetic(name).storage).itemsize
+            * storage_bytes(name)
             for name, column in zip(names, columns, strict=True)
         )
 
@@ -136,8 +137,11 @@ class Family(Protocol):
         del problem, schedule
         return ()
 
-    def propose(self, problem: Problem) -> tuple[Schedule, ...]:
-        """Return the legal schedules worth trying, the best guess first; none if it cannot."""
+    def propose(self, problem: Problem, below: float = math.inf) -> tuple[Schedule, ...]:
+        """Return the legal schedules worth trying, the best guess first; none if it cannot.
+
+        Those that must take more than ``below`` seconds by prediction may be left out.
+        """
 
     def seconds(self, problem: Problem, schedule: Schedule) -> float:
         """Return the predicted time on one thread, in seconds, for one of its schedules."""

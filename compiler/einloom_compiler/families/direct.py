@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from math import inf
 
 from einloom_compiler.codegen import jit
 from einloom_compiler.errors import InternalCompilerError, ScheduleError
@@ -56,8 +57,9 @@ class Direct(Family):
         """The dataclass of its schedules."""
         return DirectSchedule
 
-    def propose(self, problem: Problem) -> tuple[DirectSchedule, ...]:
+    def propose(self, problem: Problem, below: float = inf) -> tuple[DirectSchedule, ...]:
         """Return the policy's schedule."""
+        del below
         return (_in_order(problem, policy.loop_order(problem.space)),)
 
     def check(self, problem: Problem, schedule: DirectSchedule) -> None:

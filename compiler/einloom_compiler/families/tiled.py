@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass, replace
 from functools import cache
+from math import inf
 
 from einloom_compiler.codegen import jit
 from einloom_compiler.families.base import Bound, Dump, Family, Problem
@@ -19,6 +20,7 @@ from einloom_compiler.schedule import tiled as policy
 from einloom_compiler.schedule.machine import is_assumed
 from einloom_compiler.schedule.tiled_blocks import Block, numbered
 from einloom_compiler.schedule.tiled_cost import seconds
+from einloom_compiler.schedule.tiled_cycles import ROWS
 from einloom_compiler.schedule.tiled_schedule import TiledSchedule, block_of, check, schedule_of
 
 #: Kernels with static extents that one structure gets in a process; a kernel takes about 0.2 s to
@@ -49,18 +51,22 @@ class Tiled(Family):
         del problem
         found = [replace(schedule, vectors=n) for n in policy.VECTORS if n != schedule.vectors]
         for position, count in enumerate(schedule.counts):
-            for other in policy.ROWS:
+            for other in ROWS:
                 if other != count:
                     before, after = schedule.counts[:position], schedule.counts[position + 1 :]
                     found.append(replace(schedule, counts=(*before, other, *after)))
         return tuple(found)
 
-    def propose(self, problem: Problem) -> tuple[TiledSchedule, ...]:
+    def propose(self, problem: Problem, below: float = inf) -> tuple[TiledSchedule, ...]:
         """Return the schedule that is predicted to be the fastest."""
         space, arithmetics, machine = problem.space, problem.arithmetics, problem.machine
-        chosen = policy.choose(space, arithmetics, machine)
-        if chosen and chosen[0].outline.constants and not _may_be_static(problem, numbered(chosen[0]).nest):
-            chosen = policy.choose(space, arithmetics, machine, is_static=False)
+        chosen = policy.choose(space, arithmetics, machine, below=below)
+        if (
+            chosen
+            and chosen[0].outline.constants
+            and not _may_be_static(problem, numbered(chosen[0]).nest)
+        ):
+            chosen = policy.choose(space, arithmetics, machine, is_static=False, below=below)
         if chosen is None:
             return ()
         block, seconds = chosen

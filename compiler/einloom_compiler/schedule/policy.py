@@ -18,9 +18,7 @@ core on a float32 1024-cubed product.
 
 from __future__ import annotations
 
-import numpy as np
-
-from einloom_compiler.dtypes import arithmetic
+from einloom_compiler.dtypes import arithmetic, compute_bytes, storage_bytes
 from einloom_compiler.ir.loops import LoopNest
 from einloom_compiler.lowering.iteration import IterationSpace
 from einloom_compiler.lowering.nest import NamedNest
@@ -134,7 +132,6 @@ def _vectors(nest: LoopNest, steps: list[Step], innermost: str, lanes: int) -> l
 
 def vector_lanes(nest: LoopNest, innermost: str, machine: Machine) -> int:
     """Return how many lanes vectors along ``innermost`` have, 0 where there are none."""
-    compute = arithmetic(nest.compute).compute
     # Sums are finished one by one.
     accesses = (*nest.inputs, nest.output) if nest.contracted else nest.accesses
     is_run = all(a.unit == innermost for a in accesses if innermost in a.indices)
@@ -144,7 +141,7 @@ def vector_lanes(nest: LoopNest, innermost: str, machine: Machine) -> int:
         return 0
     if not nest.is_plain and not nest.contracted and nest.compute.startswith("complex"):
         return 0
-    lanes = machine.simd_bits // (8 * np.dtype(compute).itemsize)
+    lanes = machine.simd_bits // (8 * compute_bytes(nest.compute))
     return lanes if lanes > 1 else 0
 
 
@@ -167,7 +164,7 @@ def _choose_contraction(named: NamedNest, space: IterationSpace, outputs: list[s
         steps.append(Unroll(neighbour, ROWS))
     if row is None:
         return [*steps, Tile(summed, BLOCK)]
-    itemsize = np.dtype(arithmetic(nest.compute).compute).itemsize
+    itemsize = compute_bytes(nest.compute)
     return [*steps, Tile(row, ROW if steps else ROW_BYTES // itemsize), Sink(row)]
 
 
@@ -183,7 +180,7 @@ def _neighbour(named: NamedNest, space: IterationSpace, outputs: list[str]) -> s
     number = dict(zip(nest.indices, named.order, strict=True))
     column = space.strides[named.operands[0]]
     run = space.extents[number[nest.inputs[0].unit]]
-    itemsize = np.dtype(arithmetic(nest.inputs[0].dtype).storage).itemsize
+    itemsize = storage_bytes(nest.inputs[0].dtype)
     for index in outputs:
         if column[number[index]] == run and run * itemsize < ROW_BYTES:
             return index

@@ -7,18 +7,22 @@ predicted to be the fastest wins.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from math import prod
+from functools import lru_cache
+from math import inf
+from operator import itemgetter
 
 from einloom_compiler.lowering.formula import Formula
 from einloom_compiler.lowering.iteration import IterationSpace
 from einloom_compiler.lowering.nest import Arithmetics
 from einloom_compiler.schedule.machine import Machine
-from einloom_compiler.schedule.tiled_blocks import Block, Outline
-from einloom_compiler.schedule.tiled_cost import Costs, edge
+from einloom_compiler.schedule.tiled_blocks import Block, Outline, real_bytes
+from einloom_compiler.schedule.tiled_cost import Costs
+from einloom_compiler.schedule.tiled_cycles import ROWS, Form, Rates, rates
 
 #: Real lanes of a vector, vectors a row, points of each of an outline's rows.
 Sizes = tuple[int, int, tuple[int, ...]]
+#: Least seconds that count, number, penalty for size, cycles, what prices it, and a block's sizes.
+_Tried = tuple[float, int, float, float, Costs, Sizes]
 
 #: Extents up to this may be constants of a kernel.
 STATIC = 32
@@ -30,9 +34,7 @@ SCALARS = 9
 #: through an address register of its own. Measured 2026-11 (2-core AVX-512): 16 x 100000 x 16 in
 #: float32 took 0.47 ms with 16 rows, 0.79 ms with 8.
 STATIC_ROWS, DOT_ROWS = 16, 6
-#: Rows, and vectors a row, of blocks along extents that are arguments; few, so that the sizes of
-#: one structure share kernels.
-ROWS = (1, 2, 3, 4, 6, 8, 12)
+#: Vectors a row of blocks along extents that are arguments.
 VECTORS = (1, 2, 3, 4, 6, 8, 12)
 #: Vectors a row where there are rows.
 MOST_VECTORS = 8
@@ -45,7 +47,12 @@ _DTYPES = (
 
 
 def choose(
-    space: IterationSpace, arithmetics: Arithmetics, machine: Machine, *, is_static: bool = True
+    space: IterationSpace,
+    arithmetics: Arithmetics,
+    machine: Machine,
+    *,
+    is_static: bool = True,
+    below: float = inf,
 ) -> tuple[Block, float] | None:
     """Return the block predicted to be the fastest, and its time; None where there is none.
 
@@ -54,6 +61,7 @@ def choose(
         arithmetics: its dtypes and maps.
         machine: the target.
         is_static: whether short extents may be constants of the kernel.
+        below: seconds; blocks that must take longer are left out.
     """
     if not is_supported(space, arithmetics):
         return None
@@ -62,33 +70,26 @@ def choose(
         for number, extent in enumerate(space.extents)
         if is_static and extent <= STATIC and not isinstance(extent, Formula)
     )
-    tried: list[tuple[float, int, float, Costs, Sizes]] = []
+    tried: list[_Tried] = []
     for lanes in _lane_candidates(space, arithmetics, machine):
         for rows in _row_candidates(space, lanes):
             costs = Costs(Outline(space, arithmetics, machine, lanes, rows, static))
-            for sizes in _blocks(costs.outline):
-                penalty = 1 + _LEAST_GAIN * _size(costs.outline, sizes)
-                least = costs.least(*sizes) * penalty
-                tried.append((least, len(tried), penalty, costs, sizes))
-    tried.sort(key=lambda candidate: candidate[0])
-    best: tuple[float, int, float, Costs, Sizes] | None = None
-    for least, number, penalty, costs, sizes in tried:
+            for sizes, found in blocks(costs.form):
+                cycles = costs.cycles(sizes[2], found)
+                least = costs.least(cycles)
+                if least <= below:
+                    penalty = 1 + _LEAST_GAIN * found.size
+                    tried.append((least * penalty, len(tried), penalty, cycles, costs, sizes))
+    tried.sort(key=itemgetter(0))
+    best: tuple[float, int, float, Block] | None = None
+    for least, number, penalty, cycles, costs, sizes in tried:
         if best is not None and least > best[0]:
             break  # nor can any of the rest be faster
-        seconds = costs.seconds(*sizes)
+        seconds = costs.seconds(*sizes, cycles)
         needed = seconds * penalty
         if best is None or (needed, number) < best[:2]:
-            best = needed, number, seconds, costs, sizes
-    if best is None:
-        return None
-    _, _, seconds, costs, sizes = best
-    return Block(costs.outline, *sizes), seconds
-
-
-def _size(outline: Outline, sizes: Sizes) -> int:
-    """Return the vectors of a block, those of an edge that a static extent leaves out excepted."""
-    width, vectors, counts = sizes
-    return prod(counts) * edge(outline, width, vectors)[0]
+            best = needed, number, seconds, Block(costs.outline, *sizes)
+    return None if best is None else (best[3], best[2])
 
 
 def is_supported(space: IterationSpace, arithmetics: Arithmetics) -> bool:
@@ -185,35 +186,32 @@ def _row_candidates(space: IterationSpace, lanes: int | None) -> list[tuple[int,
     return found
 
 
-def _blocks(outline: Outline) -> Iterator[Sizes]:
-    """Yield the sizes of blocks that fill the registers."""
-    space, lanes, rows, static = outline.space, outline.lane, outline.rows, outline.static
-    registers = ACCUMULATORS[outline.machine.n_registers]
-    budget = SCALARS if lanes is None else registers // outline.sums
-    bits = 8 * outline.itemsize
-    width = outline.scale
-    n_vectors = 1
-    if lanes is not None:
-        n_lanes = outline.scale * space.extents[lanes]
-        width = min(outline.machine.simd_bits // bits, max(128 // bits, _power(n_lanes)))
+@lru_cache(maxsize=1024)
+def blocks(form: Form) -> tuple[tuple[Sizes, Rates], ...]:
+    """Return the sizes of blocks that fill the registers, and what one of each takes."""
+    has_lanes = form.lane_extent > 0
+    budget = ACCUMULATORS[form.n_registers] // form.sums if has_lanes else SCALARS
+    bits = 8 * real_bytes(form.compute)
+    width, n_vectors = form.scale, 1
+    if has_lanes:
+        n_lanes = form.scale * form.lane_extent
+        width = min(form.simd_bits // bits, max(128 // bits, _power(n_lanes)))
         n_vectors = -(-n_lanes // width)
-    tried: set[tuple[int, tuple[int, ...]]] = set()
+    found: dict[Sizes, None] = {}
     for most in VECTORS:
-        if most > min(budget, MOST_VECTORS if rows else budget):
+        if most > min(budget, MOST_VECTORS if form.row_extents else budget):
             break
-        vectors = _balanced(n_vectors, most) if lanes in static else most
+        vectors = _balanced(n_vectors, most) if form.is_lane_static else most
         counts: list[int] = []
         left = budget // vectors
-        most_rows = DOT_ROWS if outline.is_dot else STATIC_ROWS
-        for position, number in enumerate(rows):
-            share = left if position == len(rows) - 1 else max(1, int(left**0.5))
-            share = min(share, most_rows)
-            counts.append(_row_count(space.extents[number], share, number in static))
+        most_rows = DOT_ROWS if form.is_dot else STATIC_ROWS
+        pairs = list(zip(form.row_extents, form.static_rows, strict=True))
+        for extent, is_static in pairs:
+            share = left if len(counts) == len(pairs) - 1 else max(1, int(left**0.5))
+            counts.append(_row_count(extent, min(share, most_rows), is_static))
             left //= counts[-1]
-        key = vectors, tuple(counts)
-        if key not in tried:
-            tried.add(key)
-            yield width, *key
+        found[width, vectors, tuple(counts)] = None
+    return tuple((sizes, rates(form, *sizes)) for sizes in found)
 
 
 def _power(number: int) -> int:

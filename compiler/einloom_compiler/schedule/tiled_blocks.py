@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from math import prod
 
 from einloom_compiler.ir.loops import Access
@@ -17,9 +16,13 @@ from einloom_compiler.schedule.machine import Machine
 _NARROW = ("float32", "int32", "uint32", "complex64")
 
 
-@dataclass(frozen=True)
+def real_bytes(compute: str) -> int:
+    """Return the bytes of a real lane of this compute dtype."""
+    return 4 if compute in _NARROW else 8
+
+
 class Outline:
-    """What is blocked, whatever the sizes of the blocks.
+    """What is blocked, whatever the sizes of the blocks; it does not change.
 
     Attributes:
         space: the contraction's indices.
@@ -28,75 +31,63 @@ class Outline:
         lane: number of the lane index, None for scalars.
         rows: numbers of the row indices.
         static: numbers of the indices whose extents may be constants of the kernel.
+        tasks: numbers of the output indices of the parallel range, slowest first.
+        is_dot: whether the lanes are summed.
+        contracted: numbers of the summed indices, outermost loop first.
+        order: numbers of all indices: tasks, rows within a task, summed ones, lanes within a task.
+        scale: real lanes of one element.
+        itemsize: bytes of a real lane.
+        sums: accumulators of each vector: products of complex numbers have two.
     """
 
-    space: IterationSpace
-    arithmetics: Arithmetics
-    machine: Machine
-    lane: int | None
-    rows: tuple[int, ...]
-    static: frozenset[int]
+    __slots__ = (
+        *("space", "arithmetics", "machine", "lane", "rows", "static", "tasks", "is_dot"),
+        *("contracted", "order", "scale", "itemsize", "sums"),
+    )
 
-    @cached_property
-    def tasks(self) -> tuple[int, ...]:
-        """Numbers of the output indices of the parallel range, slowest first."""
-        blocked = {*self.rows, self.lane}
-        found = [
-            n for n in range(self.space.n_output) if n not in blocked or n not in self.static
-        ]
-        if len(found) > 1:
-            found.sort(key=_task_key(self.space))
-        return tuple(found)
+    def __init__(
+        self,
+        space: IterationSpace,
+        arithmetics: Arithmetics,
+        machine: Machine,
+        lane: int | None,
+        rows: tuple[int, ...],
+        static: frozenset[int],
+    ) -> None:
+        """Take the attributes that are not derived."""
+        self.space, self.arithmetics, self.machine = space, arithmetics, machine
+        self.lane, self.rows, self.static = lane, rows, static
+        blocked = {*rows, lane}
+        tasks = [n for n in range(space.n_output) if n not in blocked or n not in static]
+        if len(tasks) > 1:
+            tasks.sort(key=_task_key(space))
+        self.tasks = tuple(tasks)
+        summed = [n for n in range(space.n_output, len(space.extents)) if n != lane]
+        if len(summed) > 1:
+            summed.sort(key=lambda n: -max(abs(column[n] or 0) for column in space.strides))
+        self.is_dot = lane is not None and lane >= space.n_output
+        if lane is not None and self.is_dot:
+            summed.append(lane)
+        self.contracted = tuple(summed)
+        inner = () if lane is None else (lane,)
+        self.order = tuple(dict.fromkeys((*tasks, *rows, *summed, *inner)))
+        self.scale = 2 if arithmetics.compute.startswith("complex") else 1
+        self.itemsize = real_bytes(arithmetics.compute)
+        self.sums = 2 if self.scale == 2 and len(space.strides) == 3 else 1
 
-    @cached_property
-    def contracted(self) -> tuple[int, ...]:
-        """Numbers of the summed indices, outermost loop first."""
-        space, lane = self.space, self.lane
-        found = [n for n in range(space.n_output, len(space.extents)) if n != lane]
-        if len(found) > 1:
-            found.sort(key=lambda n: -max(abs(column[n] or 0) for column in space.strides))
-        return (*found, lane) if lane is not None and self.is_dot else tuple(found)
-
-    @cached_property
-    def order(self) -> tuple[int, ...]:
-        """Numbers of all indices: tasks, rows within a task, summed ones, lanes within a task."""
-        inner = () if self.lane is None else (self.lane,)
-        return tuple(dict.fromkeys((*self.tasks, *self.rows, *self.contracted, *inner)))
-
-    @cached_property
+    @property
     def constants(self) -> tuple[int, ...]:
         """Numbers of the indices whose extents are constants of the kernel."""
         blocked, n_output = {*self.rows, self.lane}, self.space.n_output
-        return tuple(
-            n for n in self.order if n in self.static and (n in blocked or n >= n_output)
-        )
-
-    @cached_property
-    def is_dot(self) -> bool:
-        """Whether the lanes are summed."""
-        return self.lane is not None and self.lane >= self.space.n_output
-
-    @cached_property
-    def scale(self) -> int:
-        """Real lanes of one element."""
-        return 2 if self.arithmetics.compute.startswith("complex") else 1
-
-    @cached_property
-    def itemsize(self) -> int:
-        """Bytes of a real lane."""
-        return 4 if self.arithmetics.compute in _NARROW else 8
-
-    @cached_property
-    def sums(self) -> int:
-        """Accumulators of each vector: products of complex numbers have two."""
-        return 2 if self.scale == 2 and len(self.space.strides) == 3 else 1
+        return tuple(n for n in self.order if n in self.static and (n in blocked or n >= n_output))
 
     def unit(self, column: Sequence[int | None]) -> int | None:
         """Return the index along which an access is contiguous: the lanes' where that is one."""
         lane = self.lane
         if lane is not None and column[lane] == 1:
             return lane
-        return next((n for n in reversed(self.order) if column[n] == 1), None)
+        found = (number for number in reversed(self.order) if column[number] == 1)
+        return next(found, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +153,9 @@ def numbered(block: Block) -> NumberedNest:
         output=access("out", space.strides[-1], False),
         compute=how.compute,
         tasks=tuple(names[n] for n in outline.tasks),
-        rows=tuple(Rows(names[n], count) for n, count in zip(outline.rows, block.counts, strict=True)),
+        rows=tuple(
+            Rows(names[n], count) for n, count in zip(outline.rows, block.counts, strict=True)
+        ),
         lanes=None if lane is None else Lanes(names[lane], block.width, block.vectors),
         contracted=tuple(names[n] for n in outline.contracted),
         static=tuple((names[n], int(space.extents[n])) for n in outline.constants),

@@ -6,17 +6,11 @@ batches of 8 to 128 cubed, tall, deep and flat ones in float32, within 0.6 to 1.
 
 from __future__ import annotations
 
-from functools import lru_cache
 from math import gcd, prod
 
-from einloom_compiler.ir.tiled import pieces
 from einloom_compiler.schedule.tiled_blocks import Block, Outline
+from einloom_compiler.schedule.tiled_cycles import LONG, ROWS, Form, Rates, rates
 
-#: Multiply-adds of integers in those of floats: what ``vpmulld`` and ``vpmullq`` take. Measured
-#: 2026-11 on AVX-512, products of 128 cubed: float64 62, int64 25 GFLOP/s.
-_MULTIPLY_COST = {"int32": 2, "uint32": 2, "int64": 3, "uint64": 3}
-#: Cycles from a multiply-add to the next one that needs its sum.
-_LATENCY = 4
 #: Share of the shorter one of two overlapping times, arithmetic and memory traffic, that shows.
 _OVERLAP = 0.25
 #: Ways of the first- and second-level caches, fewest in use; a way of L1 is a page.
@@ -33,7 +27,7 @@ class Costs:
 
     def __init__(self, outline: Outline) -> None:
         """Take what is blocked."""
-        space, lane, rows, tasks = outline.space, outline.lane, outline.rows, outline.tasks
+        space, lane, rows = outline.space, outline.lane, outline.rows
         extents = [int(extent) for extent in space.extents]
         self.outline = outline
         self.extents = extents
@@ -41,19 +35,14 @@ class Costs:
         self.accesses = [_Access(outline, column, extents, self.size) for column in space.strides]
         #: Bytes of all operands and the output.
         self.whole = sum(access.whole for access in self.accesses)
-        self._scale, self._sums = outline.scale, outline.sums
-        n_factors = max(1, len(self.accesses) - 2)
-        self._multiplies = n_factors * _MULTIPLY_COST.get(outline.arithmetics.compute, 1)
         #: Points that are summed, and outputs, but for those along lanes and rows.
         self._summed = prod(extents[n] for n in outline.contracted if n != lane)
         self._outputs = prod(extents[n] for n in range(space.n_output) if n not in {*rows, lane})
-        #: Vectors as long as a cache line mostly lie across two, which takes two loads.
-        self._split_width = _LINE // outline.itemsize
-        #: A row along a task is clamped to the last one, in every operand.
-        self._clamped = [position for position, n in enumerate(rows) if n in tasks]
-        self._is_strided = lane is not None and not self.accesses[-1].is_run
+        #: What is touched in all, see :meth:`inside`, and whether it stays in the caches.
+        self._all = self.inside(extents)
+        self._stays_in_l1 = self._stays(outline.machine.l1_bytes, _PAGE)
 
-    def seconds(self, width: int, vectors: int, counts: tuple[int, ...]) -> float:
+    def seconds(self, width: int, vectors: int, counts: tuple[int, ...], cycles: float) -> float:
         """Return the predicted time on one thread of a block, see :class:`Block`.
 
         What a cache does not keep between two blocks is read again from the next one: from L2
@@ -61,28 +50,58 @@ class Costs:
         2-core AVX-512 machine with float64 ``ij,jk->ik`` of 2048 x 32 x 2048: blocks of 3 x 64,
         6 x 32, 8 x 24 and 12 x 16 elements took 9.2, 5.2, 4.7 and 4.7 ms; arithmetic alone 2.4 ms,
         and 358, 179, 135 and 90 MB read anew.
+
+        Args:
+            width: as in the block.
+            vectors: the same.
+            counts: the same.
+            cycles: what :meth:`cycles` returns.
         """
         machine = self.outline.machine
+        if self._stays_in_l1:
+            return self.least(cycles)
         traffic = _Traffic(self, width, vectors, counts)
         near = traffic.bytes_beyond(machine.l1_bytes, _PAGE)
-        inside = self.cycles(width, vectors, counts) / machine.hertz
-        inside += near / machine.cache_bandwidth
+        if self.whole <= machine.l2_bytes:
+            return self._together(cycles, near, 0.0)
+        far = traffic.bytes_beyond(machine.l2_bytes, machine.l2_bytes // _L2_WAYS)
+        return self._together(cycles, near, far + self._apart(width, vectors))
+
+    def least(self, cycles: float) -> float:
+        """Return what a block of so many cycles takes at least: each byte is moved once."""
+        return self._together(cycles, self.whole, self.whole)
+
+    def _together(self, cycles: float, near: float, far: float) -> float:
+        """Return the seconds of arithmetic, of bytes from L2, and of bytes from beyond it."""
+        machine = self.outline.machine
+        inside = cycles / machine.hertz + near / machine.cache_bandwidth
         if self.whole <= machine.l2_bytes:
             return inside
-        far = traffic.bytes_beyond(machine.l2_bytes, machine.l2_bytes // _L2_WAYS)
-        far += self._apart(width, vectors)
         outside = far / machine.memory_bandwidth
         return max(inside, outside) + _OVERLAP * min(inside, outside)
 
-    def least(self, width: int, vectors: int, counts: tuple[int, ...]) -> float:
-        """Return a time that :meth:`seconds` does not fall below: each byte is moved once."""
-        machine = self.outline.machine
-        inside = self.cycles(width, vectors, counts) / machine.hertz
-        inside += self.whole / machine.cache_bandwidth
-        if self.whole <= machine.l2_bytes:
-            return inside
-        outside = self.whole / machine.memory_bandwidth
-        return max(inside, outside) + _OVERLAP * min(inside, outside)
+    def _stays(self, cache: int, way: int) -> bool:
+        """Say whether all operands and the output fit in half of a cache."""
+        return sum(_room(*part, way) for part in self._all) <= cache / 2
+
+    def inside(self, touched: list[int]) -> list[tuple[float, int, int]]:
+        """Return what is touched of each access: bytes, those of a run, and between two runs.
+
+        Args:
+            touched: points of each index.
+        """
+        found = []
+        for access in self.accesses:
+            taken = self.size
+            for number in access.used:
+                taken *= touched[number]
+            apart = -1
+            for number, step in access.apart:
+                if touched[number] > 1 and (step < apart or apart < 0):
+                    apart = step
+            run = self.size * touched[access.unit] if access.unit is not None else self.size
+            found.append((float(taken), run, max(apart, 0)))
+        return found
 
     def _apart(self, width: int, vectors: int) -> float:
         """Bytes that it costs besides to walk through memory in short runs along the lanes.
@@ -101,48 +120,53 @@ class Costs:
         walked = sum(access.whole for access in self.accesses if access.lanes)
         return walked * 4 * _LINE / run
 
-    def cycles(self, width: int, vectors: int, counts: tuple[int, ...]) -> float:
+    @property
+    def form(self) -> Form:
+        """What the sizes of blocks and the cycles of one depend on."""
+        outline, machine = self.outline, self.outline.machine
+        lane, static = outline.lane, outline.static
+        most = machine.simd_bits // (8 * outline.itemsize)
+        return Form(
+            lanes=tuple(
+                access.lanes + (access.lanes and not access.is_run) for access in self.accesses
+            ),
+            rows=tuple(access.rows for access in self.accesses),
+            lane_extent=0
+            if lane is None
+            else self.extents[lane]
+            if lane in static
+            else min(self.extents[lane], most),
+            is_lane_static=lane in static,
+            row_extents=tuple(
+                self.extents[n] if n in static else min(self.extents[n], ROWS[-1])
+                for n in outline.rows
+            ),
+            static_rows=tuple(n in static for n in outline.rows),
+            clamped=tuple(p for p, n in enumerate(outline.rows) if n in outline.tasks),
+            n_tasks=len(outline.tasks),
+            is_dot=outline.is_dot,
+            scale=outline.scale,
+            sums=outline.sums,
+            compute=outline.arithmetics.compute,
+            simd_bits=machine.simd_bits,
+            n_registers=machine.n_registers,
+            fma_ports=machine.fma_ports,
+        )
+
+    def cycles(self, counts: tuple[int, ...], found: Rates) -> float:
         """Return the predicted cycles of one thread where every operand is in L1."""
-        outline, extents, sums = self.outline, self.extents, self._sums
-        lane, is_dot = outline.lane, outline.is_dot
-        n_vectors, widest = edge(outline, width, vectors)
-        n_points, n_blocks = 1, self._outputs
+        outline, extents = self.outline, self.extents
+        n_blocks, trips = self._outputs, float(self._summed)
         for number, count in zip(outline.rows, counts, strict=True):
-            n_points *= count
             n_blocks *= -(-extents[number] // count)
-        trips = float(self._summed)
-        if lane is not None:
-            n_lane_blocks = -(-extents[lane] // (width * vectors // self._scale))
-            if is_dot:
+        if outline.lane is not None:
+            n_lane_blocks = -(-extents[outline.lane] // found.lane_points)
+            if outline.is_dot:
                 trips *= n_lane_blocks
             else:
                 n_blocks *= n_lane_blocks
-        loads = 0.0
-        for access in self.accesses[:-1]:
-            rows = 1
-            for position in access.rows:
-                rows *= counts[position]
-            if not access.lanes:
-                loads += rows * sums
-            elif access.is_run:
-                loads += rows * n_vectors * (1.5 if widest >= self._split_width else 1)
-            else:
-                loads += rows * n_vectors * 2 * widest
-        accumulators = n_points * n_vectors * sums
-        multiplies = float(accumulators * self._multiplies)
-        ports = outline.machine.fma_ports
-        per_trip = max(multiplies / ports, loads / 2, (multiplies + loads) / 4)
-        if trips > 4 * _LATENCY and accumulators < _LATENCY * ports:
-            per_trip = max(per_trip, _LATENCY)
-        # Measured 2026-11: 11 cycles for a product of 4 x 2 by 2 x 5, 9 for a dot of 16 in float32.
-        ends = float(n_points * n_vectors)
-        if is_dot:
-            ends = n_points * (n_vectors + widest.bit_length())
-        elif self._is_strided:
-            ends *= widest
-        for position in self._clamped:
-            ends += counts[position]
-        return n_blocks * (trips * per_trip + ends + 4 + len(outline.tasks))
+        per_trip = found.per_trip if trips <= LONG else found.per_long_trip
+        return n_blocks * (trips * per_trip + found.ends)
 
 
 class _Access:
@@ -160,7 +184,7 @@ class _Access:
         self.lanes = outline.lane is not None and column[outline.lane] is not None
         self.is_run = self.lanes and unit == outline.lane
         #: Positions of the rows that it has.
-        self.rows = [p for p, n in enumerate(outline.rows) if column[n] is not None]
+        self.rows = tuple(p for p, n in enumerate(outline.rows) if column[n] is not None)
         #: Indices of rows within a task that it lacks: it is walked through again for their blocks.
         self.passes = [
             (n, p)
@@ -190,25 +214,9 @@ class _Traffic:
             size = points.get(number, 1)
             self.blocks.append(-(-extents[number] // size))
             touched[number] = min(size, extents[number])
-        #: For each number of task loops around: what is touched inside them, see :meth:`_inside`.
-        self.levels = [self._inside(touched)]
+        #: What is touched within no task loop, the innermost one, and so on: :meth:`Costs.inside`.
+        self.levels = [costs.inside(touched)]
         self._touched = touched
-
-    def _inside(self, touched: list[int]) -> list[tuple[float, int, int]]:
-        """Return each access's bytes, bytes of its runs, and bytes between those, 0 if one run."""
-        size = self.costs.size
-        found = []
-        for access in self.costs.accesses:
-            taken = size
-            for number in access.used:
-                taken *= touched[number]
-            apart = -1
-            for number, step in access.apart:
-                if touched[number] > 1 and (step < apart or apart < 0):
-                    apart = step
-            run = size * touched[access.unit] if access.unit is not None else size
-            found.append((float(taken), run, max(apart, 0)))
-        return found
 
     def _level(self, inner: int) -> list[tuple[float, int, int]]:
         """Return what is touched within so many of the innermost task loops."""
@@ -216,7 +224,7 @@ class _Traffic:
         while len(self.levels) <= inner:
             number = tasks[-len(self.levels)]
             self._touched[number] = extents[number]
-            self.levels.append(self._inside(self._touched))
+            self.levels.append(self.costs.inside(self._touched))
         return self.levels[inner]
 
     def bytes_beyond(self, cache: int, way: int) -> float:
@@ -264,24 +272,7 @@ def _room(taken: float, run: int, apart: int, way: int) -> float:
     return taken if apart <= run or apart <= _LINE else taken * apart / max(run, _LINE)
 
 
-def edge(outline: Outline, width: int, vectors: int) -> tuple[int, int]:
-    """Return how many vectors a row of a block has, and the lanes of the widest."""
-    lane = outline.lane
-    if lane is None:
-        return 1, outline.scale
-    n_lanes = outline.scale * int(outline.space.extents[lane])
-    if lane not in outline.static or n_lanes >= width * vectors:
-        return vectors, width
-    return _pieces(n_lanes, width, 16 // outline.itemsize, outline.machine.simd_bits < 512)
-
-
-@lru_cache(maxsize=1024)
-def _pieces(n_lanes: int, width: int, least: int, is_cut: bool) -> tuple[int, int]:
-    """Return the number of vectors that hold so many lanes, and the lanes of the widest."""
-    found = pieces(n_lanes, width, least, is_cut)
-    return len(found), max(piece.width for piece in found)
-
-
 def seconds(block: Block) -> float:
     """Return the predicted time of a block on one thread."""
-    return Costs(block.outline).seconds(block.width, block.vectors, block.counts)
+    costs, sizes = Costs(block.outline), (block.width, block.vectors, block.counts)
+    return costs.seconds(*sizes, costs.cycles(block.counts, rates(costs.form, *sizes)))
