@@ -131,7 +131,9 @@ def _memory(problem: Problem, named: NamedNest, nest: LoopNest, extents: dict[st
             pairs = zip(named.nest.indices, named.order, strict=True)
             steps = {index: abs(column[position] or 0) for index, position in pairs}
             gaps = _RUNS * _LINE / max(_LINE, _run(access, nest, steps, extents))
+        is_streamed = nest.vectors is not None and nest.vectors.is_streamed
         is_read_first = access is nest.output and is_beyond and nest.transposition is None
+        is_read_first = is_read_first and not is_streamed
         written = _WRITTEN if is_read_first else 1.0
         seconds += (written + gaps) * size / machine.bandwidth(problem.moved_bytes)
         if nest.transposition is not None:
