@@ -111,5 +111,6 @@ def test_only_runs_of_maps_are_streamed() -> None:
     space = IterationSpace((64, 64), 1, ((64, 1), (1, None)), ("i", "j"))
     problem = Problem(space, Arithmetics(("float32",), "float32", "float32", (False,)), AVX2)
     text = "Direct('ij', (Tile('j', 32), Parallelize(1), Vectorize(8, 1, True)))"
+    schedule: Any = parse(text)
     with pytest.raises(ScheduleError, match="only runs of a map's output are streamed"):
-        direct.FAMILY.check(problem, parse(text))
+        direct.FAMILY.check(problem, schedule)

@@ -83,13 +83,13 @@ class Tiled(Family):
         chosen = _chosen(problem, schedule)
         found = numbered(chosen.block)
         nest = found.nest
-        kernel = _kernel(nest)
+        _verify(nest)
         if dump is not None:
             dump("schedule", str(schedule))
             dump("tiled nest", print_tiled(nest))
         numbers, total = bind_tiled(problem.space, found)
         return Bound(
-            kernel=kernel,
+            kernel=jit.build(nest),
             schedule=schedule,
             operands=(*found.operands, *range(len(nest.inputs), len(nest.accesses) - 1)),
             numbers=numbers,
@@ -100,10 +100,9 @@ class Tiled(Family):
 
 
 @cache
-def _kernel(nest: TiledNest) -> jit.Kernel:
-    """Return the kernel of a nest, which is verified when it is met first."""
+def _verify(nest: TiledNest) -> None:
+    """Verify a nest when it is met first."""
     verify_tiled(nest, "schedule")
-    return jit.build(nest)
 
 
 @dataclass(frozen=True, slots=True)
