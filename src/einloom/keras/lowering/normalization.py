@@ -5,9 +5,14 @@ Source: ``keras/src/layers/normalization`` of Keras 3.15.1.
 
 from __future__ import annotations
 
-import numpy as np
-
-from einloom.keras.lowering.building import cast, elementwise, indices, settled_dtype, wide
+from einloom.keras.lowering.building import (
+    cast,
+    elementwise,
+    indices,
+    reshaped,
+    settled_dtype,
+    wide,
+)
 from einloom.keras.lowering.layer_call import LayerCall, Tensor
 from einloom.keras.models.kinds.normalization import (
     BatchNormalization,
@@ -16,12 +21,14 @@ from einloom.keras.models.kinds.normalization import (
     RMSNormalization,
     UnitNormalization,
 )
-from einloom_compiler.dtypes import AnyDType
+from einloom_compiler.dtypes import as_dtype
 from einloom_compiler.ir import builders
-from einloom_compiler.ir.graph import Constant, Elementwise, Node, Reduction, Rows
+from einloom_compiler.ir.graph import Elementwise, Node, Reduction, Rows
 from einloom_compiler.ir.maps import make_map
 from einloom_compiler.ir.scalar import Mapped, Number, Value, chain, combined
 from einloom_compiler.ir.shapes import shape_of
+
+_PRODUCT = combined("multiply", Value(0), Value(1))
 
 
 def lower_layer_normalization(call: LayerCall, kind: LayerNormalization) -> Tensor:
@@ -39,7 +46,7 @@ def lower_layer_normalization(call: LayerCall, kind: LayerNormalization) -> Tens
 
 
 def _scaled_by_deviation(
-    x: Node, axes: tuple[int, ...], epsilon: float, gamma: Constant | None
+    x: Node, axes: tuple[int, ...], epsilon: float, gamma: Node | None
 ) -> Node:
     """Return ``x * rsqrt(variance + epsilon) * gamma``: Keras's ``rms_scaling``, which is no RMS.
 
@@ -85,21 +92,21 @@ def lower_batch_normalization(call: LayerCall, kind: BatchNormalization) -> Tens
     """Lower ``x * scale + shift``, both folded from statistics and weights."""
     (x,) = call.nodes
     dtype = wide(settled_dtype(x))
-    mean, variance = (
-        np.asarray(call.layer.weight(name), np.float64)
-        for name in ("moving_mean", "moving_variance")
-    )
-    scale = 1 / np.sqrt(variance + kind.epsilon)
+    exact = dtype if call.operands else as_dtype("float64")
+    mean, variance = (call.weight(name, exact) for name in ("moving_mean", "moving_variance"))
+    inverse = Mapped(make_map("rsqrt"), combined("add", Value(0), Number(kind.epsilon)))
+    scale = elementwise(inverse, variance, dtype=exact)
     if kind.has_gamma:
-        scale = scale * np.asarray(call.layer.weight("gamma"), np.float64)
-    shift = -mean * scale
+        scale = elementwise(_PRODUCT, scale, call.weight("gamma", exact), dtype=exact)
+    shift = elementwise(Mapped(make_map("negative"), _PRODUCT), mean, scale, dtype=exact)
     if kind.has_beta:
-        shift = shift + np.asarray(call.layer.weight("beta"), np.float64)
+        body = combined("add", Value(0), Value(1))
+        shift = elementwise(body, shift, call.weight("beta", exact), dtype=exact)
     term = indices(len(shape_of(x)))
     along = (term[kind.axis_of(kind.axis, shape_of(x))],)
-    body = combined("add", combined("multiply", Value(0), Value(1)), Value(2))
-    constants = (call.computed(scale, dtype, "scale"), call.computed(shift, dtype, "shift"))
-    node = Elementwise(body, (x, *constants), (term, along, along), term, dtype, call.dtype)
+    body = combined("add", _PRODUCT, Value(2))
+    further = (call.folded(scale, dtype, "scale"), call.folded(shift, dtype, "shift"))
+    node = Elementwise(body, (x, *further), (term, along, along), term, dtype, call.dtype)
     return Tensor(node, call.inputs[0].mask)
 
 
@@ -114,15 +121,11 @@ def _ascending(call: LayerCall, axes: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(sorted(call.kind.axis_of(axis, call.shapes[0]) for axis in axes))
 
 
-def _along(call: LayerCall, name: str, axes: tuple[int, ...], x: Node) -> Constant:
+def _along(call: LayerCall, name: str, axes: tuple[int, ...], x: Node) -> Node:
     """Return a weight with its axes in ascending order.
 
     Keras keeps the weight in the order in which it sorted the axes as they were written, -1 before
     1, and then reshapes it.
     """
-    dtype: AnyDType = settled_dtype(x)
-    array = call.layer.weight(name)
     shape = tuple(shape_of(x)[axis] for axis in axes)
-    if array.shape == shape:
-        return call.named(array, dtype, name)
-    return call.computed(np.asarray(array).reshape(shape), dtype, name)
+    return reshaped(call.weight(name, settled_dtype(x)), shape)

@@ -11,6 +11,7 @@ from einloom.keras.lowering.building import (
     expanded,
     indices,
     is_floating,
+    reshaped,
     settled_dtype,
 )
 from einloom.keras.lowering.layer_call import LayerCall, Tensor
@@ -67,16 +68,14 @@ def lower_einsum_dense(call: LayerCall, kind: EinsumDense) -> Tensor:
     )
     bias = None
     if kind.bias_letters is not None:
-        array = call.layer.weight("bias")
         first = min(map(kind.output_letters.index, kind.bias_letters))
         letters = [c for c in kind.output_letters[first:] if c in kind.bias_letters]
-        shape = [
+        shape = tuple(
             n
-            for c, n in zip(kind.output_letters[first:], array.shape, strict=False)
+            for c, n in zip(kind.output_letters[first:], call.weight_shape("bias"), strict=False)
             if c in kind.bias_letters
-        ]
-        constant = call.computed(array.reshape(shape), call.dtype, "bias")
-        bias = (constant, tuple(map(Index, letters)))
+        )
+        bias = (reshaped(call.weight("bias"), shape), tuple(map(Index, letters)))
     node = projected(
         (cast(x, call.dtype), call.weight("kernel")),
         ((*before, *given, *after), kernel),
