@@ -19,7 +19,7 @@ from einloom_compiler.errors import (
     SpecError,
 )
 from einloom_compiler.extents import free_names
-from einloom_compiler.ir.graph import contractions_of, inputs_of
+from einloom_compiler.ir.traversal import contractions_of, inputs_of
 from einloom_compiler.order.search import Optimize, check_optimize
 
 if TYPE_CHECKING:

@@ -22,7 +22,8 @@ from einloom_compiler.codegen.jit import is_jit_disabled
 from einloom_compiler.dtypes import AnyDType
 from einloom_compiler.errors import DTypeError, ShapeError, SpecError, UnsupportedError
 from einloom_compiler.extents import is_known
-from einloom_compiler.ir.graph import Input, inputs_of
+from einloom_compiler.ir.graph import Input
+from einloom_compiler.ir.traversal import inputs_of
 from einloom_compiler.order.search import Optimize
 
 if TYPE_CHECKING:

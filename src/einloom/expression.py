@@ -15,20 +15,10 @@ from einloom_compiler.dtypes import AnyDType, as_dtype
 from einloom_compiler.errors import DTypeError, SpecError
 from einloom_compiler.extents import free_names, is_unknown_name, parse_extent, text
 from einloom_compiler.ir.einsum import EinsumExpr, Index
-from einloom_compiler.ir.graph import (
-    Constant,
-    Contraction,
-    Input,
-    Node,
-    Reshape,
-    Shape,
-    contractions_of,
-    dtype_of,
-    inputs_of,
-    renamed,
-)
+from einloom_compiler.ir.graph import Constant, Contraction, Input, Node, Reshape, Shape
 from einloom_compiler.ir.printer import print_einsum
 from einloom_compiler.ir.shapes import Guard, guards, shape_of
+from einloom_compiler.ir.traversal import contractions_of, dtype_of, inputs_of, renamed
 
 if TYPE_CHECKING:
     from einloom.compiled import CompiledFunction

@@ -20,7 +20,8 @@ from einloom.expression import Expression, constant, spec
 from einloom.frontends.arrays import as_numpy, wrapper_for
 from einloom.runtime.prepared import Evaluation, PreparedFunction
 from einloom_compiler.errors import EinloomError, SpecError
-from einloom_compiler.ir.graph import Node, at_sizes
+from einloom_compiler.ir.graph import Node
+from einloom_compiler.ir.traversal import at_sizes
 from einloom_compiler.order.search import Optimize
 
 _KEPT_PROGRAMS = 1024

@@ -25,11 +25,11 @@ from einloom_compiler.ir.graph import (
     Strided,
     Take,
     ViewAxis,
-    dtype_of,
 )
 from einloom_compiler.ir.maps import make_map
 from einloom_compiler.ir.scalar import Mapped, Number, Scalar, Value, combined
 from einloom_compiler.ir.shapes import shape_of
+from einloom_compiler.ir.traversal import dtype_of
 
 F64, F32, I64 = as_dtype("float64"), as_dtype("float32"), as_dtype("int64")
 PLAIN_EPILOGUE = Epilogue()

@@ -26,14 +26,13 @@ from einloom_compiler.ir.graph import (
     Strided,
     Take,
     ViewAxis,
-    nodes_of,
-    rewritten,
 )
 from einloom_compiler.ir.maps import make_map
 from einloom_compiler.ir.printer import print_graph
 from einloom_compiler.ir.reference import evaluate_graph
 from einloom_compiler.ir.scalar import Mapped, Number, Value, combined, print_scalar
 from einloom_compiler.ir.shapes import shape_of
+from einloom_compiler.ir.traversal import nodes_of, rewritten
 from einloom_compiler.ir.verify_graph import verify_graph
 
 F32, I64 = as_dtype("float32"), as_dtype("int64")

@@ -7,10 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.einloom_compiler.graphs import F32, SIZES, Drawn, arrays_for
 
-from einloom_compiler.ir.graph import Node, dtype_of, inputs_of, nodes_of
+from einloom_compiler.ir.graph import Node
 from einloom_compiler.ir.printer import print_graph
 from einloom_compiler.ir.reference import evaluate_graph
 from einloom_compiler.ir.shapes import shape_of
+from einloom_compiler.ir.traversal import dtype_of, inputs_of, nodes_of
 from einloom_compiler.ir.verify_graph import verify_graph
 from einloom_compiler.optimizer import optimize
 

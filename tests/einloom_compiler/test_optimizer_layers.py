@@ -21,18 +21,11 @@ from tests.einloom_compiler.graphs import (
 from tests.einloom_compiler.test_optimizer import check_same
 
 from einloom_compiler.extents import symbol
-from einloom_compiler.ir.graph import (
-    Attention,
-    Constant,
-    Contraction,
-    Input,
-    Iota,
-    Node,
-    nodes_of,
-)
+from einloom_compiler.ir.graph import Attention, Constant, Contraction, Input, Iota, Node
 from einloom_compiler.ir.printer import print_graph
 from einloom_compiler.ir.scalar import Number, Value, combined
 from einloom_compiler.ir.shapes import shape_of
+from einloom_compiler.ir.traversal import nodes_of
 from einloom_compiler.optimizer import optimize
 
 B, T = symbol("N"), symbol("M")

@@ -38,12 +38,12 @@ from einloom_compiler.ir.graph import (
     Rows,
     Strided,
     ViewAxis,
-    nodes_of,
 )
 from einloom_compiler.ir.maps import make_map
 from einloom_compiler.ir.printer import print_einsum, print_graph
 from einloom_compiler.ir.scalar import Mapped, Number, Scalar, Value, combined
 from einloom_compiler.ir.shapes import shape_of
+from einloom_compiler.ir.traversal import nodes_of
 from einloom_compiler.optimizer import optimize
 from einloom_compiler.optimizer.scalars import simplified
 

@@ -19,12 +19,13 @@ from einloom_compiler.dtypes import as_dtype
 from einloom_compiler.errors import DTypeError, InternalCompilerError, ShapeError
 from einloom_compiler.families.base import Bound
 from einloom_compiler.ir import builders
-from einloom_compiler.ir.graph import Input, Node, Reduction, Rows, dtype_of
+from einloom_compiler.ir.graph import Input, Node, Reduction, Rows
 from einloom_compiler.ir.maps import make_map
 from einloom_compiler.ir.reference import evaluate_graph
 from einloom_compiler.ir.rows import RowsNest, print_rows, verify_rows
 from einloom_compiler.ir.scalar import Mapped, Number, Value, combined
 from einloom_compiler.ir.shapes import shape_of
+from einloom_compiler.ir.traversal import dtype_of
 from einloom_compiler.lowering.formula import Formula
 from einloom_compiler.lowering.rows import rows_expr
 from einloom_compiler.pipeline import bind_rows

@@ -15,10 +15,11 @@ from typing import Literal
 from einloom_compiler.errors import AxisError, DTypeError, ShapeError, SpecError
 from einloom_compiler.extents import is_equal, text
 from einloom_compiler.ir.einsum import Index, Term
-from einloom_compiler.ir.graph import Node, Reduction, Rows, Strided, ViewAxis, dtype_of
+from einloom_compiler.ir.graph import Node, Reduction, Rows, Strided, ViewAxis
 from einloom_compiler.ir.maps import make_map
 from einloom_compiler.ir.scalar import Mapped, Number, Scalar, Value, combined
 from einloom_compiler.ir.shapes import shape_of
+from einloom_compiler.ir.traversal import dtype_of
 
 Kind = Literal["sum", "mean", "max", "min", "prod"]
 Axes = int | Iterable[int] | None

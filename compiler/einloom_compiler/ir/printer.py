@@ -27,13 +27,11 @@ from einloom_compiler.ir.graph import (
     Rows,
     Strided,
     Take,
-    dtype_of,
-    nodes_of,
-    operands_of,
 )
 from einloom_compiler.ir.loops import Access, LoopNest
 from einloom_compiler.ir.scalar import Combined, Scalar, maps_of, print_scalar
 from einloom_compiler.ir.shapes import shape_of
+from einloom_compiler.ir.traversal import dtype_of, nodes_of, operands_of
 
 
 def symbols() -> Iterator[str]:

@@ -28,11 +28,9 @@ from einloom_compiler.ir.graph import (
     Rows,
     Strided,
     Take,
-    dtype_of,
-    nodes_of,
-    operands_of,
 )
 from einloom_compiler.ir.scalar import evaluate_scalar
+from einloom_compiler.ir.traversal import dtype_of, nodes_of, operands_of
 
 Array = npt.NDArray[Any]
 

@@ -32,9 +32,8 @@ from einloom_compiler.ir.graph import (
     Rows,
     Shape,
     Take,
-    nodes_of,
-    operands_of,
 )
+from einloom_compiler.ir.traversal import nodes_of, operands_of
 
 #: Extents that stand for symbols, in order of their names.
 _PRIMES = (67, 71, 73, 79, 83, 89, 97, 101, 103, 107, 109, 113)

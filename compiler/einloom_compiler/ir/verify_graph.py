@@ -17,12 +17,11 @@ from einloom_compiler.ir.graph import (
     Rows,
     Strided,
     Take,
-    dtype_of,
-    nodes_of,
 )
 from einloom_compiler.ir.printer import print_graph
 from einloom_compiler.ir.scalar import Scalar, positions_of
 from einloom_compiler.ir.shapes import index_extents, indexed_operands, shape_of
+from einloom_compiler.ir.traversal import dtype_of, nodes_of
 from einloom_compiler.ir.verify import verify_einsum
 
 

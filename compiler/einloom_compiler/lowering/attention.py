@@ -19,8 +19,9 @@ from einloom_compiler.dtypes import arithmetic, dtype_name
 from einloom_compiler.errors import UnsupportedError
 from einloom_compiler.ir.attention import COMPUTED, AttentionNest, Mask, MaskLanes, PanelBlock
 from einloom_compiler.ir.einsum import Index, Term
-from einloom_compiler.ir.graph import Attention, dtype_of
+from einloom_compiler.ir.graph import Attention
 from einloom_compiler.ir.scalar import Scalar, check_scalar
+from einloom_compiler.ir.traversal import dtype_of
 from einloom_compiler.lowering.formula import is_open, named
 from einloom_compiler.lowering.iteration import IterationSpace, fuse, squeeze
 from einloom_compiler.schedule.machine import Machine

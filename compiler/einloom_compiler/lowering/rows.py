@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from einloom_compiler.dtypes import arithmetic, dtype_name
 from einloom_compiler.errors import DTypeError, InternalCompilerError, ShapeError
 from einloom_compiler.ir.einsum import Index, Term
-from einloom_compiler.ir.graph import Node, Reduction, Rows, dtype_of
+from einloom_compiler.ir.graph import Node, Reduction, Rows
 from einloom_compiler.ir.loops import Access
 from einloom_compiler.ir.printer import print_graph
 from einloom_compiler.ir.rows import RowsNest
 from einloom_compiler.ir.scalar import Scalar, Value, check_scalar, print_scalar
+from einloom_compiler.ir.traversal import dtype_of
 from einloom_compiler.lowering.formula import is_open
 from einloom_compiler.lowering.iteration import IterationSpace, fuse, squeeze
 from einloom_compiler.lowering.nest import loop_name

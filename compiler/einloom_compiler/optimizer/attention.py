@@ -19,7 +19,6 @@ from einloom_compiler.ir.graph import (
     Iota,
     Node,
     Rows,
-    dtype_of,
 )
 from einloom_compiler.ir.maps import make_map
 from einloom_compiler.ir.scalar import (
@@ -31,6 +30,7 @@ from einloom_compiler.ir.scalar import (
     positions_of,
     substituted,
 )
+from einloom_compiler.ir.traversal import dtype_of
 from einloom_compiler.ir.verify_graph import attention_flaw
 from einloom_compiler.optimizer.driver import Uses
 from einloom_compiler.optimizer.terms import Slot, fresh, has_repeats, indices_of, renamed

@@ -23,13 +23,11 @@ from einloom_compiler.ir.graph import (
     Reshape,
     Rows,
     Strided,
-    dtype_of,
-    operands_of,
-    with_operands,
 )
 from einloom_compiler.ir.reference import evaluate_graph
 from einloom_compiler.ir.scalar import Number, Scalar, Value
 from einloom_compiler.ir.shapes import Indexed, index_extents, shape_of
+from einloom_compiler.ir.traversal import dtype_of, operands_of, with_operands
 from einloom_compiler.optimizer.driver import Uses
 from einloom_compiler.optimizer.terms import slots_of, with_slots
 

@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from einloom_compiler.errors import InternalCompilerError
-from einloom_compiler.ir.graph import Node, nodes_of, operands_of, with_operands
+from einloom_compiler.ir.graph import Node
 from einloom_compiler.ir.printer import print_graph
+from einloom_compiler.ir.traversal import nodes_of, operands_of, with_operands
 
 #: Rewrites a node of an average graph may need; more means that two rules undo each other.
 _MOST_STEPS = 200

@@ -10,9 +10,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from einloom_compiler.ir.einsum import EinsumExpr, Term
-from einloom_compiler.ir.graph import Contraction, Elementwise, Node, Rows, dtype_of
+from einloom_compiler.ir.graph import Contraction, Elementwise, Node, Rows
 from einloom_compiler.ir.scalar import Combined, Mapped, Scalar, Value, parts_of, substituted
 from einloom_compiler.ir.shapes import output_of
+from einloom_compiler.ir.traversal import dtype_of
 from einloom_compiler.optimizer.constants import is_fixed
 from einloom_compiler.optimizer.driver import Uses
 from einloom_compiler.optimizer.scalars import size_of

@@ -17,10 +17,10 @@ from einloom_compiler.ir.graph import (
     Shape,
     Strided,
     ViewAxis,
-    dtype_of,
 )
 from einloom_compiler.ir.scalar import Value, positions_of
 from einloom_compiler.ir.shapes import shape_of
+from einloom_compiler.ir.traversal import dtype_of
 from einloom_compiler.optimizer.driver import Uses
 from einloom_compiler.optimizer.scalars import simplified
 from einloom_compiler.optimizer.terms import (

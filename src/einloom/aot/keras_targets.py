@@ -21,8 +21,9 @@ from einloom.keras.models.record import ModelRecord
 from einloom.runtime.choices import Choices, read_ranges
 from einloom_compiler.errors import SpecError
 from einloom_compiler.extents import free_names
-from einloom_compiler.ir.graph import Input, Node, at_sizes, contractions_of
+from einloom_compiler.ir.graph import Input, Node
 from einloom_compiler.ir.printer import print_einsum
+from einloom_compiler.ir.traversal import at_sizes, contractions_of
 
 Array = npt.NDArray[Any]
 #: The extent of the batch where nothing is said, as :mod:`einloom.keras.lowering.target` names it.

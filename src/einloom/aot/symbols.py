@@ -16,8 +16,9 @@ from einloom_compiler.extents import (
     is_symbol,
     text,
 )
-from einloom_compiler.ir.graph import Input, Node, Strided, nodes_of
+from einloom_compiler.ir.graph import Input, Node, Strided
 from einloom_compiler.ir.shapes import Guard, guards, shape_of
+from einloom_compiler.ir.traversal import nodes_of
 from einloom_compiler.lowering.formula import Formula, formula_text, open_symbol
 from einloom_compiler.order.select import Ranges
 

@@ -17,7 +17,8 @@ from einloom.text.specs import Spec, read_specs
 from einloom.tracing import Jit
 from einloom_compiler.dtypes import as_dtype
 from einloom_compiler.errors import SpecError
-from einloom_compiler.ir.graph import Input, inputs_of
+from einloom_compiler.ir.graph import Input
+from einloom_compiler.ir.traversal import inputs_of
 
 #: Endings of files of Keras models.
 _MODEL_FILES = (".keras", ".h5", ".hdf5")

@@ -12,9 +12,10 @@ from einloom_compiler.dtypes import AnyDType, dtype_name
 from einloom_compiler.errors import ShapeError, SpecError, UnsupportedError
 from einloom_compiler.extents import is_equal, product, text
 from einloom_compiler.ir.einsum import EinsumExpr, Index
-from einloom_compiler.ir.graph import Contraction, Node, Reshape, Shape, inputs_of, mapped
+from einloom_compiler.ir.graph import Contraction, Node, Reshape, Shape, mapped
 from einloom_compiler.ir.maps import Map, check_map
 from einloom_compiler.ir.shapes import index_extents
+from einloom_compiler.ir.traversal import inputs_of
 from einloom_compiler.language import expand, parse_string
 from einloom_compiler.order.search import Optimize, check_optimize, explicit_path
 

@@ -22,8 +22,8 @@ from einloom.frontends.dispatch import REGISTRY, frontend
 from einloom.frontends.layout import result_axes
 from einloom.frontends.values import numpy_scalar
 from einloom.runtime.contractor import Contractor
+from einloom.runtime.memory import kernel_ready
 from einloom.runtime.prepared import Evaluation, is_same_memory, prepared
-from einloom.runtime.recipe import kernel_ready
 from einloom.runtime.threads import default_backend
 from einloom.runtime.values import layout
 from einloom_compiler.dtypes import AnyDType, as_dtype, has_kernel

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from einloom_compiler.dtypes import AnyDType
-from einloom_compiler.ir.graph import Contraction, contractions_of
+from einloom_compiler.ir.graph import Contraction
 from einloom_compiler.ir.shapes import extents_at, index_extents, representative_sizes
+from einloom_compiler.ir.traversal import contractions_of
 from einloom_compiler.order.cost import Cost, tree_cost
 from einloom_compiler.order.select import tree_at
 

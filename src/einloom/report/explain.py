@@ -16,8 +16,9 @@ from einloom.report.versions import BATCH_DOT, version_table
 from einloom_compiler.errors import SpecError
 from einloom_compiler.extents import Extent, factored
 from einloom_compiler.extents import text as extent_text
-from einloom_compiler.ir.graph import Contraction, dtype_of
+from einloom_compiler.ir.graph import Contraction
 from einloom_compiler.ir.shapes import shape_of
+from einloom_compiler.ir.traversal import dtype_of
 from einloom_compiler.order.search import Optimize
 
 

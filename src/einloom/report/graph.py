@@ -13,9 +13,9 @@ from einloom.runtime.choices import Choices
 from einloom.runtime.program import Program
 from einloom.runtime.recipe import Launch, Recipe
 from einloom_compiler.dtypes import as_dtype
-from einloom_compiler.ir.graph import contractions_of, inputs_of
 from einloom_compiler.ir.printer import print_graph, print_tree
 from einloom_compiler.ir.shapes import extents_at, representative_sizes
+from einloom_compiler.ir.traversal import contractions_of, inputs_of
 from einloom_compiler.order.cost import tree_cost
 from einloom_compiler.order.estimate import LAUNCH_SECONDS
 from einloom_compiler.order.search import Optimize

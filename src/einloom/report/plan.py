@@ -20,18 +20,10 @@ from einloom.runtime.signature import Signature
 from einloom_compiler.dtypes import arithmetic, as_dtype, dtype_name
 from einloom_compiler.extents import Extent, factored, text
 from einloom_compiler.ir.einsum import Index
-from einloom_compiler.ir.graph import (
-    Constant,
-    Contraction,
-    Input,
-    Node,
-    Reshape,
-    contractions_of,
-    inputs_of,
-    nodes_of,
-)
+from einloom_compiler.ir.graph import Constant, Contraction, Input, Node, Reshape
 from einloom_compiler.ir.printer import letters_of, print_tree
 from einloom_compiler.ir.shapes import extents_at, index_extents, representative_sizes
+from einloom_compiler.ir.traversal import contractions_of, inputs_of, nodes_of
 from einloom_compiler.order.cost import peak_elements, step_cost, tree_cost
 from einloom_compiler.order.estimate import LAUNCH_SECONDS
 from einloom_compiler.order.search import Optimize

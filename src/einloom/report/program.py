@@ -31,18 +31,9 @@ from einloom_compiler.extents import (
 from einloom_compiler.families import Schedule, family_of
 from einloom_compiler.ir.contraction import ContractionTree
 from einloom_compiler.ir.einsum import EinsumExpr, Index, Term
-from einloom_compiler.ir.graph import (
-    Constant,
-    Contraction,
-    Input,
-    Node,
-    Reshape,
-    Shape,
-    contractions_of,
-    dtype_of,
-    operands_of,
-)
+from einloom_compiler.ir.graph import Constant, Contraction, Input, Node, Reshape, Shape
 from einloom_compiler.ir.printer import letters_of, print_einsum
+from einloom_compiler.ir.traversal import contractions_of, dtype_of, operands_of
 from einloom_compiler.lowering.formula import Formula
 from einloom_compiler.lowering.iteration import c_strides
 from einloom_compiler.lowering.nest import Arithmetics, step_arithmetics

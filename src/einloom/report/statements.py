@@ -8,16 +8,10 @@ from dataclasses import dataclass
 from einloom.expression import Expression
 from einloom_compiler.extents import Extent
 from einloom_compiler.ir.einsum import Index
-from einloom_compiler.ir.graph import (
-    Constant,
-    Contraction,
-    Input,
-    Node,
-    Reshape,
-    operands_of,
-)
+from einloom_compiler.ir.graph import Constant, Contraction, Input, Node, Reshape
 from einloom_compiler.ir.printer import letters_of
 from einloom_compiler.ir.shapes import shape_of
+from einloom_compiler.ir.traversal import operands_of
 
 
 @dataclass(frozen=True, slots=True)

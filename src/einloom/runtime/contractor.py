@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy.typing as npt
 
-from einloom.runtime.recipe import Builder, Contracted, Recipe
+from einloom.runtime.builder import Builder
+from einloom.runtime.recipe import Contracted, Recipe
 from einloom.runtime.values import Layout, Value
 from einloom_compiler.dtypes import AnyDType, as_dtype, dtype_name
 from einloom_compiler.errors import ScheduleError

@@ -7,20 +7,12 @@ from typing import Any
 
 import numpy.typing as npt
 
-from einloom.runtime.recipe import viewed
+from einloom.runtime.memory import viewed
 from einloom.runtime.values import Value, layout
 from einloom_compiler.extents import is_known
-from einloom_compiler.ir.graph import (
-    Constant,
-    Input,
-    Node,
-    Reshape,
-    Strided,
-    nodes_of,
-    operands_of,
-    with_operands,
-)
+from einloom_compiler.ir.graph import Constant, Input, Node, Reshape, Strided
 from einloom_compiler.ir.shapes import shape_of
+from einloom_compiler.ir.traversal import nodes_of, operands_of, with_operands
 
 Array = npt.NDArray[Any]
 

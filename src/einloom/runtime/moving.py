@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from einloom.runtime.recipe import Builder
+from einloom.runtime.builder import Builder
 from einloom.runtime.values import Value
 from einloom_compiler.dtypes import dtype_name
 from einloom_compiler.ir.einsum import EinsumExpr, Index

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from einloom_compiler.ir.graph import Constant, Contraction, Input, Node, Reshape, operands_of
+from einloom_compiler.ir.graph import Constant, Contraction, Input, Node, Reshape
+from einloom_compiler.ir.traversal import operands_of
 from einloom_compiler.order.search import Optimize
 
 

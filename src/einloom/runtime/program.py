@@ -9,33 +9,24 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from einloom.runtime.builder import Builder, PackedConstants
 from einloom.runtime.choices import Choices, split_schedules
 from einloom.runtime.folding import fold
+from einloom.runtime.memory import kernel_ready
 from einloom.runtime.moving import copy
 from einloom.runtime.operations import Concatenate, Extend, Operation, operation_of, required
 from einloom.runtime.optimizing import optimized
 from einloom.runtime.prepared import Evaluation
-from einloom.runtime.recipe import Builder, PackedConstants, Recipe, kernel_ready
+from einloom.runtime.recipe import Recipe
 from einloom.runtime.signature import Signature
 from einloom.runtime.threads import Backend
 from einloom.runtime.values import Layout, Value, c_layout, layout
+from einloom.runtime.views import evaluated, reshaped, seen_through, strided
 from einloom_compiler.dtypes import AnyDType
-from einloom_compiler.errors import ShapeError
-from einloom_compiler.extents import evaluate, is_equal, is_known
 from einloom_compiler.families import Schedule
-from einloom_compiler.ir.graph import (
-    Constant,
-    Input,
-    Node,
-    Reshape,
-    Shape,
-    Strided,
-    contractions_of,
-    dtype_of,
-    nodes_of,
-    operands_of,
-)
+from einloom_compiler.ir.graph import Constant, Input, Node, Reshape, Shape, Strided
 from einloom_compiler.ir.shapes import extents_at, representative_sizes, shape_of
+from einloom_compiler.ir.traversal import contractions_of, dtype_of, nodes_of, operands_of
 from einloom_compiler.ir.verify_graph import verify_graph
 from einloom_compiler.order.search import Optimize
 from einloom_compiler.order.select import tree_at
@@ -155,7 +146,7 @@ class Program:
             ShapeError: the shapes do not fit the declared ones.
         """
         sizes = self.signature.check([array.shape for array in arrays])
-        return tuple(_evaluated(shape, sizes) for shape in self.shapes)
+        return tuple(evaluated(shape, sizes) for shape in self.shapes)
 
     def output_shape(self, arrays: Sequence[Array]) -> tuple[int, ...]:
         """Return the first result's shape for these arrays.
@@ -223,11 +214,11 @@ class Program:
         constants packed where ``packs``; lookups are of arrays in C order where ``is_shipped``.
         """
         inputs = [
-            c_layout(_evaluated(operand.shape, sizes), required(operand.dtype))
+            c_layout(evaluated(operand.shape, sizes), required(operand.dtype))
             for operand in self.signature.inputs
         ]
         outputs = [
-            c_layout(_evaluated(shape, sizes), dtype)
+            c_layout(evaluated(shape, sizes), dtype)
             for shape, dtype in zip(self.shapes, self.dtypes, strict=True)
         ]
         return self._recipe(inputs, outputs, sizes, packs=packs, is_shipped=is_shipped)
@@ -264,14 +255,14 @@ class Program:
                     n_constants += 1
                     values.append(Value(-n_constants, layout(array)))
                 case Strided():
-                    values.append(_viewed(part.node, operands[0], sizes))
+                    values.append(strided(part.node, operands[0], sizes))
                 case Reshape():
-                    shape = _evaluated(part.shape, sizes)
-                    values.append(_reshaped(operands[0], shape, builder))
+                    shape = evaluated(part.shape, sizes)
+                    values.append(reshaped(operands[0], shape, builder))
                 case _:
                     target = targets.get(number)
                     if target is None:
-                        target = builder.buffer(_evaluated(part.shape, sizes), part.dtype)
+                        target = builder.buffer(evaluated(part.shape, sizes), part.dtype)
                     assert part.operation is not None
                     part.operation.append(builder, operands, target, sizes)
                     values.append(target)
@@ -291,11 +282,11 @@ class Program:
             match part.node:
                 case Reshape():
                     (operand,) = part.operands
-                    shape = _evaluated(self._parts[operand].shape, sizes)
+                    shape = evaluated(self._parts[operand].shape, sizes)
                     if (inner := value.reshaped(shape)) is not None:
                         place(operand, inner)
                 case Strided():
-                    if (inner := _seen_through(part.node, value)) is not None:
+                    if (inner := seen_through(part.node, value)) is not None:
                         place(part.operands[0], inner)
                 case _ if part.operation is not None:
                     found.setdefault(number, value)
@@ -306,85 +297,12 @@ class Program:
             part = self._parts[number]
             if isinstance(part.operation, Concatenate | Extend):
                 if number not in found:
-                    found[number] = builder.buffer(_evaluated(part.shape, sizes), part.dtype)
-                shapes = [_evaluated(self._parts[o].shape, sizes) for o in part.operands]
+                    found[number] = builder.buffer(evaluated(part.shape, sizes), part.dtype)
+                shapes = [evaluated(self._parts[o].shape, sizes) for o in part.operands]
                 places = part.operation.places(found[number], shapes, sizes)
                 for operand, value in zip(part.operands, places, strict=True):
                     place(operand, value)
         return found
-
-
-def _viewed(node: Strided, operand: Value, sizes: Sizes) -> Value:
-    # A flipped axis of extent 0 would start at -1; all other extents are at least 0.
-    starts = [evaluate(start + 1, sizes) - 1 for start in node.starts]
-    axes = [(evaluate(axis.extent, sizes), axis.source, axis.step) for axis in node.axes]
-    if not all(map(is_known, (*shape_of(node.operand), *shape_of(node), *node.starts))):
-        _check_bounds(operand.shape, starts, axes)
-    return operand.viewed(starts, axes)
-
-
-def _check_bounds(
-    shape: Sequence[int],
-    starts: Sequence[int],
-    axes: Sequence[tuple[int, int | None, int]],
-) -> None:
-    """Refuse a view, of extents that were not known to the front end, that leaves its operand.
-
-    Where they are open formulas, whoever runs the recipe must check that.
-
-    Raises:
-        ShapeError: it does.
-    """
-    if any(extent == 0 for extent, _, _ in axes):
-        return
-    for axis, (extent, start) in enumerate(zip(shape, starts, strict=True)):
-        steps = [(n, step) for n, source, step in axes if source == axis]
-        is_whole = start == 0 and all(n == extent and step == 1 for n, step in steps)
-        if is_whole and len(steps) == 1:
-            continue
-        if any(type(number) is not int for number in (extent, start, *(n for n, _ in steps))):
-            continue
-        least = start + sum((n - 1) * step for n, step in steps if step < 0)
-        most = start + sum((n - 1) * step for n, step in steps if step > 0)
-        if least < 0 or most >= extent:
-            raise ShapeError(
-                f"a slice takes elements {least} to {most} of axis {axis}, which has extent "
-                f"{extent} in this call; pass a longer array, or slice less of it"
-            )
-
-
-def _seen_through(node: Strided, value: Value) -> Value | None:
-    """Return where the operand is if a view of all its elements is ``value``; None for others."""
-    shape = shape_of(node.operand)
-    sources = [axis.source for axis in node.axes if axis.source is not None]
-    if sorted(sources) != list(range(len(shape))):
-        return None
-    axes, starts = {}, [0] * len(node.axes)
-    for number, axis in enumerate(node.axes):
-        if axis.source is None:
-            if is_equal(axis.extent, 1) is not True:
-                return None
-            continue
-        is_whole = is_equal(axis.extent, shape[axis.source]) is True
-        start = node.starts[axis.source]
-        is_flipped = axis.step == -1 and is_equal(start + 1, axis.extent) is True
-        if not is_whole or not (is_flipped or (axis.step == 1 and is_equal(start, 0) is True)):
-            return None
-        extent = value.shape[number]
-        starts[number] = extent - 1 if is_flipped else 0
-        axes[axis.source] = (extent, number, axis.step)
-    return value.viewed(starts, [axes[axis] for axis in range(len(shape))])
-
-
-def _reshaped(operand: Value, shape: tuple[int, ...], builder: Builder) -> Value:
-    """Return the value of another shape: a view, or of a copy where that is needed."""
-    found = operand.reshaped(shape)
-    if found is None:
-        whole = builder.buffer(operand.shape, operand.dtype)
-        copy(builder, operand, whole)
-        found = whole.reshaped(shape)
-    assert found is not None
-    return found
 
 
 def _value_of(node: Node, optimize: Optimize) -> Array:
@@ -403,7 +321,3 @@ def _schedules(
     sizes = representative_sizes(*roots)
     trees = [tree_at(part, extents_at(part, sizes), optimize, choices.ranges) for part in nodes]
     return dict(zip(nodes, split_schedules(choices.schedules, trees), strict=True))
-
-
-def _evaluated(shape: Shape, sizes: Mapping[str, int]) -> tuple[int, ...]:
-    return tuple(evaluate(extent, sizes) for extent in shape)

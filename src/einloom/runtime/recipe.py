@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numpy.lib.stride_tricks import as_strided
 
 from einloom.runtime import cold
 from einloom.runtime.launch import (
@@ -24,19 +23,17 @@ from einloom.runtime.launch import (
     is_large,
     launch,
 )
+from einloom.runtime.memory import shifted, viewed
 from einloom.runtime.threads import Backend
-from einloom.runtime.values import Value, c_layout, layout
-from einloom_compiler.dtypes import AnyDType, as_dtype
+from einloom.runtime.values import Value
+from einloom_compiler.dtypes import AnyDType
 from einloom_compiler.errors import IndicesError
 from einloom_compiler.ir.einsum import EinsumExpr, Term
 from einloom_compiler.ir.scalar import Scalar
-from einloom_compiler.lowering.prepacking import Packing
-from einloom_compiler.pipeline import Bound, Stages
+from einloom_compiler.pipeline import Bound
 
 Array = npt.NDArray[Any]
 
-#: Constants as kernels want them, by the constant's slot and how it is packed.
-PackedConstants = dict[tuple[int, Packing], Array]
 
 #: Intermediates begin at multiples of it, in bytes.
 ALIGNMENT = 64
@@ -166,7 +163,7 @@ class Recipe:
                 slots = (*step.operands, step.target)
                 offsets = step.offsets or (0,) * len(slots)
                 *operands, target = (
-                    _shifted(values[slot], offset)
+                    shifted(values[slot], offset)
                     for slot, offset in zip(slots, offsets, strict=True)
                 )
                 launch(step.bound, operands, target, threads, backend)
@@ -277,156 +274,6 @@ def _sources(step: Step) -> tuple[int, ...]:
             return table.slot, indices.slot
 
 
-def viewed(values: Mapping[int, Array], value: Value) -> Array:
-    """Return a value of a running recipe as an array."""
-    base, (shape, strides, dtype) = values[value.slot], value.layout
-    view: Array = as_strided(_shifted(base, value.offset, dtype), shape, strides)
-    return view
-
-
-def _shifted(array: Array, offset: int, dtype: AnyDType | None = None) -> Array:
-    """Return an array whose first element is ``offset`` bytes behind that of ``array``."""
-    if not offset and dtype is None:
-        return array
-    element: Array = np.asarray(_Memory(array, array.size and offset))  # keeps the array alive
-    shifted: Array = element.view(dtype or array.dtype)[0]
-    return shifted
-
-
-class _Memory:
-    """One element's bytes somewhere in an array's memory."""
-
-    def __init__(self, array: Array, offset: int) -> None:
-        self.array = array
-        self.__array_interface__ = {
-            "version": 3,
-            "data": (address_of(array) + offset, not array.flags.writeable),
-            "shape": (1, array.itemsize),
-            "typestr": "|u1",
-        }
-
-
-class Builder:
-    """A recipe in the making."""
-
-    def __init__(
-        self,
-        n_inputs: int,
-        constants: Sequence[Array] = (),
-        packed: PackedConstants | None = None,
-        n_results: int = 1,
-        *,
-        packs: bool = True,
-        is_shipped: bool = False,
-    ) -> None:
-        """Start without steps.
-
-        Args:
-            n_inputs: number of arrays of a call.
-            constants: arrays that are the same in all calls.
-            packed: those that were packed for other layouts; what is missing is added.
-            n_results: number of results.
-            packs: whether kernels may want constants packed.
-            is_shipped: whether lookups must be of arrays in C order, which is all that shipped code
-                knows.
-        """
-        self.n_inputs = n_inputs
-        self.n_results = n_results
-        self.packs = packs
-        self.is_shipped = is_shipped
-        self._n_given = len(constants)
-        self._constants = list(constants)
-        self._packed = {} if packed is None else packed
-        self._packed_slots: dict[tuple[int, Packing], int] = {}
-        self._buffers: list[tuple[tuple[int, ...], AnyDType]] = []
-        self._steps: list[Step] = []
-        self._contractions: list[Contracted] = []
-
-    @property
-    def n_steps(self) -> int:
-        """How many steps there are so far."""
-        return len(self._steps)
-
-    @property
-    def result(self) -> int:
-        """The first result's slot."""
-        return self.n_inputs
-
-    def buffer(self, shape: tuple[int, ...], dtype: AnyDType) -> Value:
-        """Return a new intermediate in C order."""
-        self._buffers.append((shape, dtype))
-        slot = self.n_inputs + self.n_results + len(self._buffers) - 1
-        return Value(slot, c_layout(shape, dtype))
-
-    def constant(self, array: Array) -> Value:
-        """Return the value of an array that is the same in all calls of the recipe."""
-        self._constants.append(array)
-        return Value(-len(self._constants), layout(array))
-
-    def is_constant(self, value: Value) -> bool:
-        """Say whether a kernel may want a value packed: a given constant, whole and as given."""
-        if not self.packs or not -self._n_given <= value.slot < 0 or value.offset:
-            return False
-        return value.layout == layout(self._constants[-1 - value.slot])
-
-    def launch(self, bound: Bound, operands: Sequence[Value], target: Value) -> None:
-        """Append the launch of a kernel, with its constant operands packed as it wants them."""
-        slots = self._packed_for(bound, tuple(value.slot for value in operands))
-        offsets = (*(value.offset for value in operands), target.offset)
-        is_shifted = any(type(offset) is not int or offset for offset in offsets)
-        self.add(Launch(bound, slots, target.slot, offsets if is_shifted else ()))
-
-    def stages(
-        self,
-        stages: Stages,
-        operands: Sequence[Value],
-        target: Value,
-        extras: Sequence[Value] = (),
-    ) -> None:
-        """Append the launches of a contraction's stages; ``extras`` are its epilogue's operands."""
-        partial = [self.buffer(stages.shape, as_dtype(stages.dtype))] if stages.shape else []
-        for stage in stages.stages:
-            written = partial[0] if stage.writes_partial else target
-            read = partial if stage.reads_partial else operands
-            self.launch(stage.bound, (*read, *extras), written)
-
-    def _packed_for(self, bound: Bound, operands: tuple[int, ...]) -> tuple[int, ...]:
-        """Return the operands' slots, those of packed arrays where the kernel wants them."""
-        slots = list(operands)
-        for position, packing in bound.packings:
-            number = bound.operands[position]
-            key = slots[number], packing
-            if key not in self._packed_slots:
-                array = self._packed.get(key)
-                if array is None:
-                    array = packing.pack(self._constants[-1 - key[0]])
-                    array.flags.writeable = False
-                    self._packed[key] = array
-                self._constants.append(array)
-                self._packed_slots[key] = -len(self._constants)
-            slots[number] = self._packed_slots[key]
-        return tuple(slots)
-
-    def add(self, step: Step) -> None:
-        """Append a step."""
-        self._steps.append(step)
-
-    def contracted(self, whole: Contracted) -> None:
-        """Say that the last steps are one contraction."""
-        self._contractions.append(whole)
-
-    def recipe(self) -> Recipe:
-        """Return what has been built."""
-        return Recipe(
-            self.n_inputs,
-            tuple(self._constants),
-            tuple(self._buffers),
-            tuple(self._steps),
-            tuple(self._contractions),
-            self.n_results,
-        )
-
-
 def check_indices(indices: Array, extent: int, name: str) -> None:
     """Refuse indices outside a table of ``extent`` rows.
 
@@ -442,16 +289,3 @@ def check_indices(indices: Array, extent: int, name: str) -> None:
             f"{name} hold the index {wrong}, but axis 0 of the table has extent {extent}; indices "
             f"run from 0 to {extent - 1}"
         )
-
-
-def kernel_ready(array: Array) -> Array:
-    """Return ``array``, or a copy where its bytes cannot be addressed element by element.
-
-    Copies are made of arrays in foreign byte order, unaligned ones, and ones whose strides are no
-    multiples of the itemsize.
-    """
-    if not array.dtype.isnative:
-        return array.astype(array.dtype.newbyteorder("="))
-    if not array.flags.aligned or any(stride % array.itemsize for stride in array.strides):
-        return array.copy()
-    return array

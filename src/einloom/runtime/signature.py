@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 
 from einloom_compiler.errors import ShapeError
 from einloom_compiler.extents import evaluate, free_names, is_symbol, text
-from einloom_compiler.ir.graph import Input, Node, inputs_of
+from einloom_compiler.ir.graph import Input, Node
 from einloom_compiler.ir.shapes import guards
+from einloom_compiler.ir.traversal import inputs_of
 from einloom_compiler.order.select import Ranges
 
 _KEPT_SHAPES = 1024

@@ -10,8 +10,9 @@ from tests.einloom_compiler.test_optimizer import drawn
 from tests.einloom_compiler.test_optimizer_layers import LAYERS
 
 from einloom.runtime.program import Program
-from einloom_compiler.ir.graph import Node, dtype_of, inputs_of, nodes_of
+from einloom_compiler.ir.graph import Node
 from einloom_compiler.ir.reference import evaluate_graph
+from einloom_compiler.ir.traversal import dtype_of, inputs_of, nodes_of
 
 
 def _check(roots: tuple[Node, ...]) -> None:

@@ -30,12 +30,12 @@ from einloom_compiler.ir.graph import (
     Strided,
     Take,
     ViewAxis,
-    inputs_of,
 )
 from einloom_compiler.ir.maps import Map
 from einloom_compiler.ir.reference import evaluate_graph
 from einloom_compiler.ir.scalar import SUM, Number, chain, combined
 from einloom_compiler.ir.scalar import Value as ScalarValue
+from einloom_compiler.ir.traversal import inputs_of
 
 Array = npt.NDArray[Any]
 F32 = np.dtype("float32")

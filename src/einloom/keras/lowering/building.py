@@ -17,10 +17,10 @@ from einloom_compiler.ir.graph import (
     Shape,
     Strided,
     ViewAxis,
-    dtype_of,
 )
 from einloom_compiler.ir.scalar import Scalar, Value
 from einloom_compiler.ir.shapes import index_extents, shape_of
+from einloom_compiler.ir.traversal import dtype_of
 
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 #: Masks are combined as numbers 0 and 1, and stored as bools.

@@ -21,8 +21,9 @@ from einloom.keras.models.record import LayerRecord, ModelRecord, TensorRef, ref
 from einloom_compiler.dtypes import as_dtype
 from einloom_compiler.errors import ShapeError, SpecError, UnsupportedError
 from einloom_compiler.extents import Extent, parse_extent, symbol
-from einloom_compiler.ir.graph import Input, Node, inputs_of
+from einloom_compiler.ir.graph import Input, Node
 from einloom_compiler.ir.shapes import shape_of
+from einloom_compiler.ir.traversal import inputs_of
 from einloom_compiler.ir.verify_graph import verify_graph
 
 #: Outputs as Keras structures them.

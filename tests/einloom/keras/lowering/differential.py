@@ -11,8 +11,8 @@ import einloom as el
 from einloom.keras.compiling import compiled
 from einloom.keras.lowering.target import Lowered, flat_nodes, lowered
 from einloom_compiler.extents import free_names, is_symbol
-from einloom_compiler.ir.graph import dtype_of
 from einloom_compiler.ir.reference import evaluate_graph
+from einloom_compiler.ir.traversal import dtype_of
 
 #: Relative error bounds against Keras, of a result's largest value.
 BOUNDS = {"float16": 4e-3, "bfloat16": 3e-2, "float32": 2e-5, "float64": 1e-6}

@@ -13,7 +13,8 @@ from tests.einloom.keras.lowering.differential import check, randomized
 import einloom as el
 from einloom.keras.lowering.target import lowered
 from einloom_compiler.errors import UnsupportedError
-from einloom_compiler.ir.graph import Attention, nodes_of
+from einloom_compiler.ir.graph import Attention
+from einloom_compiler.ir.traversal import nodes_of
 
 keras = pytest.importorskip("keras")
 L = keras.layers
