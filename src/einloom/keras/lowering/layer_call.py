@@ -14,9 +14,10 @@ from einloom.keras.models.kinds import Kind
 from einloom.keras.models.record import LayerRecord
 from einloom_compiler.dtypes import AnyDType, as_dtype
 from einloom_compiler.errors import UnsupportedError
-from einloom_compiler.ir.graph import Constant, Node, Shape, inputs_of
+from einloom_compiler.ir.graph import Constant, Node, Shape
 from einloom_compiler.ir.reference import evaluate_graph
 from einloom_compiler.ir.shapes import shape_of
+from einloom_compiler.ir.traversal import inputs_of
 
 
 @dataclass(frozen=True, slots=True)

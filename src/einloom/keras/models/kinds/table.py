@@ -10,9 +10,11 @@ from typing import TypeAlias
 from einloom.keras.models.kinds import (
     activation,
     attention,
+    convolution,
     dense,
     merging,
     normalization,
+    resizing,
     sequence,
     shaping,
 )
@@ -22,10 +24,20 @@ from einloom.keras.models.record import LayerRecord
 
 _Reader: TypeAlias = Callable[[Fields], Kind]
 
-#: Dropouts and noises: they only matter in training.
+#: Dropouts, noises and augmentations of images: they only matter in training.
 _IDENTITIES = (
     *("Dropout", "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D"),
     *("GaussianDropout", "GaussianNoise", "AlphaDropout", "ActivityRegularization", "Identity"),
+    *(
+        f"Random{what}"
+        for what in (
+            *("Brightness", "ColorDegeneration", "ColorJitter", "Contrast", "ElasticTransform"),
+            *("Erasing", "Flip", "GaussianBlur", "Grayscale", "Hue", "Invert", "Perspective"),
+            *("Posterization", "Rotation", "Saturation", "Sharpness", "Shear", "Translation"),
+            "Zoom",
+        )
+    ),
+    *("AugMix", "CutMix", "MixUp", "RandAugment"),
 )
 _MERGES = ("Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum")
 
@@ -49,7 +61,9 @@ _READERS: Mapping[str, _Reader] = {
     "RMSNormalization": normalization.rms_normalization,
     "BatchNormalization": normalization.batch_normalization,
     "UnitNormalization": normalization.unit_normalization,
+    "GroupNormalization": normalization.group_normalization,
     "Rescaling": normalization.rescaling,
+    "Normalization": normalization.normalization,
     "MultiHeadAttention": attention.multi_head_attention,
     "GroupQueryAttention": attention.group_query_attention,
     "Attention": attention.attention,
@@ -62,7 +76,17 @@ _READERS: Mapping[str, _Reader] = {
         (f"{kind}Pooling{rank}D" for kind in ("Average", "Max") for rank in (1, 2, 3)),
         sequence.pooling,
     ),
-    **dict.fromkeys(("Conv1D", "Conv2D", "Conv3D"), sequence.conv),
+    **dict.fromkeys(
+        (f"Adaptive{kind}Pooling{rank}D" for kind in ("Average", "Max") for rank in (1, 2, 3)),
+        sequence.adaptive_pooling,
+    ),
+    **dict.fromkeys(("Conv1D", "Conv2D", "Conv3D"), convolution.conv),
+    **dict.fromkeys((f"Conv{rank}DTranspose" for rank in (1, 2, 3)), convolution.conv_transpose),
+    **dict.fromkeys(("DepthwiseConv1D", "DepthwiseConv2D"), convolution.depthwise_conv),
+    **dict.fromkeys(("SeparableConv1D", "SeparableConv2D"), convolution.separable_conv),
+    **dict.fromkeys((f"ZeroPadding{rank}D" for rank in (1, 2, 3)), resizing.zero_padding),
+    **dict.fromkeys((f"Cropping{rank}D" for rank in (1, 2, 3)), resizing.cropping),
+    **dict.fromkeys((f"UpSampling{rank}D" for rank in (1, 2, 3)), resizing.up_sampling),
 }
 
 #: Names under which some releases of Keras wrote these classes.
