@@ -84,7 +84,8 @@ def activated(function: Function, node: Node) -> Node:
         case "glu":
             return _gated(node, axes[0] % len(shape_of(node)))
         case "sparsemax":
-            return _sparsemax(node, axes[0] % len(shape_of(node)))
+            is_exact = bool(function.argument("is_exact"))
+            return _sparsemax(node, axes[0] % len(shape_of(node)), is_exact)
     raise UnsupportedError(f"the activation {function} is not supported")
 
 
@@ -107,11 +108,12 @@ def _gated(node: Node, axis: int) -> Node:
     return elementwise(body, first, second, dtype=settled_dtype(node))
 
 
-def _sparsemax(node: Node, axis: int) -> Node:
-    """Return the point of the simplex that is the nearest along an axis.
+def _sparsemax(node: Node, axis: int, is_exact: bool) -> Node:
+    """Return ``max(x - tau, 0)`` along an axis, where tau makes the sum 1.
 
-    It is ``max(x - tau, 0)`` with a sum of 1. Keras sorts to find tau; here an element is in the
-    support if what exceeds it sums to less than 1, which compares all pairs and sorts nothing.
+    Keras sorts to find tau; here an element is in the support if what exceeds it sums to less than
+    1, which compares all pairs and sorts nothing. Where it is not exact, each element of the
+    support counts as often as there are elements up to it, as in Keras's sum of cumulative sums.
     Source: A. Martins, R. Astudillo, "From softmax to sparsemax", 2016, algorithm 1.
     """
     dtype = settled_dtype(node)
@@ -121,14 +123,29 @@ def _sparsemax(node: Node, axis: int) -> Node:
     other = Index("o", 1)
     others = (*term[:axis], other, *term[axis + 1 :])
     excess = combined("maximum", combined("subtract", Value(1), Value(0)), Number(0.0))
-    is_support = combined("less", Value(2), Number(1.0))
-    counts = Rows(
-        (x, x), (term, others), term, (other,), (Reduction("sum", excess),), is_support,
-        settled_dtype(x),
+    support = Rows(
+        (x, x), (term, others), term, (other,), (Reduction("sum", excess),),
+        combined("less", Value(2), Number(1.0)), settled_dtype(x),
     )  # fmt: skip
-    inside = combined("where", Value(1), Value(0), Number(0.0))
-    tau = combined("divide", combined("subtract", Value(2), Number(1.0)), Value(3))
+    operands, inside = [x, support], Value(0)
+    if not is_exact:
+        # Of equal elements, each counts half of the others: in any order they sum to the same.
+        below = combined("less", Value(1), Value(0))
+        tied = combined("multiply", combined("equal", Value(1), Value(0)), Number(0.5))
+        counted = combined("where", Value(2), combined("add", below, tied), Number(0.0))
+        times = Rows(
+            (x, x, support), (term, others, others), term, (other,),
+            (Reduction("sum", counted),), combined("add", Value(3), Number(0.5)),
+            settled_dtype(x),
+        )  # fmt: skip
+        operands.append(times)
+    n = len(operands)
+    taken: Scalar = inside if is_exact else combined("multiply", inside, Value(2))
+    total = Reduction("sum", combined("where", Value(1), taken, Number(0.0)))
+    tau = combined("divide", combined("subtract", Value(n), Number(1.0)), Value(n + 1))
     body = combined("maximum", combined("subtract", Value(0), tau), Number(0.0))
-    sums = (Reduction("sum", inside), Reduction("sum", Value(1)))
-    whole = Rows((x, counts), (term, term), term, (term[axis],), sums, body, settled_dtype(x))
+    whole = Rows(
+        tuple(operands), (term,) * n, term, (term[axis],),
+        (total, Reduction("sum", Value(1))), body, settled_dtype(x),
+    )  # fmt: skip
     return cast(whole, dtype)

@@ -72,7 +72,8 @@ FUNCTIONS: Mapping[str, Function] = {
         Function("tanh_shrink"),
         Function("sparse_plus"),
         Function("sparse_sigmoid"),
-        Function("sparsemax", (("axis", -1),)),
+        # Exactly the nearest point of the simplex; no release up to 3.15.1 computes that.
+        Function("sparsemax", (("axis", -1), ("is_exact", True))),
         Function("silu"),
         Function("hard_silu"),
         Function("gelu", (("approximate", False),)),
@@ -89,6 +90,10 @@ FUNCTIONS: Mapping[str, Function] = {
 }
 _ALIASES = {"swish": "silu", "hard_swish": "hard_silu"}
 _KERAS_2_HARD_SIGMOID = Function("hard_sigmoid", (("slope", 0.2),))
+#: Up to this release, the threshold is taken from the sum of cumulative sums where it should be
+#: the last of them (keras-team/keras issue 23425): too large where two elements are not 0.
+_LAST_WRONG_SPARSEMAX = (3, 15, 1)
+_WRONG_SPARSEMAX = Function("sparsemax", (("axis", -1), ("is_exact", False)))
 
 #: Functions that halve an axis: no map from elements to elements.
 _CHANGING_SHAPE = frozenset({"glu"})
@@ -128,6 +133,8 @@ def _named(fields: Fields, name: str) -> Function:
         return _KERAS_2_HARD_SIGMOID
     if name == "hard_silu" and not fields.is_keras_3:
         raise NotKnownError("its activation hard_silu is none of Keras 2's")
+    if name == "sparsemax" and fields.release <= _LAST_WRONG_SPARSEMAX:
+        return _WRONG_SPARSEMAX
     if name not in FUNCTIONS:
         raise NotKnownError(f"its activation {shown(name)} is none of Keras's functions")
     return FUNCTIONS[name]

@@ -96,6 +96,48 @@ ALIASES: Mapping[str, str] = {
     "SyncBatchNormalization": "BatchNormalization",
 }
 
+_RECURRENT = "recurrent layers, whose steps wait for each other, are not interpreted"
+_WRAPPER = "a layer that wraps another one is not interpreted; put the layer itself in the model"
+_CATEGORIES = "it turns text or categories into numbers; do that before the model"
+_IMAGES = "it prepares images; do that before the model"
+_SPECTRA = "spectra of signals are not interpreted; compute them before the model"
+_FOREIGN = "it runs another framework's code"
+
+#: Why Keras's other layers are not known.
+REFUSED_CLASSES: Mapping[str, str] = {
+    **dict.fromkeys(
+        (
+            *("RNN", "SimpleRNN", "SimpleRNNCell", "GRU", "GRUCell", "LSTM", "LSTMCell"),
+            *("StackedRNNCells", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D", "Bidirectional"),
+        ),
+        _RECURRENT,
+    ),
+    **dict.fromkeys(("TimeDistributed", "SpectralNormalization", "Wrapper"), _WRAPPER),
+    **dict.fromkeys(
+        (
+            *("CategoryEncoding", "Discretization", "HashedCrossing", "Hashing"),
+            *("IntegerLookup", "StringLookup", "TextVectorization"),
+        ),
+        _CATEGORIES,
+    ),
+    **dict.fromkeys(
+        (
+            *("AutoContrast", "CenterCrop", "ContrastLimitedAdaptiveHistogramEqualization"),
+            *("Equalization", "MaxNumBoundingBoxes", "Pipeline", "RandomCrop", "Resizing"),
+            "Solarization",
+        ),
+        _IMAGES,
+    ),
+    **dict.fromkeys(("MelSpectrogram", "STFTSpectrogram"), _SPECTRA),
+    **dict.fromkeys(("FlaxLayer", "JaxLayer", "TFSMLayer", "TorchModuleWrapper"), _FOREIGN),
+    "Lambda": "it holds Python code, which is never executed; write it as layers or keras.ops",
+    "Layer": "it is the base of layers and computes nothing",
+    "ReversibleEmbedding": (
+        "its call may run either way, which is not interpreted; use an Embedding, and an "
+        "EinsumDense for the way back"
+    ),
+}
+
 #: Keras's names of all known classes.
 KNOWN_CLASSES: tuple[str, ...] = tuple(sorted(_READERS))
 
@@ -130,13 +172,18 @@ def kind_of(layer: LayerRecord, keras_version: str) -> Kind | Unknown:
     name = ALIASES.get(layer.class_name, layer.class_name)
     reader = _READERS.get(name)
     if reader is None:
-        return Unknown(f"the layer {layer.class_name} is not interpreted")
+        reason = REFUSED_CLASSES.get(name)
+        return Unknown(f"the layer {layer.class_name} is not interpreted{_because(reason)}")
     if "_from_" in layer.dtype_policy:
         return Unknown(f"its weights are quantized ({layer.dtype_policy})")
     try:
         return reader(Fields(layer.name, name, layer.config, release_of(keras_version)))
     except NotKnownError as error:
         return Unknown(str(error))
+
+
+def _because(reason: str | None) -> str:
+    return "" if reason is None else f": {reason}"
 
 
 def release_of(keras_version: str) -> tuple[int, int, int]:
