@@ -269,7 +269,9 @@ _ABSENT = {
 def __getattr__(name: str) -> Any:
     """Say why a layer of Keras is not here."""
     reason = _ABSENT.get(name) or REFUSED_CLASSES.get(name)
-    if reason is None and (name.startswith("Random") or name in ("AugMix", "CutMix", "MixUp")):
+    if reason is None and (
+        name.startswith("Random") or name in ("AugMix", "CutMix", "MixUp", "RandAugment")
+    ):
         reason = "it does nothing at inference; leave it out"
     because = "" if reason is None else f": {reason}"
     raise AttributeError(f"module {__name__!r} has no layer {name!r}{because}")

@@ -123,12 +123,13 @@ def applied(
 
 
 def _add_mask(arguments: dict[str, Any], name: str, mask: Tensor) -> None:
-    """Put a mask among the arguments; several of one argument in a list, None where one is none."""
+    """Put a mask among the arguments; those of one argument as a list, None where there is none."""
     name, _, number = name.partition(":")
     if not number:
         arguments[name] = mask
         return
-    listed = arguments.setdefault(name, [None, None, None])
+    listed = arguments.setdefault(name, [])
+    listed += [None] * (int(number) + 1 - len(listed))
     listed[int(number)] = mask
 
 

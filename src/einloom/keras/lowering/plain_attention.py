@@ -77,9 +77,10 @@ def _masks(call: LayerCall) -> tuple[Node | None, Node | None]:
     given = call.arguments.get("mask")
     if given is None:
         return call.inputs[0].mask, call.inputs[1].mask
-    if not isinstance(given, list | tuple) or not 2 <= len(given) <= len(call.inputs):
+    if not isinstance(given, list | tuple) or len(given) > len(call.inputs):
         raise call.unsupported("a mask that is no list with one entry an input")
-    query, value = (as_flag(m.node) if isinstance(m, Tensor) else None for m in given[:2])
+    found = [as_flag(mask.node) if isinstance(mask, Tensor) else None for mask in given[:2]]
+    query, value = (*found, None, None)[:2]
     return query, value
 
 
