@@ -38,13 +38,14 @@ class Namespace:
 
 
 _BACKEND = (
-    *("batch_dot", "cast", "dot", "expand_dims", "permute_dimensions", "reshape", "squeeze"),
-    "transpose",
-    *("abs", "batch_flatten", "clip", "concatenate", "elu", "equal", "exp", "greater"),
-    *("greater_equal", "hard_sigmoid", "l2_normalize", "less", "less_equal", "log"),
-    *("logsumexp", "max", "maximum", "mean", "min", "minimum", "not_equal", "pow"),
-    *("relu", "sigmoid", "softmax", "softplus", "softsign", "sqrt", "square", "stack"),
-    *("sum", "switch", "tanh", "var"),
+    *("abs", "all", "any", "argmax", "argmin", "batch_dot", "batch_flatten", "bias_add", "cast"),
+    *("clip", "concatenate", "dot", "elu", "equal", "exp", "expand_dims", "flatten", "gather"),
+    *("greater", "greater_equal", "hard_sigmoid", "l2_normalize", "less", "less_equal", "log"),
+    *("logsumexp", "max", "maximum", "mean", "min", "minimum", "not_equal", "one_hot"),
+    *("ones_like", "permute_dimensions", "pow", "prod", "relu", "repeat", "repeat_elements"),
+    *("reshape", "reverse", "round", "sigmoid", "sign", "softmax", "softplus", "softsign"),
+    *("spatial_2d_padding", "sqrt", "square", "squeeze", "stack", "std", "sum", "switch", "tanh"),
+    *("temporal_padding", "tile", "transpose", "var", "zeros_like"),
 )
 
 NAMESPACES = (
