@@ -111,6 +111,12 @@ NAMESPACES = (
         lists=("dot",),
     ),
     Namespace(
+        "einloom.keras.layers.applying",
+        "keras.layers",
+        ("einloom.keras.layers.applying",),
+        ("apply",),
+    ),
+    Namespace(
         "einloom.tensorflow",
         "tensorflow",
         ("tf", "tensorflow", "el.tensorflow", "einloom.tensorflow"),
