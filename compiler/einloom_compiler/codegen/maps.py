@@ -79,7 +79,7 @@ def _simple(step: Map, value: str, compute: str, numbers: list[str]) -> str | No
 
 def _floating(step: Map, value: str, compute: str, numbers: list[str]) -> str:
     match step.function:
-        case "abs" | "round":
+        case "abs" | "round" | "sin" | "cos":
             return f"v{step.function}({value})"
         case "maximum" | "minimum":
             return f"v{step.function[:3]}({value}, {numbers[0]})"
