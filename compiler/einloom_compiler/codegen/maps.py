@@ -43,7 +43,7 @@ def helpers_in(source: str) -> list[str]:
     found: dict[str, str] = {}
 
     def visit(text: str) -> None:
-        for name in dict.fromkeys(re.findall(r"\b(\w+_(?:float|complex|u?int)\d+)\(", text)):
+        for name in dict.fromkeys(re.findall(r"\b(\w+)\(", text)):
             if name in known and name not in found and f"def {name}(" not in text:
                 visit(known[name].replace(f"def {name}(", "def "))
                 found[name] = known[name]
