@@ -161,23 +161,47 @@ def _recipe_at(
     symbols: Sequence[ir.Symbol],
     cell: Sequence[tuple[int, int | None]],
 ) -> recipes.Recipe | None:
-    """Return the recipe that serves a cell, None where no size of it is legal."""
-    sizes: dict[str, int] = {}
-    for number, (symbol, (start, stop)) in enumerate(zip(symbols, cell, strict=True)):
+    """Return the recipe that serves a cell, None where no size of it is legal.
+
+    Its least sizes settle how kernels are chosen; where an extent is negative at these, or a slice
+    leaves its axis, larger ones do.
+    """
+    for symbol, (start, stop) in zip(symbols, cell, strict=True):
         if symbol.most is not None and start > symbol.most:
             return None
         if stop is not None and stop <= symbol.least:
             return None
-        # Indices of extent 0 and 1 are no loops; other sizes share kernels.
-        is_special = start < 2 and stop == start + 1
-        sizes[symbol.name] = start if is_special else representative(symbol, number, start)
-    settled = unified(program.signature.guards, sizes)
-    if settled is None:
-        return None
-    try:
-        return program.recipe_at(settled, is_shipped=True)
-    except ShapeError:  # an extent is negative here, or a slice leaves its axis
-        return None
+    for sizes in _tried(symbols, cell):
+        named = {symbol.name: size for symbol, size in zip(symbols, sizes, strict=True)}
+        settled = unified(program.signature.guards, named)
+        if settled is None:
+            return None
+        try:
+            return program.recipe_at(settled, is_shipped=True)
+        except ShapeError:
+            continue
+    return None
+
+
+def _tried(
+    symbols: Sequence[ir.Symbol], cell: Sequence[tuple[int, int | None]]
+) -> Iterator[tuple[int, ...]]:
+    """Yield sizes of a cell, most of them open: the least, larger ones, then the only one."""
+    seen: set[tuple[int, ...]] = set()
+    for turn in range(4):
+        sizes: list[int] = []
+        for number, (symbol, (start, stop)) in enumerate(zip(symbols, cell, strict=True)):
+            last = 4 * start if stop is None else stop - 1
+            size = min((start, start + 1, (start + last) // 2, last)[turn], last)
+            # Indices of extent 0 and 1 are no loops; other sizes share kernels.
+            is_special = start < 2 and stop == start + 1
+            sizes.append(start if is_special else representative(symbol, number, size))
+        plain = tuple(map(int, sizes))  # open ones are equal at all sizes
+        if plain not in seen:
+            yield tuple(sizes)
+        seen.add(plain)
+    if all(stop == start + 1 for start, stop in cell):
+        yield tuple(start for start, _ in cell)
 
 
 class _Constants:

@@ -128,15 +128,15 @@ def checks_of(roots: Sequence[Node], sizes: Mapping[str, int]) -> tuple[Check, .
         left, right = evaluate(guard.left, sizes), evaluate(guard.right, sizes)
         found.setdefault(str(guard), Check(left, right, str(guard)))
     for node in nodes_of(*roots):
+        if isinstance(node, Pad):
+            for check in _widths(node, sizes):
+                found.setdefault(check.text, check)
         for extent in shape_of(node):
             if not isinstance(extent, int) and not is_symbol(extent):
                 for check in _whole(extent, sizes):
                     found.setdefault(check.text, check)
         if isinstance(node, Strided):
             for check in _within(node, sizes):
-                found.setdefault(check.text, check)
-        if isinstance(node, Pad):
-            for check in _widths(node, sizes):
                 found.setdefault(check.text, check)
     return tuple(found.values())
 

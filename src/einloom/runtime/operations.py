@@ -16,8 +16,8 @@ from einloom.runtime.moving import convert, copy, fill
 from einloom.runtime.recipe import Gather, Positions
 from einloom.runtime.values import Value, c_layout
 from einloom_compiler.dtypes import AnyDType, dtype_name, has_kernel
-from einloom_compiler.errors import InternalCompilerError, UnsupportedError
-from einloom_compiler.extents import evaluate
+from einloom_compiler.errors import InternalCompilerError, ShapeError, UnsupportedError
+from einloom_compiler.extents import evaluate, text
 from einloom_compiler.families import Schedule
 from einloom_compiler.ir.einsum import Term
 from einloom_compiler.ir.graph import (
@@ -165,6 +165,13 @@ class Extend:
         for axis, (before, after) in enumerate(zip(self.before, self.after, strict=True)):
             start, end = evaluate(before, sizes), evaluate(after, sizes)
             extent = rest.shape[axis]
+            for width, written in ((start, before), (end, after)):
+                # No kernel is planned for an open width at a size where nothing is filled.
+                if width < is_open(width):
+                    raise ShapeError(
+                        f"axis {axis} is padded by {text(written)}, which is {int(width)} at "
+                        f"{dict(sizes)}; widths must not be negative"
+                    )
             if start != 0:
                 fill(builder, self.value, rest.part(axis, 0, start))
             if end != 0:
