@@ -163,7 +163,7 @@ class _ModelLowering:
         except UnsupportedError as error:
             raise _UncoveredError(str(error)) from None
 
-    def _operation(self, layer: LayerRecord, number: int) -> Tensor:
+    def _operation(self, layer: LayerRecord, number: int) -> Outputs:
         if layer.class_name not in KNOWN_OPERATIONS:
             raise _UncoveredError(f"the operation {layer.class_name} is not interpreted")
         call = layer.calls[number]
