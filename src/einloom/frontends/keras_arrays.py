@@ -139,6 +139,18 @@ def prod(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
     return total if x.dtype is None else F.cast(total, x.dtype)  # TensorFlow widens no integers
 
 
+@_backend("sin")
+def sin(x: Any) -> Any:
+    """Return the sine."""
+    return F.sin(x)
+
+
+@_backend("cos")
+def cos(x: Any) -> Any:
+    """Return the cosine."""
+    return F.cos(x)
+
+
 @_backend("sign")
 def sign(x: Any) -> Any:
     """Return 1 where x is positive, -1 where it is negative, else x."""

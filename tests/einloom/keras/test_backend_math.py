@@ -98,6 +98,8 @@ def test_arrays_are_repeated_padded_and_counted_as_keras_does() -> None:
         ("std", (x,), {"axis": [0, 1]}),
         ("prod", (i,), {"axis": -1}),
         ("sign", (x,), {}),
+        ("sin", (9 * x,), {}),
+        ("cos", (9 * x,), {}),
         ("round", (4 * x,), {}),
         ("flatten", (x,), {}),
         ("reverse", (x, [0, 2]), {}),
