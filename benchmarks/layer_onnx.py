@@ -76,7 +76,7 @@ class OnnxWords:
         project = self.dense(weights[6].reshape(-1, weights[6].shape[-1]), weights[7], None)
         heads = weights[0].shape[1]
 
-        def part(x: _Tensor) -> _Tensor:
+        def part(x: _Tensor) -> Any:
             y = self.graph.node("Attention", x.name, kernel, bias, domain=_CONTRIB, num_heads=heads)
             return project(y)
 
@@ -91,7 +91,7 @@ class OnnxWords:
 
 
 def session(case: Case, threads: int) -> Any:
-    """Return a session of the case's model with all optimizations, and its output's name."""
+    """Return a session of the case's model with all optimizations."""
     import onnxruntime
     from onnx import TensorProto, helper
 

@@ -12,7 +12,6 @@ import argparse
 import json
 import math
 import os
-import platform
 import statistics
 import tempfile
 from collections.abc import Sequence
@@ -23,6 +22,7 @@ import numpy as np
 
 from benchmarks.layer_cases import Case, cases
 from benchmarks.layer_peers import CONTENDERS, Call
+from benchmarks.machine import THREAD_VARIABLES, cpu_name
 from benchmarks.timing import Effort, interleaved, timed
 
 #: Largest difference from Keras's result, relative to its largest element.
@@ -88,6 +88,18 @@ def table(results: Sequence[dict[str, Any]], names: Sequence[str]) -> str:
     return "\n".join(lines)
 
 
+def use_cores(threads: int | None) -> None:
+    """Let this process see so many cores, as all contenders' own pools then do.
+
+    Must run before a contender is imported.
+    """
+    cores = sorted(os.sched_getaffinity(0))
+    if threads is not None:
+        os.sched_setaffinity(0, cores[:threads])
+    for name in THREAD_VARIABLES:
+        os.environ[name] = str(len(os.sched_getaffinity(0)))
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(
@@ -96,9 +108,11 @@ def main() -> None:
     parser.add_argument("names", nargs="*", help="parts of the names of cases; all where none")
     parser.add_argument("--rounds", type=int, default=15, help="turns of each contender")
     parser.add_argument("--without", action="append", default=[], help="a contender to leave out")
+    parser.add_argument("--threads", type=int, help="of each contender; one a core where not given")
     parser.add_argument("--json", type=Path, help="also write the numbers to this file")
     options = parser.parse_args()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    use_cores(options.threads)
     if unknown := set(options.without) - set(CONTENDERS):
         parser.error(f"no contender is called {', '.join(sorted(unknown))}")
     names = [name for name in CONTENDERS if name not in options.without]
@@ -112,7 +126,7 @@ def main() -> None:
             print(f"    without {name}: {reason}", flush=True)
     print(
         f"\n{table(results, names)}\n\n"
-        f"Microseconds a call, {os.cpu_count()} cores, {platform.machine()}."
+        f"Microseconds a call, {len(os.sched_getaffinity(0))} cores of {cpu_name()}."
     )
     if options.json:
         options.json.write_text(json.dumps(results, indent=2) + "\n")
