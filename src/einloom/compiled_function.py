@@ -167,6 +167,9 @@ class CompiledFunction(PreparedCalls):
             targets.append(out if out is not None and is_apart else None)
             written += [] if out is None else [out]
         results = program.run_all(given, targets, threads, self._backend)
+        if all(out is None for out in outs):
+            evaluation = program.evaluation(given, *results)
+            self.keep(tuple(arrays), {}, evaluation, results, self._backend)
         wrap = wrapper_for(arrays)
         for out, result in zip(outs, results, strict=True):
             if out is not None and out is not result:
@@ -174,9 +177,9 @@ class CompiledFunction(PreparedCalls):
         pairs = zip(outs, results, strict=True)
         return tuple(wrap(result) if out is None else out for out, result in pairs)
 
-    def evaluation(self, arrays: Sequence[Array], result: Array) -> Evaluation:
-        """Return how ``result`` was computed."""
-        return self._program(arrays).evaluation(arrays, result)
+    def evaluation(self, arrays: Sequence[Array], *results: Array) -> Evaluation:
+        """Return how the results were computed."""
+        return self._program(arrays).evaluation(arrays, *results)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle as what it was compiled from."""

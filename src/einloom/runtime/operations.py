@@ -12,8 +12,8 @@ import numpy as np
 from einloom.runtime.builder import Builder
 from einloom.runtime.choices import Choices
 from einloom.runtime.contractor import Contractor
+from einloom.runtime.lookups import Gather
 from einloom.runtime.moving import copy, fill
-from einloom.runtime.recipe import Gather
 from einloom.runtime.values import Value, c_layout
 from einloom_compiler.dtypes import AnyDType, dtype_name, has_kernel
 from einloom_compiler.errors import InternalCompilerError, UnsupportedError

@@ -202,10 +202,10 @@ class Program:
             self._recipes[key] = found
         return found
 
-    def evaluation(self, arrays: Sequence[Array], result: Array) -> Evaluation:
-        """Return how ``result``, the only one, was computed from ``arrays``."""
-        *ready, target = map(kernel_ready, (*arrays, result))
-        return Evaluation(self.recipe_for(ready, target), ready, target)
+    def evaluation(self, arrays: Sequence[Array], *results: Array) -> Evaluation:
+        """Return how the results were computed from ``arrays``."""
+        ready, targets = [*map(kernel_ready, arrays)], tuple(map(kernel_ready, results))
+        return Evaluation(self.recipe_for(ready, *targets), ready, targets)
 
     def recipe_at(self, sizes: Sizes, *, packs: bool = True, is_shipped: bool = False) -> Recipe:
         """Return the recipe for operands and results in C order at these values of symbols.
