@@ -273,13 +273,13 @@ class CompiledFunction(PreparedCalls):
         """FLOPs, bytes and intensity of the order that is chosen."""
         from einloom.report.cost import cost_of
 
-        return cost_of((self.expression.node,), self._optimize)
+        return cost_of(tuple(each.node for each in self.expressions), self._optimize)
 
     @cached_property
     def _report(self) -> PlanReport | GraphReport:
         from einloom.report.plan import report
 
-        return report(self.expression, self._optimize, choices=self._choices)
+        return report(self.expressions, self._optimize, choices=self._choices)
 
     @property
     def plan(self) -> str:
@@ -324,14 +324,14 @@ class CompiledFunction(PreparedCalls):
         """
         from einloom.report.plan import report
 
-        return report(self.expression, self._optimize, shapes, self._choices)
+        return report(self.expressions, self._optimize, shapes, self._choices)
 
     def explain(self) -> str:
         """Return notation, shapes, formula, cost, order, and the plan for this machine as text."""
         from einloom.report.explain import explain
         from einloom_compiler.schedule.machine import host
 
-        parts = [explain(self.expression, optimize=self._optimize)]
+        parts = [explain(each, optimize=self._optimize) for each in self.expressions]
         for title, body in (("plan", self.plan), ("machine", str(host()))):
             parts.append("\n".join([title, *(f"  {line}" for line in body.splitlines())]))
         return "\n\n".join(parts)

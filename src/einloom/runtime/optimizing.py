@@ -17,11 +17,16 @@ def optimized(roots: tuple[Node, ...], order: Optimize) -> tuple[Node, ...]:
     it may do no more than move elements. Contractions are neither merged nor joined where ``order``
     names how each one's order is chosen.
     """
-    if len(roots) == 1 and _is_single(roots[0]):
+    if is_one_step(roots):
         return roots
     from einloom_compiler.optimizer import optimize
 
     return optimize(roots, without=() if order is True else ORDERED)
+
+
+def is_one_step(roots: tuple[Node, ...]) -> bool:
+    """Say whether there is nothing to merge or fuse: one contraction of plain operands at most."""
+    return len(roots) == 1 and _is_single(roots[0])
 
 
 def _is_single(node: Node) -> bool:

@@ -328,7 +328,7 @@ def test_nested_results_are_kept_and_arranged_anew() -> None:
     assert _kept(_arranged) <= before + 1
 
 
-_TABLES = {
+_TABLES: dict[str, Callable[[Array], Array]] = {
     "rows": lambda t: t,
     "columns": lambda t: np.asfortranarray(t),
     "steps": lambda t: np.repeat(t, 2, axis=1)[::1, ::2],
