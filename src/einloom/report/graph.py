@@ -103,8 +103,8 @@ class GraphReport:
 
     @property
     def schedule(self) -> str:
-        """Each kernel's schedule, as printable data."""
-        return "\n".join(str(step.bound.schedule) for step in self.recipe.launches)
+        """Each step's schedule, as ``schedule=`` takes it; None where it is no single kernel."""
+        return "\n".join(map(str, self.recipe.schedules))
 
     @property
     def source(self) -> str:

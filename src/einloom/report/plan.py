@@ -15,7 +15,7 @@ from einloom.expression import names_of
 from einloom.frontends.dispatch import settle
 from einloom.report.graph import GraphReport, graph_report
 from einloom.report.program import ProgramText, print_program
-from einloom.runtime.choices import Choices, split_schedules
+from einloom.runtime.choices import Choices, split_schedules, step_names
 from einloom.runtime.optimizing import is_one_step, optimized
 from einloom.runtime.signature import Signature
 from einloom_compiler.dtypes import arithmetic, as_dtype, dtype_name
@@ -181,7 +181,7 @@ def report(
             expression, trees, extents, [(known,) * len(t.steps) for t in trees]
         )
     else:
-        shares = split_schedules(choices.schedules, trees)
+        shares = split_schedules(choices.schedules, [*map(step_names, trees)])
         printed = print_program(expression, trees, extents, shares)
     peak = max(
         (

@@ -29,6 +29,7 @@ from einloom.runtime.memory import shifted, viewed
 from einloom.runtime.threads import Backend
 from einloom.runtime.values import Value
 from einloom_compiler.dtypes import AnyDType
+from einloom_compiler.families import Schedule
 from einloom_compiler.ir.einsum import EinsumExpr, Term
 from einloom_compiler.ir.scalar import Scalar
 from einloom_compiler.pipeline import Bound
@@ -97,6 +98,8 @@ class Recipe:
         steps: what is done, in order.
         contractions: what the launches among them are parts of.
         n_results: number of results.
+        schedules: of each step that one can be given for: steps of contractions, rows, attention,
+            functions of elements; None where a step is no single kernel.
     """
 
     n_inputs: int
@@ -105,6 +108,7 @@ class Recipe:
     steps: tuple[Step, ...]
     contractions: tuple[Contracted, ...] = ()
     n_results: int = 1
+    schedules: tuple[Schedule | None, ...] = ()
 
     @property
     def first_buffer(self) -> int:

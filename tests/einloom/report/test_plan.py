@@ -28,10 +28,10 @@ def test_functions_of_several_results_have_a_plan() -> None:
 
 def test_the_optimizer_runs_once_for_a_plan(monkeypatch: pytest.MonkeyPatch) -> None:
     from einloom.report import plan
-    from einloom.runtime import program
+    from einloom.runtime import optimizing, program
 
     counts: list[int] = []
-    real = plan.optimized
+    real = optimizing.optimized
 
     def counted(*arguments: Any) -> Any:
         counts.append(1)
