@@ -26,10 +26,13 @@ class Tensor:
         node: its value.
         mask: bools of the shape of its first axes: which positions count. None for all. Keras
             calls it ``_keras_mask``.
+        has_shape: whether the node's shape is the tensor's. It is not known of what some calls
+            give that are not compiled; nothing can be computed from it then.
     """
 
     node: Node
     mask: Node | None = None
+    has_shape: bool = True
 
 
 #: What a layer gives: one tensor, or several in order.

@@ -101,6 +101,8 @@ def kind_of(layer: LayerRecord, keras_version: str) -> Kind | Unknown:
         return Unknown("it is a model of its own")
     if layer.origin == "operation":
         return Unknown(f"the operation {layer.class_name} is not interpreted")
+    if layer.origin == "code":
+        return Unknown("it holds Python code, which is never run here")
     if layer.origin == "custom":
         return Unknown(f"{layer.class_name} is no class of Keras")
     name = ALIASES.get(layer.class_name, layer.class_name)
