@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 import einloom as el
@@ -42,3 +43,22 @@ def test_the_optimizer_runs_once_for_a_plan(monkeypatch: pytest.MonkeyPatch) -> 
     x = el.spec("M", 4, dtype="float32")
     _ = el.compile(el.relu(el.softmax(x))).plan
     assert len(counts) == 1
+
+
+def test_memory_of_attention_grows_linearly_with_the_sequence() -> None:
+    heads, size = 4, 16
+    x = el.spec("B", "T", heads * size, dtype="float32", name="x")
+    rng = np.random.default_rng(0)
+    kernels = [rng.random((heads * size, heads, size), np.float32) for _ in range(3)]
+    query, key, value = (el.einsum("btc,chd->bthd", x, kernel) for kernel in kernels)
+    scores = el.einsum("bthd,bshd->bhts", query, key) * size**-0.5
+    mixed = el.einsum("bhts,bshd->bthd", el.softmax(scores), value)
+    back = rng.random((heads, size, heads * size), np.float32)
+    layer = el.compile(el.einsum("bthd,hdc->btc", mixed, back) + x)
+    plans = {length: layer.plan_for((2, length, heads * size)) for length in (512, 4096, 32768)}
+    # Projections of the tokens and what is mixed of them are all that is between the kernels.
+    for length, plan in plans.items():
+        assert plan.peak_bytes == 4 * 2 * length * heads * size * 4
+    assert len({plan.scratch_bytes for plan in plans.values()}) == 1
+    # The scores alone would take 32 GB.
+    assert plans[32768].memory_bytes(threads=2) < 140e6
