@@ -16,9 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
-from einloom_compiler.dtypes import arithmetic
+from einloom_compiler.dtypes import arithmetic, compute_bytes
 from einloom_compiler.errors import ScheduleError
 from einloom_compiler.families import (
     AnyProblem,
@@ -54,23 +52,21 @@ _LEAST_APART = 1 << 12
 Extra = tuple[Term, tuple[int, ...]]
 
 
-def _no_dump(stage: str, text: str) -> None:
-    """Take a stage's name and its printed representation, and drop them."""
-
-
 def plan(
     expr: EinsumExpr,
     extents: Mapping[Index, int],
     optimize: Optimize,
     dtype: str,
-    dump: Dump = _no_dump,
+    dump: Dump = None,
 ) -> ContractionTree:
     """Choose the contraction order of ``expr``, computed in the dtype of this name."""
     verify_einsum(expr, "einsum")
-    dump("einsum", print_einsum(expr))
+    if dump is not None:
+        dump("einsum", print_einsum(expr))
     tree = search(expr, extents, optimize, dtype)  # EinsumExpr -> ContractionTree
     verify_tree(tree, "order")
-    dump("order", print_tree(tree))
+    if dump is not None:
+        dump("order", print_tree(tree))
     return tree
 
 
@@ -130,7 +126,7 @@ def bind(
     output_strides: tuple[int, ...],
     arithmetics: Arithmetics,
     machine: Machine,
-    dump: Dump = _no_dump,
+    dump: Dump = None,
     schedule: Schedule | Chooser | None = None,
     constant: Sequence[bool] = (),
     extras: Sequence[Extra] = (),
@@ -189,7 +185,7 @@ def bind_rows(
     strides: Sequence[tuple[int, ...]],
     output_strides: tuple[int, ...],
     machine: Machine,
-    dump: Dump = _no_dump,
+    dump: Dump = None,
     schedule: Schedule | Chooser | None = None,
 ) -> Bound:
     """Bind reductions along rows, and what is computed from them, to memory.
@@ -220,7 +216,7 @@ def bind_attention(
     strides: Sequence[tuple[int, ...]],
     output_strides: tuple[int, ...],
     machine: Machine,
-    dump: Dump = _no_dump,
+    dump: Dump = None,
     schedule: Schedule | Chooser | None = None,
 ) -> Bound:
     """Bind an attention node to memory; its scores are never stored.
@@ -252,7 +248,7 @@ def bind_elementwise(
     output_strides: tuple[int, ...],
     arithmetics: Arithmetics,
     machine: Machine,
-    dump: Dump = _no_dump,
+    dump: Dump = None,
     schedule: Schedule | None = None,
 ) -> Bound:
     """Bind a function of corresponding elements to memory: a nest without a product.
@@ -291,7 +287,8 @@ def bind_elementwise(
     else:
         direct.FAMILY.check(problem, schedule)
     bound = direct.FAMILY.bind(problem, schedule, dump)
-    dump("source", bound.kernel.source)
+    if dump is not None:
+        dump("source", bound.kernel.source)
     return bound
 
 
@@ -329,7 +326,7 @@ def _apart(
 
 def _split(problem: Problem, whole: Bound) -> Split | None:
     """Return the stages of a sum that ``whole`` computes in one kernel, None where one is best."""
-    itemsize = np.dtype(arithmetic(problem.arithmetics.compute).compute).itemsize
+    itemsize = compute_bytes(problem.arithmetics.compute)
     chosen = chunks.choose(
         problem.space, whole.seconds, whole.total, problem.moved_bytes, itemsize, problem.machine
     )
@@ -344,10 +341,12 @@ def _chosen(problem: AnyProblem, dump: Dump, schedule: Schedule | Chooser | None
 def _bind(problem: AnyProblem, dump: Dump, schedule: Schedule | None = None) -> Bound:
     # IterationSpace -> Schedule
     family, schedule = choose(problem, schedule)
-    dump("family", family.name)
+    if dump is not None:
+        dump("family", family.name)
     # IterationSpace -> Nest -> Kernel
     bound = family.bind(problem, schedule, dump)
-    dump("source", bound.kernel.source)
+    if dump is not None:
+        dump("source", bound.kernel.source)
     return bound
 
 

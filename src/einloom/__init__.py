@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from einloom.functions import celu as celu
     from einloom.functions import clip as clip
     from einloom.functions import concatenate as concatenate
+    from einloom.functions import cos as cos
     from einloom.functions import divide as divide
     from einloom.functions import dot_product_attention as dot_product_attention
     from einloom.functions import elu as elu
@@ -112,6 +113,7 @@ if TYPE_CHECKING:
     from einloom.functions import sigmoid as sigmoid
     from einloom.functions import sign as sign
     from einloom.functions import silu as silu
+    from einloom.functions import sin as sin
     from einloom.functions import soft_shrink as soft_shrink
     from einloom.functions import softmax as softmax
     from einloom.functions import softplus as softplus
@@ -158,15 +160,15 @@ _HOME = {
     ),
     "einloom.functions": (
         *("absolute", "add", "all", "any", "argmax", "argmin", "broadcast_to", "cast", "ceil"),
-        *("celu", "clip", "concatenate", "divide", "dot_product_attention", "elu", "equal", "erf"),
-        *("exp", "expand_dims", "expm1", "flatten", "flip", "floor", "full_like", "gelu"),
+        *("celu", "clip", "concatenate", "cos", "divide", "dot_product_attention", "elu", "equal"),
+        *("erf", "exp", "expand_dims", "expm1", "flatten", "flip", "floor", "full_like", "gelu"),
         *("greater", "greater_equal", "hard_shrink", "hard_sigmoid", "hard_silu", "hard_tanh"),
         *("isnan", "layer_norm", "leaky_relu", "less", "less_equal", "log", "log1p"),
         *("log_sigmoid", "log_softmax", "logical_and", "logical_not", "logical_or", "logical_xor"),
         *("logsumexp", "max", "maximum", "mean", "min", "minimum", "mish", "moveaxis", "multiply"),
         *("negative", "not_equal", "one_hot", "ones_like", "pad", "permute", "power", "prod"),
         *("reciprocal", "relu", "relu6", "repeat", "reshape", "rms_norm", "roll", "round"),
-        *("rsqrt", "selu", "sigmoid", "sign", "silu", "soft_shrink", "softmax", "softplus"),
+        *("rsqrt", "selu", "sigmoid", "sign", "silu", "sin", "soft_shrink", "softmax", "softplus"),
         *("softsign", "split", "sqrt", "square", "squeeze", "stack", "std", "subtract", "sum"),
         *("swapaxes", "take", "tanh", "threshold", "tile", "tril", "triu", "var", "where"),
         *("zeros_like",),

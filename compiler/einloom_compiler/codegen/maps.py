@@ -43,7 +43,7 @@ def helpers_in(source: str) -> list[str]:
     found: dict[str, str] = {}
 
     def visit(text: str) -> None:
-        for name in dict.fromkeys(re.findall(r"\b(\w+_(?:float|complex|u?int)\d+)\(", text)):
+        for name in dict.fromkeys(re.findall(r"\b(\w+)\(", text)):
             if name in known and name not in found and f"def {name}(" not in text:
                 visit(known[name].replace(f"def {name}(", "def "))
                 found[name] = known[name]
@@ -79,7 +79,7 @@ def _simple(step: Map, value: str, compute: str, numbers: list[str]) -> str | No
 
 def _floating(step: Map, value: str, compute: str, numbers: list[str]) -> str:
     match step.function:
-        case "abs" | "round":
+        case "abs" | "round" | "sin" | "cos":
             return f"v{step.function}({value})"
         case "maximum" | "minimum":
             return f"v{step.function[:3]}({value}, {numbers[0]})"

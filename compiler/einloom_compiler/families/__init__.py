@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from math import inf
 from typing import Any
 
 from einloom_compiler.errors import ScheduleError
@@ -21,8 +22,8 @@ from einloom_compiler.lowering.formula import is_open
 from einloom_compiler.schedule import steps
 from einloom_compiler.schedule.text import parse_schedule, shown_name
 
-#: Those of contractions, and all.
-FAMILIES: tuple[Family, ...] = (packed.FAMILY, tiled.FAMILY, direct.FAMILY)
+#: Those of contractions, those first whose prediction takes the least; and all.
+FAMILIES: tuple[Family, ...] = (direct.FAMILY, packed.FAMILY, tiled.FAMILY)
 ALL: tuple[Family, ...] = (*FAMILIES, rows.FAMILY, attention.FAMILY)
 
 AnyProblem = Problem | RowsProblem | AttentionProblem
@@ -53,9 +54,13 @@ def choose(problem: AnyProblem, schedule: Schedule | None = None) -> tuple[Famil
     if schedule is not None:
         check(problem, schedule)
         return family_of(schedule), schedule
-    families = families_of(problem)
-    proposed = [(f, schedule) for f in families for schedule in f.propose(problem)]
-    best = min(proposed, key=lambda pair: pair[0].seconds(problem, pair[1]))
+    best, least = None, inf
+    for family in families_of(problem):
+        for schedule in family.propose(problem, least):
+            seconds = family.seconds(problem, schedule)
+            if best is None or seconds < least:
+                best, least = (family, schedule), seconds
+    assert best is not None  # there is one that takes every problem
     known = _known.get()
     return (
         best if known is None or not isinstance(problem, Problem) else _reused(known, problem, best)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from math import inf
 
 import numpy as np
 
@@ -48,6 +49,8 @@ class AttentionProblem:
 
     def bound(self, schedule: PanelSchedule | None = None) -> BoundAttention:
         """Return the nest of a schedule, of the usual one where None."""
+        if schedule is not None and schedule == self.usual.nest.block:
+            return self.usual
         layout = self.form, self.shapes, self.strides, self.output_strides
         return bind_nest(*layout, self.machine, schedule)
 
@@ -127,8 +130,9 @@ class Attention(Family):
             ]
         return tuple(found)
 
-    def propose(self, problem: AttentionProblem) -> tuple[PanelSchedule, ...]:
+    def propose(self, problem: AttentionProblem, below: float = inf) -> tuple[PanelSchedule, ...]:
         """Return the usual schedule for the machine."""
+        del below
         return (problem.usual.nest.block,)
 
     def seconds(self, problem: AttentionProblem, schedule: PanelSchedule) -> float:
@@ -139,7 +143,8 @@ class Attention(Family):
         """Return the kernel, bound to the operands' memory."""
         found = problem.bound(schedule)
         verify_attention(found.nest, "lowering")
-        dump("attention nest", print_attention(found.nest))
+        if dump is not None:
+            dump("attention nest", print_attention(found.nest))
         return Bound(
             kernel=jit.build(found.nest),
             schedule=schedule,

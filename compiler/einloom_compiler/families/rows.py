@@ -8,7 +8,7 @@ short that gathering one element of each is less work.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from math import ceil, prod
+from math import ceil, inf, prod
 
 import numpy as np
 
@@ -125,10 +125,10 @@ class Rows(Family):
         copies = (schedule.copies * 2, schedule.copies // 2)
         return tuple(replace(schedule, copies=n) for n in copies if n)
 
-    def propose(self, problem: RowsProblem) -> tuple[RowsSchedule, ...]:
+    def propose(self, problem: RowsProblem, below: float = inf) -> tuple[RowsSchedule, ...]:
         """Return a schedule for each index that vectors may run along."""
-        found = _shapes(problem.expr, problem.space, problem.machine)
-        return tuple(sorted(found, key=lambda shape: self.seconds(problem, shape)))
+        del below
+        return tuple(_shapes(problem.expr, problem.space, problem.machine))
 
     def seconds(self, problem: RowsProblem, schedule: RowsSchedule) -> float:
         """Return the predicted time on one thread."""
@@ -140,7 +140,8 @@ class Rows(Family):
         expr, space = problem.expr, problem.space
         nest = lower_rows(expr, space, schedule)
         verify_rows(nest, "rows")
-        dump("rows", print_rows(nest))
+        if dump is not None:
+            dump("rows", print_rows(nest))
         return Bound(
             kernel=jit.build(nest),
             schedule=schedule,

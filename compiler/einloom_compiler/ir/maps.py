@@ -255,6 +255,8 @@ MAPS: dict[str, Definition] = {
         ("minimum", _CONSTANT, "fiu", lambda x, c: np.minimum(x, x.dtype.type(c))),
         ("exp", _NONE, "f", np.exp),
         ("expm1", _NONE, "f", np.expm1),
+        ("sin", _NONE, "f", np.sin),
+        ("cos", _NONE, "f", np.cos),
         ("log", _NONE, "f", np.log),
         ("log1p", _NONE, "f", np.log1p),
         ("erf", _NONE, "f", _erf),

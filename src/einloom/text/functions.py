@@ -38,13 +38,14 @@ class Namespace:
 
 
 _BACKEND = (
-    *("batch_dot", "cast", "dot", "expand_dims", "permute_dimensions", "reshape", "squeeze"),
-    "transpose",
-    *("abs", "batch_flatten", "clip", "concatenate", "elu", "equal", "exp", "greater"),
-    *("greater_equal", "hard_sigmoid", "l2_normalize", "less", "less_equal", "log"),
-    *("logsumexp", "max", "maximum", "mean", "min", "minimum", "not_equal", "pow"),
-    *("relu", "sigmoid", "softmax", "softplus", "softsign", "sqrt", "square", "stack"),
-    *("sum", "switch", "tanh", "var"),
+    *("abs", "all", "any", "argmax", "argmin", "batch_dot", "batch_flatten", "bias_add", "cast"),
+    *("clip", "concatenate", "cos", "dot", "elu", "equal", "exp", "expand_dims", "flatten"),
+    *("gather", "greater", "greater_equal", "hard_sigmoid", "l2_normalize", "less", "less_equal"),
+    *("log", "logsumexp", "max", "maximum", "mean", "min", "minimum", "not_equal", "one_hot"),
+    *("ones_like", "permute_dimensions", "pow", "prod", "relu", "repeat", "repeat_elements"),
+    *("reshape", "reverse", "round", "sigmoid", "sign", "sin", "softmax", "softplus", "softsign"),
+    *("spatial_2d_padding", "sqrt", "square", "squeeze", "stack", "std", "sum", "switch", "tanh"),
+    *("temporal_padding", "tile", "transpose", "var", "zeros_like"),
 )
 
 NAMESPACES = (
@@ -63,18 +64,18 @@ NAMESPACES = (
         ("F", "el.functions", "einloom.functions", "functions"),
         (
             *("absolute", "add", "all", "any", "argmax", "argmin", "broadcast_to", "cast", "ceil"),
-            *("celu", "clip", "concatenate", "divide", "dot_product_attention", "elu", "equal"),
-            *("erf", "exp", "expand_dims", "expm1", "flip", "floor", "full_like", "gelu"),
+            *("celu", "clip", "concatenate", "cos", "divide", "dot_product_attention", "elu"),
+            *("equal", "erf", "exp", "expand_dims", "expm1", "flip", "floor", "full_like", "gelu"),
             *("getitem", "greater", "greater_equal", "hard_shrink", "hard_sigmoid", "hard_silu"),
             *("hard_tanh", "isnan", "layer_norm", "leaky_relu", "less", "less_equal", "log"),
             *("log1p", "log_sigmoid", "log_softmax", "logical_and", "logical_not", "logical_or"),
             *("logical_xor", "logsumexp", "max", "maximum", "mean", "min", "minimum", "mish"),
             *("multiply", "negative", "not_equal", "one_hot", "pad", "permute", "power", "prod"),
             *("reciprocal", "relu", "relu6", "repeat", "reshape", "rms_norm", "roll", "round"),
-            *("rsqrt", "selu", "sigmoid", "sign", "silu", "soft_shrink", "softmax", "softplus"),
-            *("softsign", "sparse_plus", "sparse_sigmoid", "sqrt", "square", "squareplus"),
-            *("squeeze", "std", "subtract", "sum", "take", "tanh", "tanh_shrink", "threshold"),
-            *("tile", "tril", "triu", "var", "where"),
+            *("rsqrt", "selu", "sigmoid", "sign", "silu", "sin", "soft_shrink", "softmax"),
+            *("softplus", "softsign", "sparse_plus", "sparse_sigmoid", "sqrt", "square"),
+            *("squareplus", "squeeze", "std", "subtract", "sum", "take", "tanh", "tanh_shrink"),
+            *("threshold", "tile", "tril", "triu", "var", "where"),
         ),
         lists=("concatenate",),
     ),
@@ -108,6 +109,12 @@ NAMESPACES = (
         ("Dot", "dot"),
         layers=("Dot",),
         lists=("dot",),
+    ),
+    Namespace(
+        "einloom.keras.layers.applying",
+        "keras.layers",
+        ("einloom.keras.layers.applying",),
+        ("apply",),
     ),
     Namespace(
         "einloom.tensorflow",

@@ -81,6 +81,8 @@ _FLOAT_MAPS = {
     "Log": "log",
     "Log1p": "log1p",
     "Erf": "erf",
+    "Sin": "sin",
+    "Cos": "cos",
     "Tanh": "tanh",
 }
 _ACTIVATIONS = {
