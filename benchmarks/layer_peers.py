@@ -216,12 +216,17 @@ class _JaxWords:
         return part
 
 
+def jax_call(case: Case) -> Part:
+    """Return a case as a function of a JAX array, its weights constants."""
+    return case.build(_JaxWords(), case.model.get_weights())
+
+
 def jax_jit(case: Case, x: Array, folder: str) -> Call:
-    """Return the model as one jitted function, weights closed over."""
+    """Return the model as one jitted function."""
     import jax
 
     del folder
-    call = jax.jit(case.build(_JaxWords(), case.model.get_weights()))
+    call = jax.jit(jax_call(case))
     tensor = jax.numpy.asarray(x)
     return lambda: np.asarray(call(tensor))
 
