@@ -16,6 +16,7 @@ from einloom.aot.symbols import bound_symbols, checks_of, representative, unifie
 from einloom.runtime import recipe as recipes
 from einloom.runtime.choices import Choices
 from einloom.runtime.launch import PARALLEL_SECONDS
+from einloom.runtime.lookups import Gather
 from einloom.runtime.program import Program
 from einloom.runtime.values import c_layout
 from einloom_compiler.aot import library as ir
@@ -286,7 +287,7 @@ class _LevelBuilder:
         return ir.Variant(buffers, steps)
 
     def _step(self, recipe: recipes.Recipe, step: recipes.Step, box: Box) -> ir.Step:
-        if isinstance(step, recipes.Gather):
+        if isinstance(step, Gather):
             return self._gather(recipe, step)
         if isinstance(step, recipes.Positions):
             target = self._place(recipe, step.target.slot, step.target.offset)
@@ -310,7 +311,7 @@ class _LevelBuilder:
             long_points=decided(bound.points, least // LONG, box),
         )
 
-    def _gather(self, recipe: recipes.Recipe, step: recipes.Gather) -> ir.Gather:
+    def _gather(self, recipe: recipes.Recipe, step: Gather) -> ir.Gather:
         values = (step.table, step.indices, step.target)
         if any(value.layout != c_layout(value.shape, value.dtype) for value in values):
             raise InternalCompilerError("aot", "a lookup is not of arrays in C order", str(step))
