@@ -8,7 +8,7 @@ by ``and`` and adds by ``or``. A front end that wants a wider sum casts the oper
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any, cast
 
 import numpy as np
@@ -73,6 +73,18 @@ def arithmetic(name: str) -> Arithmetic:
         raise DTypeError(
             f"no kernel is generated for dtype {name}; cast to one of {', '.join(_ARITHMETIC)}"
         ) from None
+
+
+@cache
+def storage_bytes(name: str) -> int:
+    """Return the bytes of one element in memory of the dtype called ``name``."""
+    return np.dtype(arithmetic(name).storage).itemsize
+
+
+@cache
+def compute_bytes(name: str) -> int:
+    """Return the bytes of one element as it is computed with, of the dtype called ``name``."""
+    return np.dtype(arithmetic(name).compute).itemsize
 
 
 def as_dtype(source: object) -> AnyDType:

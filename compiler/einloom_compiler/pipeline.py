@@ -16,9 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
-from einloom_compiler.dtypes import arithmetic
+from einloom_compiler.dtypes import arithmetic, compute_bytes
 from einloom_compiler.families import (
     Bound,
     Dump,
@@ -52,23 +50,21 @@ _LEAST_APART = 1 << 12
 Extra = tuple[Term, tuple[int, ...]]
 
 
-def _no_dump(stage: str, text: str) -> None:
-    """Take a stage's name and its printed representation, and drop them."""
-
-
 def plan(
     expr: EinsumExpr,
     extents: Mapping[Index, int],
     optimize: Optimize,
     dtype: str,
-    dump: Dump = _no_dump,
+    dump: Dump = None,
 ) -> ContractionTree:
     """Choose the contraction order of ``expr``, computed in the dtype of this name."""
     verify_einsum(expr, "einsum")
-    dump("einsum", print_einsum(expr))
+    if dump is not None:
+        dump("einsum", print_einsum(expr))
     tree = search(expr, extents, optimize, dtype)  # EinsumExpr -> ContractionTree
     verify_tree(tree, "order")
-    dump("order", print_tree(tree))
+    if dump is not None:
+        dump("order", print_tree(tree))
     return tree
 
 
@@ -128,7 +124,7 @@ def bind(
     output_strides: tuple[int, ...],
     arithmetics: Arithmetics,
     machine: Machine,
-    dump: Dump = _no_dump,
+    dump: Dump = None,
     schedule: Schedule | Chooser | None = None,
     constant: Sequence[bool] = (),
     extras: Sequence[Extra] = (),
@@ -187,7 +183,7 @@ def bind_rows(
     strides: Sequence[tuple[int, ...]],
     output_strides: tuple[int, ...],
     machine: Machine,
-    dump: Dump = _no_dump,
+    dump: Dump = None,
 ) -> Bound:
     """Bind reductions along rows, and what is computed from them, to memory.
 
@@ -207,7 +203,8 @@ def bind_rows(
     space = rows_space(expr, shapes, strides, output_strides)
     # IterationSpace -> RowsNest -> Kernel
     bound = rows.bind(expr, space, machine, dump)
-    dump("source", bound.kernel.source)
+    if dump is not None:
+        dump("source", bound.kernel.source)
     return bound
 
 
@@ -217,7 +214,7 @@ def bind_attention(
     strides: Sequence[tuple[int, ...]],
     output_strides: tuple[int, ...],
     machine: Machine,
-    dump: Dump = _no_dump,
+    dump: Dump = None,
 ) -> Bound:
     """Bind an attention node to memory; its scores are never stored.
 
@@ -235,7 +232,8 @@ def bind_attention(
     """
     # AttentionForm -> AttentionNest -> Kernel
     bound = attention.bind(form, shapes, strides, output_strides, machine, dump)
-    dump("source", bound.kernel.source)
+    if dump is not None:
+        dump("source", bound.kernel.source)
     return bound
 
 
@@ -247,7 +245,7 @@ def bind_elementwise(
     output_strides: tuple[int, ...],
     arithmetics: Arithmetics,
     machine: Machine,
-    dump: Dump = _no_dump,
+    dump: Dump = None,
 ) -> Bound:
     """Bind a function of corresponding elements to memory: a nest without a product.
 
@@ -274,7 +272,8 @@ def bind_elementwise(
     # IterationSpace -> LoopNest -> Kernel
     (schedule,) = direct.FAMILY.propose(problem)
     bound = direct.FAMILY.bind(problem, schedule, dump)
-    dump("source", bound.kernel.source)
+    if dump is not None:
+        dump("source", bound.kernel.source)
     return bound
 
 
@@ -312,7 +311,7 @@ def _apart(
 
 def _split(problem: Problem, whole: Bound) -> Split | None:
     """Return the stages of a sum that ``whole`` computes in one kernel, None where one is best."""
-    itemsize = np.dtype(arithmetic(problem.arithmetics.compute).compute).itemsize
+    itemsize = compute_bytes(problem.arithmetics.compute)
     chosen = chunks.choose(
         problem.space, whole.seconds, whole.total, problem.moved_bytes, itemsize, problem.machine
     )
@@ -322,10 +321,12 @@ def _split(problem: Problem, whole: Bound) -> Split | None:
 def _bind(problem: Problem, dump: Dump, schedule: Schedule | None = None) -> Bound:
     # IterationSpace -> Schedule
     family, schedule = choose(problem, schedule)
-    dump("family", family.name)
+    if dump is not None:
+        dump("family", family.name)
     # IterationSpace -> Nest -> Kernel
     bound = family.bind(problem, schedule, dump)
-    dump("source", bound.kernel.source)
+    if dump is not None:
+        dump("source", bound.kernel.source)
     return bound
 
 

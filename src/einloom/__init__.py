@@ -40,11 +40,17 @@ if TYPE_CHECKING:
     from einloom.frontends.numpy_products import vdot as vdot
     from einloom.functions import absolute as absolute
     from einloom.functions import add as add
+    from einloom.functions import all as all
+    from einloom.functions import any as any
+    from einloom.functions import argmax as argmax
+    from einloom.functions import argmin as argmin
     from einloom.functions import broadcast_to as broadcast_to
     from einloom.functions import cast as cast
+    from einloom.functions import ceil as ceil
     from einloom.functions import celu as celu
     from einloom.functions import clip as clip
     from einloom.functions import concatenate as concatenate
+    from einloom.functions import cos as cos
     from einloom.functions import divide as divide
     from einloom.functions import dot_product_attention as dot_product_attention
     from einloom.functions import elu as elu
@@ -55,6 +61,8 @@ if TYPE_CHECKING:
     from einloom.functions import expm1 as expm1
     from einloom.functions import flatten as flatten
     from einloom.functions import flip as flip
+    from einloom.functions import floor as floor
+    from einloom.functions import full_like as full_like
     from einloom.functions import gelu as gelu
     from einloom.functions import greater as greater
     from einloom.functions import greater_equal as greater_equal
@@ -62,6 +70,7 @@ if TYPE_CHECKING:
     from einloom.functions import hard_sigmoid as hard_sigmoid
     from einloom.functions import hard_silu as hard_silu
     from einloom.functions import hard_tanh as hard_tanh
+    from einloom.functions import isnan as isnan
     from einloom.functions import layer_norm as layer_norm
     from einloom.functions import leaky_relu as leaky_relu
     from einloom.functions import less as less
@@ -73,6 +82,7 @@ if TYPE_CHECKING:
     from einloom.functions import logical_and as logical_and
     from einloom.functions import logical_not as logical_not
     from einloom.functions import logical_or as logical_or
+    from einloom.functions import logical_xor as logical_xor
     from einloom.functions import logsumexp as logsumexp
     from einloom.functions import max as max
     from einloom.functions import maximum as maximum
@@ -80,9 +90,12 @@ if TYPE_CHECKING:
     from einloom.functions import min as min
     from einloom.functions import minimum as minimum
     from einloom.functions import mish as mish
+    from einloom.functions import moveaxis as moveaxis
     from einloom.functions import multiply as multiply
     from einloom.functions import negative as negative
     from einloom.functions import not_equal as not_equal
+    from einloom.functions import one_hot as one_hot
+    from einloom.functions import ones_like as ones_like
     from einloom.functions import pad as pad
     from einloom.functions import permute as permute
     from einloom.functions import power as power
@@ -90,12 +103,17 @@ if TYPE_CHECKING:
     from einloom.functions import reciprocal as reciprocal
     from einloom.functions import relu as relu
     from einloom.functions import relu6 as relu6
+    from einloom.functions import repeat as repeat
     from einloom.functions import reshape as reshape
     from einloom.functions import rms_norm as rms_norm
+    from einloom.functions import roll as roll
+    from einloom.functions import round as round
     from einloom.functions import rsqrt as rsqrt
     from einloom.functions import selu as selu
     from einloom.functions import sigmoid as sigmoid
+    from einloom.functions import sign as sign
     from einloom.functions import silu as silu
+    from einloom.functions import sin as sin
     from einloom.functions import soft_shrink as soft_shrink
     from einloom.functions import softmax as softmax
     from einloom.functions import softplus as softplus
@@ -105,14 +123,19 @@ if TYPE_CHECKING:
     from einloom.functions import square as square
     from einloom.functions import squeeze as squeeze
     from einloom.functions import stack as stack
+    from einloom.functions import std as std
     from einloom.functions import subtract as subtract
     from einloom.functions import sum as sum
     from einloom.functions import swapaxes as swapaxes
     from einloom.functions import take as take
     from einloom.functions import tanh as tanh
     from einloom.functions import threshold as threshold
+    from einloom.functions import tile as tile
+    from einloom.functions import tril as tril
+    from einloom.functions import triu as triu
     from einloom.functions import var as var
     from einloom.functions import where as where
+    from einloom.functions import zeros_like as zeros_like
     from einloom.text.calls import parse as parse
     from einloom.tracing import jit as jit
     from einloom.tracing import trace as trace
@@ -136,16 +159,19 @@ _HOME = {
         *("dot", "inner", "kron", "outer", "tensordot", "transpose", "vdot"),
     ),
     "einloom.functions": (
-        *("absolute", "add", "broadcast_to", "cast", "celu", "clip", "concatenate", "divide"),
-        *("dot_product_attention", "elu", "equal", "erf", "exp", "expand_dims", "expm1"),
-        *("flatten", "flip", "gelu", "greater", "greater_equal", "hard_shrink", "hard_sigmoid"),
-        *("hard_silu", "hard_tanh", "layer_norm", "leaky_relu", "less", "less_equal", "log"),
-        *("log1p", "log_sigmoid", "log_softmax", "logical_and", "logical_not", "logical_or"),
-        *("logsumexp", "max", "maximum", "mean", "min", "minimum", "mish", "multiply"),
-        *("negative", "not_equal", "pad", "permute", "power", "prod", "reciprocal", "relu"),
-        *("relu6", "reshape", "rms_norm", "rsqrt", "selu", "sigmoid", "silu", "soft_shrink"),
-        *("softmax", "softplus", "softsign", "split", "sqrt", "square", "squeeze", "stack"),
-        *("subtract", "sum", "swapaxes", "take", "tanh", "threshold", "var", "where"),
+        *("absolute", "add", "all", "any", "argmax", "argmin", "broadcast_to", "cast", "ceil"),
+        *("celu", "clip", "concatenate", "cos", "divide", "dot_product_attention", "elu", "equal"),
+        *("erf", "exp", "expand_dims", "expm1", "flatten", "flip", "floor", "full_like", "gelu"),
+        *("greater", "greater_equal", "hard_shrink", "hard_sigmoid", "hard_silu", "hard_tanh"),
+        *("isnan", "layer_norm", "leaky_relu", "less", "less_equal", "log", "log1p"),
+        *("log_sigmoid", "log_softmax", "logical_and", "logical_not", "logical_or", "logical_xor"),
+        *("logsumexp", "max", "maximum", "mean", "min", "minimum", "mish", "moveaxis", "multiply"),
+        *("negative", "not_equal", "one_hot", "ones_like", "pad", "permute", "power", "prod"),
+        *("reciprocal", "relu", "relu6", "repeat", "reshape", "rms_norm", "roll", "round"),
+        *("rsqrt", "selu", "sigmoid", "sign", "silu", "sin", "soft_shrink", "softmax", "softplus"),
+        *("softsign", "split", "sqrt", "square", "squeeze", "stack", "std", "subtract", "sum"),
+        *("swapaxes", "take", "tanh", "threshold", "tile", "tril", "triu", "var", "where"),
+        *("zeros_like",),
     ),
     "einloom.text.calls": ("parse",),
     "einloom.tracing": ("jit", "trace"),

@@ -120,6 +120,14 @@ def compile_command(specs: Path, output: Path | None) -> None:
 @click.option("--wheel", metavar="VERSION", help="Write an installable wheel of this version.")
 @click.option("--batch", help="Of a Keras model: its batch size, or a range such as 1-64.")
 @click.option("--layer", "layers", multiple=True, help="A layer to build apart; repeat for more.")
+@click.option("--cut", "is_cut", is_flag=True, help="Cut a Keras model at what is not covered.")
+@click.option(
+    "--cut-shape",
+    "cut_shapes",
+    multiple=True,
+    metavar="LAYER=SHAPE",
+    help="What a layer gives where it is cut, if the file does not say: memory=B,16.",
+)
 def build_command(
     target: str,
     shapes: tuple[str, ...],
@@ -132,11 +140,16 @@ def build_command(
     wheel: str | None,
     batch: str | None,
     layers: tuple[str, ...],
+    is_cut: bool,
+    cut_shapes: tuple[str, ...],
 ) -> None:
     r"""Build a C library of TARGET: a call, an equation with SHAPES, a specs file or Keras model.
 
     A model is the path of a .keras or .h5 file, which is read without Keras; its SHAPES are as
     recorded where none are given. With --check it is compared with Keras where that is installed.
+
+    With --cut, a model with layers that are not covered (LSTM, Lambda, somebody's own) becomes a
+    library for each piece between them; pieces.json and the output say how they connect.
 
     The folder holds all that a user ships: library, header, Python loader, example, manifest.
 
@@ -144,9 +157,10 @@ def build_command(
     einloom build "bi,ij->bj" B,784 784,512 --dtype float32 -o dist/dense --check
     einloom build specs.toml -o dist --cpu x86-64-v3
     einloom build model.keras -o dist/clf --name clf --batch 1-64 --check
+    einloom build model.keras -o dist/clf --cut
     """
     from einloom.aot.targets import is_keras
-    from einloom.commands.library import Options, build_libraries, read_batch
+    from einloom.commands.library import Options, build_libraries, read_batch, read_cut
     from einloom.commands.target import expression_of
     from einloom.text.calls import read_shapes
 
@@ -156,7 +170,8 @@ def build_command(
         operands = read_shapes(shapes)
     elif not target.endswith(".toml"):
         found = expression_of(target, shapes, {}, dtype)
-    options = Options(name, cpus, dtype, is_static, is_checked, wheel, read_batch(batch), layers)
+    sizes, cut = read_batch(batch), read_cut(is_cut, cut_shapes)
+    options = Options(name, cpus, dtype, is_static, is_checked, wheel, sizes, layers, cut)
     click.echo(build_libraries(found, output, options, operands))
 
 

@@ -291,6 +291,44 @@ class Expression:
         """Return whether ``self >= other``, element by element."""
         return _applied("greater_equal", self, other)
 
+    def __and__(self, other: Any) -> Expression:
+        """Return whether both bools hold."""
+        return self._logical("logical_and", "&", other)
+
+    def __rand__(self, other: Any) -> Expression:
+        """Return whether both bools hold."""
+        return self._logical("logical_and", "&", other)
+
+    def __or__(self, other: Any) -> Expression:
+        """Return whether one of the bools holds."""
+        return self._logical("logical_or", "|", other)
+
+    def __ror__(self, other: Any) -> Expression:
+        """Return whether one of the bools holds."""
+        return self._logical("logical_or", "|", other)
+
+    def __xor__(self, other: Any) -> Expression:
+        """Return whether just one of the bools holds."""
+        return self._logical("logical_xor", "^", other)
+
+    def __rxor__(self, other: Any) -> Expression:
+        """Return whether just one of the bools holds."""
+        return self._logical("logical_xor", "^", other)
+
+    def __invert__(self) -> Expression:
+        """Return whether a bool does not hold."""
+        return self._logical("logical_not", "~")
+
+    def _logical(self, name: str, sign: str, *others: Any) -> Expression:
+        """Apply a logical function, which is the bitwise one of bools only."""
+        for operand in (self, *others):
+            if isinstance(operand, Expression) and operand.dtype != "bool":
+                raise DTypeError(
+                    f"{sign} is supported of bools only, not of {operand.dtype or 'any dtype'}; "
+                    f"use einloom.functions.{name}, or cast to bool"
+                )
+        return _applied(name, self, *others)
+
     def __neg__(self) -> Expression:
         """Return ``-self``."""
         return _applied("negative", self)

@@ -164,7 +164,7 @@ def _terms(equation: str, extents: dict[str, int]) -> int:
 @pytest.mark.parametrize(
     ("name", "equation", "extents"),
     [
-        pytest.param(name, *shape, marks=[pytest.mark.slow] if (body + number) % 3 else [])
+        pytest.param(name, *shape, marks=[pytest.mark.slow] if (body + number) % 4 else [])
         for number, shape in enumerate(SHAPES)
         for body, name in enumerate(BODIES)
     ],
@@ -180,10 +180,12 @@ def test_epilogues_of_every_shape(name: str, equation: str, extents: dict[str, i
 @pytest.mark.parametrize(
     "dtype",
     [
-        "float64",
         "bfloat16",
         "int32",
-        *(pytest.param(dtype, marks=pytest.mark.slow) for dtype in ("float16", "int8", "uint64")),
+        *(
+            pytest.param(dtype, marks=pytest.mark.slow)
+            for dtype in ("float64", "float16", "int8", "uint64")
+        ),
     ],
 )
 @pytest.mark.parametrize("name", ["bias_relu", "mask", "turned_residual", "scalar", "norm"])
@@ -191,7 +193,7 @@ def test_epilogues_of_every_dtype(name: str, dtype: str) -> None:
     extras, body = BODIES[name]
     if name == "mask" and dtype.startswith("uint"):
         body = combined("where", combined("less", E0, E1), SUM, Number(7.0))
-    for equation, extents in SHAPES[:2] + SHAPES[4:8]:
+    for equation, extents in SHAPES[:1] + SHAPES[4:7]:
         node = _contraction(equation, extras, body, extents, dtype)
         arrays = _arrays(node)
         got = Expression(node).compile()(*arrays.values(), threads=2)

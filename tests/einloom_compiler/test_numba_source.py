@@ -63,6 +63,7 @@ GOLDENS = {
     "transpose_fused": lambda: _kernel("aijk->kjai", "complex64", step=4),
     "sum_of_columns": lambda: _kernel("ij->j"),
     "outer": lambda: _kernel("i,j->ij", "complex64", conjugated=(True, False)),
+    "scaled_streamed": lambda: _kernel("ij,i->ij", step=400),
     "any": lambda: _kernel("ij,j->i", "bool"),
     "half": lambda: _kernel("i,ij->j", "float16"),
     "norm": lambda: _kernel(

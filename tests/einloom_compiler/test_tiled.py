@@ -29,7 +29,8 @@ from einloom_compiler.lowering.iteration import IterationSpace, iteration_space
 from einloom_compiler.lowering.nest import Arithmetics
 from einloom_compiler.schedule import tiled as policy
 from einloom_compiler.schedule.machine import Machine
-from einloom_compiler.schedule.tiled_cost import NumberedNest
+from einloom_compiler.schedule.tiled_blocks import numbered
+from einloom_compiler.schedule.tiled_cost import Costs, seconds
 from einloom_compiler.schedule.tiled_schedule import schedule_of
 
 Array = npt.NDArray[Any]
@@ -70,11 +71,9 @@ def _problem(
 
 
 def _bound(problem: Problem, *, is_static: bool = True) -> Bound:
-    schedule = policy.choose(
-        problem.space, problem.arithmetics, problem.machine, is_static=is_static
-    )
-    assert schedule is not None
-    return FAMILY.bind(problem, schedule_of(schedule, problem.space), lambda stage, text: None)
+    chosen = policy.choose(problem.space, problem.arithmetics, problem.machine, is_static=is_static)
+    assert chosen is not None
+    return FAMILY.bind(problem, schedule_of(chosen[0]), None)
 
 
 def _run(bound: Bound, operands: list[Array], out: Array, rung: str) -> None:
@@ -306,9 +305,9 @@ def test_extents_that_are_formulas_are_arguments() -> None:
         problem.space,
         extents=tuple(Formula(n, f"n_{p}") for p, n in enumerate(problem.space.extents)),
     )
-    schedule = policy.choose(space, problem.arithmetics, AVX512)
-    assert schedule is not None
-    assert schedule.nest.static == ()
+    chosen = policy.choose(space, problem.arithmetics, AVX512)
+    assert chosen is not None
+    assert numbered(chosen[0]).nest.static == ()
 
 
 def test_many_extents_of_one_structure_end_in_one_kernel() -> None:
@@ -354,19 +353,51 @@ def test_the_family_is_chosen_for_small_batches_and_thin_products() -> None:
         assert family.name == "tiled"
 
 
+@given(
+    st.sampled_from(["bij,bjk->bik", "ij,jk->ki", "ji,jk->ik", "ij,j->i", "ij->ji", "bi,bj->bij"]),
+    st.lists(st.sampled_from([1, 2, 5, 8, 13, 33, 64, 200]), min_size=4, max_size=4),
+    st.sampled_from(["float32", "complex64", "int64"]),
+    st.sampled_from([AVX512, AVX2]),
+)
+def test_no_block_that_is_left_out_is_faster(
+    subscripts: str, sizes: list[int], dtype: str, machine: Machine
+) -> None:
+    """What a block takes at least is no more than what it takes; the fastest is always priced."""
+    terms, output = subscripts.split("->")
+    extents = dict(zip("bijk", sizes, strict=True))
+    shapes = [tuple(extents[i] for i in term) for term in [*terms.split(","), output]]
+    *operands, out = (np.empty(shape, dtype) for shape in shapes)
+    problem = _problem(subscripts, operands, out, machine=machine)
+    chosen = policy.choose(problem.space, problem.arithmetics, machine)
+    if chosen is None:
+        return
+    block, time = chosen
+    costs = Costs(block.outline)
+    assert seconds(block) == time
+    for (width, vectors, counts), rates in policy.blocks(costs.form):
+        cycles = costs.cycles(counts, rates)
+        priced = costs.seconds(width, vectors, counts, cycles)
+        assert costs.least(cycles) <= priced * (1 + 1e-12)
+        assert priced * 1.1 >= time  # a tenth: each accumulator must save its share
+    same = policy.choose(problem.space, problem.arithmetics, machine, below=time)
+    assert same is not None
+    assert same[1] == time
+
+
 # --- the nest -------------------------------------------------------------------------------------
 
 
 def _nest() -> TiledNest:
     operands, out = _operands("bij,bjk->bik", {"b": 3, "i": 9, "j": 5, "k": 40}, "float32")
-    schedule: NumberedNest | None = policy.choose(
+    chosen = policy.choose(
         _space("bij,bjk->bik", operands, out),
         Arithmetics(("float32",) * 2, "float32", "float32", (False, False)),
         AVX512,
     )
-    assert schedule is not None
-    verify_tiled(schedule.nest, "test")
-    return schedule.nest
+    assert chosen is not None
+    nest = numbered(chosen[0]).nest
+    verify_tiled(nest, "test")
+    return nest
 
 
 def test_a_nest_prints_in_one_line_and_as_loops() -> None:

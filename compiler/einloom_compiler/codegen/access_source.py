@@ -47,6 +47,7 @@ class AccessWriter:
         self.is_vector = False
         self.shift = 0
         self.rest: str | None = None
+        self.is_streamed = False
         self.point: int | None = None
 
     @contextmanager
@@ -113,7 +114,8 @@ class AccessWriter:
     def vstore(self, name: str, offset: str, value: str) -> str:
         """Return the statement that stores a vector."""
         if self.rest is None:
-            return f"vstore{self.lanes}({name}, {offset}, {value})"
+            streamed = "_streamed" if self.is_streamed else ""
+            return f"vstore{self.lanes}{streamed}({name}, {offset}, {value})"
         return f"vstore{self.lanes}_masked({name}, {offset}, {value}, {self.rest})"
 
     def store(self, value: str, lane: int) -> None:

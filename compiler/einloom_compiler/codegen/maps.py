@@ -43,7 +43,7 @@ def helpers_in(source: str) -> list[str]:
     found: dict[str, str] = {}
 
     def visit(text: str) -> None:
-        for name in dict.fromkeys(re.findall(r"\b(\w+_(?:float|complex|u?int)\d+)\(", text)):
+        for name in dict.fromkeys(re.findall(r"\b(\w+)\(", text)):
             if name in known and name not in found and f"def {name}(" not in text:
                 visit(known[name].replace(f"def {name}(", "def "))
                 found[name] = known[name]
@@ -79,8 +79,8 @@ def _simple(step: Map, value: str, compute: str, numbers: list[str]) -> str | No
 
 def _floating(step: Map, value: str, compute: str, numbers: list[str]) -> str:
     match step.function:
-        case "abs":
-            return f"vabs({value})"
+        case "abs" | "round" | "sin" | "cos":
+            return f"v{step.function}({value})"
         case "maximum" | "minimum":
             return f"v{step.function[:3]}({value}, {numbers[0]})"
         case "relu":
@@ -110,8 +110,10 @@ def _integer(step: Map, value: str, compute: str, numbers: list[str]) -> str | N
             return f"vminus({zero}, {value})"
         case "abs":
             return f"vabs({value})"
-        case "square":
-            return f"square_{compute}({value})"
+        case "square" | "sign":
+            return f"{step.function}_{compute}({value})"
+        case "floor" | "ceil" | "round":
+            return value
         case "add":
             return f"vplus({value}, {numbers[0]})"
         case "multiply":
@@ -179,6 +181,20 @@ _BODIES = {
     "square": """\
 x
     return x * x
+""",
+    "sign": """\
+x
+    return vselect(x > 0.0, 1.0, vselect(x < 0.0, -1.0, x + 0.0))
+""",
+    "floor": """\
+x
+    y = vround(x)
+    return vselect(y > x, y - 1.0, y)
+""",
+    "ceil": """\
+x
+    y = vround(x)
+    return vselect(y < x, y + 1.0, y)
 """,
     # A weight of softmax beside one of 1: exp(x) for x <= 0, without those that are lost in sums.
     "exp_weight": """\
@@ -318,6 +334,11 @@ _INTEGER_BODIES = {
     "square": """\
 x
     return vwrap(x * x, x)
+""",
+    "sign": """\
+x
+    zero = vwrap(0, x)
+    return vselect(x > zero, vwrap(1, x), vselect(x < zero, vwrap(-1, x), zero))
 """,
     "above": """\
 x, threshold

@@ -9,8 +9,10 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
 from einloom_compiler.codegen.access_source import AccessWriter
+from einloom_compiler.codegen.simd_blocks import LINE
 from einloom_compiler.codegen.text import wrapped
 from einloom_compiler.codegen.transpose_source import write_transposition
+from einloom_compiler.dtypes import storage_bytes
 from einloom_compiler.ir.loops import Level, LoopNest
 
 
@@ -29,6 +31,13 @@ def parameters(nest: LoopNest) -> tuple[str, ...]:
 class NestWriter(AccessWriter):
     """Writes one kernel; ``bound`` are the indices open so far, ``loaded`` the operands read."""
 
+    @property
+    def _has_streams(self) -> bool:
+        nest = self.nest
+        if nest.transposition is not None:
+            return nest.transposition.pitch > 0
+        return nest.vectors is not None and nest.vectors.is_streamed
+
     def write(self, name: str) -> str:
         """Return the kernel as a function called ``name``."""
         with self.block(wrapped(f"def {name}(", ", ".join(parameters(self.nest)), "):")):
@@ -36,7 +45,7 @@ class NestWriter(AccessWriter):
             with self._parallel(flattened):
                 bound = frozenset(level.index for level in flattened if level.kind == "range")
                 self._level(len(flattened), bound, frozenset())
-            if self.nest.transposition is not None and self.nest.transposition.pitch:
+            if self._has_streams:
                 self.line("vfence()")
         return "\n".join(self.lines) + "\n"
 
@@ -48,6 +57,8 @@ class NestWriter(AccessWriter):
         for level in flattened:
             if level.slack:
                 self.line(f"phase = vphase({self.nest.output.name})")
+        if self.nest.vectors is not None and self.nest.vectors.is_streamed:
+            self.line(f"phase = vphase({self.nest.output.name})")
         if not flattened:
             yield
             return
@@ -147,6 +158,30 @@ class NestWriter(AccessWriter):
             body(0)
             self.rest = None
 
+    def _streamed_loop(self, level: Level, body: Callable[[int], None]) -> None:
+        """Write ``body`` for the vectors of whole cache lines, and masked before and after them."""
+        index, lanes = level.index, self.lanes
+        low, high = bounds(level)
+        line = LINE // storage_bytes(self.nest.output.dtype)
+        with self.named({index: "" if low == "0" else low}):
+            at = self.offset(self.nest.output, 0)
+        self.line(f"{index}_line = min({low} + (-(phase + {at}) & {line - 1}), {high})")
+        self.line(f"{index}_full = {high} - ({high} - {index}_line) % {line}")
+
+        def masked(start: str, stop: str) -> None:
+            with self.block(f"for {index} in range({start}, {stop}, {lanes}):"):
+                self.line(f"n_left = {stop} - {index}")
+                self.rest = "n_left"
+                body(0)
+                self.rest = None
+
+        masked(low, f"{index}_line")
+        with self.block(f"for {index} in range({index}_line, {index}_full, {lanes}):"):
+            self.is_streamed = True
+            body(0)
+            self.is_streamed = False
+        masked(f"{index}_full", high)
+
     # --- statements ------------------------------------------------------------------------------
 
     def _level(self, position: int, bound: frozenset[str], loaded: frozenset[int]) -> None:
@@ -179,8 +214,9 @@ class NestWriter(AccessWriter):
             for lane in self.copies:
                 self.store(self.product(lane), lane)
 
+        is_streamed = self.nest.vectors is not None and self.nest.vectors.is_streamed
         with self.vectors():
-            self._vector_loop(level, body)
+            (self._streamed_loop if is_streamed else self._vector_loop)(level, body)
 
     def _reduce(self, position: int, bound: frozenset[str], loaded: frozenset[int]) -> None:
         """Write the contracted levels and the multiply-add inside them."""

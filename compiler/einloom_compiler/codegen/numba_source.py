@@ -78,9 +78,8 @@ def print_direct(nest: LoopNest) -> KernelText:
 def print_module(functions: str) -> str:
     """Return ``functions`` with the imports and helpers that they need."""
     helpers = "".join(f"\n\n{text}" for text in maps.helpers_in(functions))
-    used = sorted(
-        name for name in simd.PRIMITIVES if re.search(rf"\b{name}\(", helpers + functions)
-    )
+    called = set(re.findall(r"\b(\w+)\(", helpers + functions))
+    used = sorted(called.intersection(simd.PRIMITIVES))
     imports = ""
     if used:
         head = "from einloom_compiler.codegen.simd import ("

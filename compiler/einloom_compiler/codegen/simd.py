@@ -6,6 +6,7 @@ in its number of lanes, since generated source is written for one target::
     v = vload16(x, at)              lanes x[at], x[at + 1], ...
     v = vload16_masked(x, at, n)    the same for lanes below n, zero in the others
     vstore16(x, at, v)              and vstore16_masked(x, at, v, n)
+    vstore16_streamed(x, at, v)     past the caches; x + at is at a multiple of the vector's bytes
     v = vset16(value)               every lane is value
     v = vset16_masked(value, n)     the same for lanes below n, zero in the others
     c = vfma(a, b, c)               a * b + c, rounded once in floating point
@@ -260,6 +261,7 @@ for _width in WIDTHS:
         f"vload{_width}_masked": _make_masked_load(_width),
         f"vstore{_width}": _make_store(_width),
         f"vstore{_width}_masked": _make_masked_store(_width),
+        f"vstore{_width}_streamed": _make_store(_width),
         f"vset{_width}": _make_set(_width),
         f"vpair{_width}": _make_pair(_width),
         f"vgather{_width}": _make_gather(_width),

@@ -13,6 +13,7 @@ scalar of its dtype meet, the scalar stands for every lane::
     v = vround(a)           the nearest integer, ties to even, as a float
     v = vcopysign(a, s)     |a| with the sign of s
     v = vpow(a, b)          a to the power of b, by the C library's function, lane by lane
+    v = vsin(a)             the sine, and vcos(a) the cosine, by the C library's functions
     i = vbits(a)            the bits of a float as a signed integer of its width
     v = vfloat(i)           the float of these bits
     i = vshl(i, n)          shifted left by n bits, and vshr(i, n) right, zeros coming in
@@ -78,6 +79,16 @@ def vcopysign(a: Any, sign: Any) -> Any:
 def vpow(a: Any, b: Any) -> Any:
     """Return ``a`` to the power of ``b``."""
     return np.power(a, b)
+
+
+def vsin(a: Any) -> Any:
+    """Return the sines."""
+    return np.sin(a)
+
+
+def vcos(a: Any) -> Any:
+    """Return the cosines."""
+    return np.cos(a)
 
 
 def vbits(a: Any) -> Any:
@@ -153,7 +164,7 @@ def _halved(function: Any, v: Any) -> Any:
 ELEMENTWISE: dict[str, Any] = {
     function.__name__: function
     for function in (
-        *(vmuladd, vselect, vmax, vmin, vabs, vsqrt, vround, vcopysign, vpow),
+        *(vmuladd, vselect, vmax, vmin, vabs, vsqrt, vround, vcopysign, vpow, vsin, vcos),
         *(vbits, vfloat, vshl, vshr, vand, vor, vplus, vminus, vwrap),
         *(vmax_all, vmin_all, vwide),
     )

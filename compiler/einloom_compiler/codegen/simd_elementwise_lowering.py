@@ -3,7 +3,7 @@
 One lowering serves scalars and vectors: LLVM's instructions take both, and a scalar beside a vector
 is spread over its lanes first. Source of the intrinsics: the LLVM language reference
 (``llvm.fmuladd``, ``llvm.sqrt``, ``llvm.rint``, ``llvm.fabs``, ``llvm.copysign``,
-``llvm.pow``).
+``llvm.pow``, ``llvm.sin``, ``llvm.cos``).
 """
 
 from __future__ import annotations
@@ -131,6 +131,8 @@ def _register_floats(lanes: _Lanes) -> None:
         ("rint", 1, "vround"),
         ("copysign", 2, "vcopysign"),
         ("pow", 2, "vpow"),
+        ("sin", 1, "vsin"),
+        ("cos", 1, "vcos"),
     ):
         lanes.define(ELEMENTWISE[function], n, lanes.floating, emit_call(name))
 

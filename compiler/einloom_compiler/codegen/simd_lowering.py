@@ -233,6 +233,19 @@ def _register_memory(types: Any, vector: Any, width: int) -> None:
         return context.get_dummy_value()
 
     @declare(
+        PRIMITIVES[f"vstore{width}_streamed"],
+        lambda p, at, v: types.void,
+        *(pointer, integer, vector),
+    )
+    def lower_streamed_store(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        kind = signature.args[2]
+        store = builder.store(values[2], _address(context, builder, signature, values, kind))
+        store.align = width * word_bytes(kind.dtype) * n_words(kind.dtype)
+        hint = builder.module.add_metadata([ir.Constant(ir.IntType(32), 1)])
+        store.set_metadata("nontemporal", hint)
+        return context.get_dummy_value()
+
+    @declare(
         PRIMITIVES[f"vstore{width}_masked"],
         lambda p, at, v, n: types.void,
         *(pointer, integer, vector, integer),

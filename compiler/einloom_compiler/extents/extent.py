@@ -70,7 +70,7 @@ def free_names(extent: Extent) -> frozenset[str]:
     """Return the names of the symbols in ``extent``."""
     if isinstance(extent, int):
         return frozenset()
-    return frozenset(str(part) for part in extent.free_symbols)
+    return frozenset(part.name for part in extent.free_symbols)
 
 
 def is_symbol(extent: Extent) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from math import inf
 from typing import Any
 
 from einloom_compiler.errors import ScheduleError
@@ -19,7 +20,8 @@ from einloom_compiler.lowering.formula import is_open
 from einloom_compiler.schedule import steps
 from einloom_compiler.schedule.text import parse_schedule, shown_name
 
-FAMILIES: tuple[Family, ...] = (packed.FAMILY, tiled.FAMILY, direct.FAMILY)
+#: All families, those first whose prediction takes the least.
+FAMILIES: tuple[Family, ...] = (direct.FAMILY, packed.FAMILY, tiled.FAMILY)
 
 
 def choose(problem: Problem, schedule: Schedule | None = None) -> tuple[Family, Schedule]:
@@ -38,8 +40,13 @@ def choose(problem: Problem, schedule: Schedule | None = None) -> tuple[Family, 
         return family, schedule
     # Only the direct family's kernels start behind their pointers.
     families = (direct.FAMILY,) if problem.space.starts else FAMILIES
-    proposed = [(f, schedule) for f in families for schedule in f.propose(problem)]
-    best = min(proposed, key=lambda pair: pair[0].seconds(problem, pair[1]))
+    best, least = None, inf
+    for family in families:
+        for schedule in family.propose(problem, least):
+            seconds = family.seconds(problem, schedule)
+            if best is None or seconds < least:
+                best, least = (family, schedule), seconds
+    assert best is not None  # the direct family takes every problem
     known = _known.get()
     return best if known is None else _reused(known, problem, best)
 

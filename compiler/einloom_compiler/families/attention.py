@@ -30,7 +30,8 @@ def bind(
     """Return the kernel of ``form`` bound to memory; see :func:`.pipeline.bind_attention`."""
     found = bind_nest(form, shapes, strides, output_strides, machine)
     verify_attention(found.nest, "lowering")
-    dump("attention nest", print_attention(found.nest))
+    if dump is not None:
+        dump("attention nest", print_attention(found.nest))
     return Bound(
         kernel=jit.build(found.nest),
         schedule=found.nest.block,

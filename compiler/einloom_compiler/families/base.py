@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Protocol
-
-import numpy as np
+from typing import Any, Protocol, TypeVar
 
 from einloom_compiler.codegen import jit
 from einloom_compiler.codegen.printing import Nest
-from einloom_compiler.dtypes import arithmetic
+from einloom_compiler.dtypes import storage_bytes
 from einloom_compiler.lowering.iteration import IterationSpace
 from einloom_compiler.lowering.nest import Arithmetics
 from einloom_compiler.lowering.prepacking import Packing
 from einloom_compiler.lowering.tables import Table, TableArray
 from einloom_compiler.schedule.machine import Machine
 
-Dump = Callable[[str, str], None]
+T = TypeVar("T")
+#: Takes each stage's name and printed representation; nothing is printed where None.
+Dump = Callable[[str, str], None] | None
 #: A family's own frozen, printable dataclass.
 Schedule = Any
 
@@ -34,12 +34,22 @@ class Problem:
         machine: the target.
         constant: whether each operand is the same array in all calls, so that it may be packed
             once; empty where none is.
+        derived: what families have worked out about it, by a key of theirs: a schedule is proposed,
+            priced and bound one after the other. It is no part of the problem.
     """
 
     space: IterationSpace
     arithmetics: Arithmetics
     machine: Machine
     constant: tuple[bool, ...] = ()
+    derived: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def once(self, key: Any, derive: Callable[[], T]) -> T:
+        """Return what ``derive`` returns, which is called once for a key."""
+        if key not in self.derived:
+            self.derived[key] = derive()
+        found: T = self.derived[key]
+        return found
 
     @property
     def points(self) -> int:
@@ -49,11 +59,14 @@ class Problem:
     @property
     def moved_bytes(self) -> int:
         """Bytes of every operand element read once and every output element written once."""
+        return self.once("moved bytes", self._moved_bytes)
+
+    def _moved_bytes(self) -> int:
         names = (*self.arithmetics.inputs, self.arithmetics.output, *self.arithmetics.extras)
         columns = (*self.space.strides, *self.space.extras)
         return sum(
             math.prod(n for n, step in zip(self.space.extents, column, strict=True) if step)
-            * np.dtype(arithmetic(name).storage).itemsize
+            * storage_bytes(name)
             for name, column in zip(names, columns, strict=True)
         )
 
@@ -124,8 +137,11 @@ class Family(Protocol):
         del problem, schedule
         return ()
 
-    def propose(self, problem: Problem) -> tuple[Schedule, ...]:
-        """Return the legal schedules worth trying, the best guess first; none if it cannot."""
+    def propose(self, problem: Problem, below: float = math.inf) -> tuple[Schedule, ...]:
+        """Return the legal schedules worth trying, the best guess first; none if it cannot.
+
+        Those that must take more than ``below`` seconds by prediction may be left out.
+        """
 
     def seconds(self, problem: Problem, schedule: Schedule) -> float:
         """Return the predicted time on one thread, in seconds, for one of its schedules."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
+from math import inf
 
 from einloom_compiler.codegen import jit
 from einloom_compiler.errors import InternalCompilerError, ScheduleError
@@ -55,8 +57,9 @@ class Direct(Family):
         """The dataclass of its schedules."""
         return DirectSchedule
 
-    def propose(self, problem: Problem) -> tuple[DirectSchedule, ...]:
+    def propose(self, problem: Problem, below: float = inf) -> tuple[DirectSchedule, ...]:
         """Return the policy's schedule."""
+        del below
         return (_in_order(problem, policy.loop_order(problem.space)),)
 
     def check(self, problem: Problem, schedule: DirectSchedule) -> None:
@@ -116,17 +119,18 @@ class Direct(Family):
 
     def seconds(self, problem: Problem, schedule: DirectSchedule) -> float:
         """Return what the scheduled nest is predicted to take."""
-        named, nest = _scheduled(problem, schedule)
-        return predict(problem, named, nest)
+        return _seconds(problem, schedule)
 
     def bind(self, problem: Problem, schedule: DirectSchedule, dump: Dump) -> Bound:
         """Return the scheduled nest's kernel with extents and strides in its order."""
         # IterationSpace -> LoopNest
         named, nest = _scheduled(problem, schedule)
-        dump("loop nest", print_nest(named.nest))
+        if dump is not None:
+            dump("loop nest", print_nest(named.nest))
         # LoopNest -> LoopNest
-        dump("schedule", str(schedule))
-        dump("scheduled loop nest", print_nest(nest))
+        if dump is not None:
+            dump("schedule", str(schedule))
+            dump("scheduled loop nest", print_nest(nest))
         # LoopNest -> Kernel
         kernel = jit.build(nest)
         position = dict(zip(named.nest.indices, named.order, strict=True))
@@ -138,8 +142,14 @@ class Direct(Family):
             numbers=(*extents, *_strides(problem.space, named, nest, position)),
             total=nest.parallel_extent(extents),
             points=problem.points,
-            seconds=predict(problem, named, nest),
+            seconds=_seconds(problem, schedule),
         )
+
+
+def _seconds(problem: Problem, schedule: DirectSchedule) -> float:
+    return problem.once(
+        ("seconds", schedule), lambda: predict(problem, *_scheduled(problem, schedule))
+    )
 
 
 def _in_order(problem: Problem, order: tuple[int, ...]) -> DirectSchedule:
@@ -174,6 +184,10 @@ def _scheduled(problem: Problem, schedule: DirectSchedule) -> tuple[NamedNest, L
     Raises:
         ScheduleError: the order does not name all indices, or a step is not legal.
     """
+    return problem.once(schedule, lambda: _schedule(problem, schedule))
+
+
+def _schedule(problem: Problem, schedule: DirectSchedule) -> tuple[NamedNest, LoopNest]:
     space = problem.space
     missing = [letter for label in space.labels for letter in label if letter not in schedule.order]
     if missing:
@@ -194,11 +208,18 @@ def _scheduled(problem: Problem, schedule: DirectSchedule) -> tuple[NamedNest, L
         for letter in space.labels[number]
     }
     try:
-        nest = steps.generalize(steps.apply(named.nest, _renamed(schedule.steps, names)))
-        verify_nest(nest, "schedule")
+        nest = _applied(named.nest, _renamed(schedule.steps, names))
     except InternalCompilerError as error:
         raise ScheduleError(f"{schedule} is not legal here: {error.reason}") from None
     return named, nest
+
+
+@lru_cache(maxsize=1024)
+def _applied(nest: LoopNest, chosen: steps.Schedule) -> LoopNest:
+    """Return the nest that steps make of a plain one; most layouts of a contraction share it."""
+    scheduled = steps.generalize(steps.apply(nest, chosen))
+    verify_nest(scheduled, "schedule")
+    return scheduled
 
 
 def _numbers(problem: Problem, order: str) -> tuple[int, ...]:

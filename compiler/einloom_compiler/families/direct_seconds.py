@@ -9,9 +9,7 @@ from __future__ import annotations
 
 from math import prod
 
-import numpy as np
-
-from einloom_compiler.dtypes import arithmetic
+from einloom_compiler.dtypes import arithmetic, compute_bytes, storage_bytes
 from einloom_compiler.families.base import Problem
 from einloom_compiler.ir.loops import Access, Level, LoopNest
 from einloom_compiler.lowering.nest import NamedNest
@@ -80,7 +78,7 @@ def _loops(nest: LoopNest, extents: dict[str, int], problem: Problem) -> float:
         for access in nest.inputs
         if index in access.indices
     )
-    itemsize = np.dtype(arithmetic(nest.compute).compute).itemsize
+    itemsize = compute_bytes(nest.compute)
     words = problem.machine.simd_bits // (8 * itemsize)
     strided = sum(a.unit != index for a in (*nest.inputs, nest.output) if index in a.indices)
     lanes = nest.vectors.lanes if nest.vectors else (max(1, words // 2) if not strided else 1)
@@ -133,7 +131,9 @@ def _memory(problem: Problem, named: NamedNest, nest: LoopNest, extents: dict[st
             pairs = zip(named.nest.indices, named.order, strict=True)
             steps = {index: abs(column[position] or 0) for index, position in pairs}
             gaps = _RUNS * _LINE / max(_LINE, _run(access, nest, steps, extents))
+        is_streamed = nest.vectors is not None and nest.vectors.is_streamed
         is_read_first = access is nest.output and is_beyond and nest.transposition is None
+        is_read_first = is_read_first and not is_streamed
         written = _WRITTEN if is_read_first else 1.0
         seconds += (written + gaps) * size / machine.bandwidth(problem.moved_bytes)
         if nest.transposition is not None:
@@ -159,12 +159,12 @@ def _run(access: Access, nest: LoopNest, steps: dict[str, int], extents: dict[st
             if steps[index] > run:
                 break
             run = max(run, steps[index] * extents[index])
-    return float(run * np.dtype(arithmetic(access.dtype).storage).itemsize)
+    return float(run * storage_bytes(access.dtype))
 
 
 def _bytes(access: Access, steps: list[int], extents: dict[str, int]) -> float:
     """Return the bytes of all cache lines that an access touches, each counted once."""
-    itemsize = np.dtype(arithmetic(access.dtype).storage).itemsize
+    itemsize = storage_bytes(access.dtype)
     elements = prod(extents[index] for index in access.indices)
     waste = min(min(steps, default=1), max(1, _LINE // itemsize))
     return float(elements * itemsize * waste)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -61,13 +62,16 @@ class Packed(Family):
         """The dataclass of its schedules."""
         return PackedSchedule
 
-    def propose(self, problem: Problem) -> tuple[PackedSchedule, ...]:
+    def propose(self, problem: Problem, below: float = inf) -> tuple[PackedSchedule, ...]:
         """Return the policy's blocks, one for each register block that can pay."""
-        groups = group(problem.space)
+        del below
+        groups = _groups(problem)
         if groups is None:
             return ()
         prepacked = policy.constant(groups, problem.arithmetics, problem.constant)
         nests = policy.propose(groups, problem.arithmetics, problem.machine, prepacked=prepacked)
+        if nests:
+            problem.derived["nests", prepacked] = nests
         return tuple(map(_schedule_of, nests))
 
     def check(self, problem: Problem, schedule: PackedSchedule) -> None:
@@ -93,7 +97,7 @@ class Packed(Family):
 
     def neighbours(self, problem: Problem, schedule: PackedSchedule) -> tuple[PackedSchedule, ...]:
         """Return other depths, block heights and widths, and other register blocks."""
-        groups = group(problem.space)
+        groups = _groups(problem)
         if groups is None:
             return ()
         nests = policy.propose(
@@ -119,21 +123,15 @@ class Packed(Family):
 
     def seconds(self, problem: Problem, schedule: PackedSchedule) -> float:
         """Return what multiplying, packing and storing cost, or the memory behind them."""
-        groups, nest = _nest(problem, schedule)
-        named = problem.arithmetics
-        dtypes = (*(named.inputs[number] for number in groups.operands), named.output)
-        a, b, c = (np.dtype(arithmetic(name).storage).itemsize for name in dtypes)
-        a = nest.itemsize * nest.parts if nest.rows.is_prepacked else a
-        b = nest.itemsize * nest.parts if nest.columns.is_prepacked else b
-        found = cost(groups, nest, problem.machine, (a, b, c))
-        return found.seconds(problem.machine, problem.moved_bytes)
+        return problem.once(("seconds", schedule), lambda: _seconds(problem, schedule))
 
     def bind(self, problem: Problem, schedule: PackedSchedule, dump: Dump) -> Bound:
         """Return the nest's kernel with the tables and numbers of the problem's groups."""
         groups, nest = _nest(problem, schedule)
         call = bind_packed(groups, nest, problem.machine)
-        dump("schedule", str(schedule))
-        dump("packed nest", str(nest))
+        if dump is not None:
+            dump("schedule", str(schedule))
+            dump("packed nest", str(nest))
         return Bound(
             kernel=jit.build(nest),
             schedule=schedule,
@@ -172,13 +170,32 @@ def nest_of(problem: Problem, schedule: PackedSchedule) -> PackedNest:
     return _nest(problem, schedule)[1]
 
 
+def _seconds(problem: Problem, schedule: PackedSchedule) -> float:
+    groups, nest = _nest(problem, schedule)
+    named = problem.arithmetics
+    dtypes = (*(named.inputs[number] for number in groups.operands), named.output)
+    a, b, c = (np.dtype(arithmetic(name).storage).itemsize for name in dtypes)
+    a = nest.itemsize * nest.parts if nest.rows.is_prepacked else a
+    b = nest.itemsize * nest.parts if nest.columns.is_prepacked else b
+    found = cost(groups, nest, problem.machine, (a, b, c))
+    return found.seconds(problem.machine, problem.moved_bytes)
+
+
+def _groups(problem: Problem) -> Groups | None:
+    return problem.once("groups", lambda: group(problem.space))
+
+
 def _nest(problem: Problem, schedule: PackedSchedule) -> tuple[Groups, PackedNest]:
     """Return the problem's groups, and its nest with the blocks of ``schedule``.
 
     Raises:
         ScheduleError: the family does not take the problem.
     """
-    groups = group(problem.space)
+    return problem.once(schedule, lambda: _derived(problem, schedule))
+
+
+def _derived(problem: Problem, schedule: PackedSchedule) -> tuple[Groups, PackedNest]:
+    groups = _groups(problem)
     if groups is None:
         raise ScheduleError(
             f"{schedule} is for matrix products: two operands, rows and columns and contracted "
@@ -186,8 +203,12 @@ def _nest(problem: Problem, schedule: PackedSchedule) -> tuple[Groups, PackedNes
         )
     if schedule.prepacked:
         _require_constant(problem, groups, schedule)
-    nests = policy.propose(
-        groups, problem.arithmetics, problem.machine, prepacked=schedule.prepacked, must_pay=False
+    prepacked = schedule.prepacked
+    nests = problem.once(
+        ("nests", prepacked),
+        lambda: policy.propose(
+            groups, problem.arithmetics, problem.machine, prepacked=prepacked, must_pay=False
+        ),
     )
     if not nests:
         raise ScheduleError(

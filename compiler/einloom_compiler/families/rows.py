@@ -40,7 +40,8 @@ def bind(expr: RowsExpr, space: IterationSpace, machine: Machine, dump: Dump) ->
     best = min(seconds)
     shape, nest = nests[seconds.index(best)]
     verify_rows(nest, "rows")
-    dump("rows", print_rows(nest))
+    if dump is not None:
+        dump("rows", print_rows(nest))
     return Bound(
         kernel=jit.build(nest),
         schedule=shape,

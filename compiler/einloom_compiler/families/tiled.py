@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, replace
+from functools import cache
+from math import inf
 
 from einloom_compiler.codegen import jit
 from einloom_compiler.families.base import Bound, Dump, Family, Problem
@@ -16,9 +18,10 @@ from einloom_compiler.lowering.nest import Arithmetics
 from einloom_compiler.lowering.tiled import bind_tiled
 from einloom_compiler.schedule import tiled as policy
 from einloom_compiler.schedule.machine import is_assumed
-from einloom_compiler.schedule.tiled_cost import NumberedNest
-from einloom_compiler.schedule.tiled_cost import seconds as predict
-from einloom_compiler.schedule.tiled_schedule import TiledSchedule, check, numbered, schedule_of
+from einloom_compiler.schedule.tiled_blocks import Block, numbered
+from einloom_compiler.schedule.tiled_cost import seconds
+from einloom_compiler.schedule.tiled_cycles import ROWS
+from einloom_compiler.schedule.tiled_schedule import TiledSchedule, block_of, check, schedule_of
 
 #: Kernels with static extents that one structure gets in a process; a kernel takes about 0.2 s to
 #: compile, so that many sizes of one contraction must end in kernels that serve them all.
@@ -48,31 +51,42 @@ class Tiled(Family):
         del problem
         found = [replace(schedule, vectors=n) for n in policy.VECTORS if n != schedule.vectors]
         for position, count in enumerate(schedule.counts):
-            for other in policy.ROWS:
+            for other in ROWS:
                 if other != count:
                     before, after = schedule.counts[:position], schedule.counts[position + 1 :]
                     found.append(replace(schedule, counts=(*before, other, *after)))
         return tuple(found)
 
-    def propose(self, problem: Problem) -> tuple[TiledSchedule, ...]:
+    def propose(self, problem: Problem, below: float = inf) -> tuple[TiledSchedule, ...]:
         """Return the schedule that is predicted to be the fastest."""
         space, arithmetics, machine = problem.space, problem.arithmetics, problem.machine
-        chosen = policy.choose(space, arithmetics, machine)
-        if chosen and chosen.nest.static and not _may_be_static(problem, chosen.nest):
-            chosen = policy.choose(space, arithmetics, machine, is_static=False)
-        return (schedule_of(chosen, space),) if chosen else ()
+        chosen = policy.choose(space, arithmetics, machine, below=below)
+        if (
+            chosen
+            and chosen[0].outline.constants
+            and not _may_be_static(problem, numbered(chosen[0]).nest)
+        ):
+            chosen = policy.choose(space, arithmetics, machine, is_static=False, below=below)
+        if chosen is None:
+            return ()
+        block, seconds = chosen
+        schedule = schedule_of(block)
+        problem.derived[schedule] = _Chosen(block, seconds)
+        return (schedule,)
 
     def seconds(self, problem: Problem, schedule: TiledSchedule) -> float:
         """Return the time of arithmetic and cache traffic, or of memory's where that is longer."""
-        return predict(nest_of(problem, schedule), problem.space, problem.machine)
+        return _chosen(problem, schedule).seconds
 
     def bind(self, problem: Problem, schedule: TiledSchedule, dump: Dump) -> Bound:
         """Return the nest's kernel with the problem's extents and strides."""
-        found = nest_of(problem, schedule)
+        chosen = _chosen(problem, schedule)
+        found = numbered(chosen.block)
         nest = found.nest
-        verify_tiled(nest, "schedule")
-        dump("schedule", str(schedule))
-        dump("tiled nest", print_tiled(nest))
+        _verify(nest)
+        if dump is not None:
+            dump("schedule", str(schedule))
+            dump("tiled nest", print_tiled(nest))
         numbers, total = bind_tiled(problem.space, found)
         return Bound(
             kernel=jit.build(nest),
@@ -81,17 +95,36 @@ class Tiled(Family):
             numbers=numbers,
             total=total,
             points=problem.points,
-            seconds=self.seconds(problem, schedule),
+            seconds=chosen.seconds,
         )
 
 
-def nest_of(problem: Problem, schedule: TiledSchedule) -> NumberedNest:
-    """Return the problem's nest with the blocks of ``schedule``.
+@cache
+def _verify(nest: TiledNest) -> None:
+    """Verify a nest when it is met first."""
+    verify_tiled(nest, "schedule")
+
+
+@dataclass(frozen=True, slots=True)
+class _Chosen:
+    """A schedule's block, and its predicted time on one thread."""
+
+    block: Block
+    seconds: float
+
+
+def _chosen(problem: Problem, schedule: TiledSchedule) -> _Chosen:
+    """Return a schedule's block and its time.
 
     Raises:
         ScheduleError: the family does not take the problem.
     """
-    return numbered(schedule, problem.space, problem.arithmetics, problem.machine)
+
+    def derive() -> _Chosen:
+        block = block_of(schedule, problem.space, problem.arithmetics, problem.machine)
+        return _Chosen(block, seconds(block))
+
+    return problem.once(schedule, derive)
 
 
 def _may_be_static(problem: Problem, nest: TiledNest) -> bool:

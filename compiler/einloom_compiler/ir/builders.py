@@ -12,10 +12,13 @@ from collections.abc import Iterable
 from operator import index as as_integer
 from typing import Literal
 
+import numpy as np
+
+from einloom_compiler.dtypes import AnyDType
 from einloom_compiler.errors import AxisError, DTypeError, ShapeError, SpecError
-from einloom_compiler.extents import is_equal, text
+from einloom_compiler.extents import Extent, is_equal, text
 from einloom_compiler.ir.einsum import Index, Term
-from einloom_compiler.ir.graph import Node, Reduction, Rows, Strided, ViewAxis
+from einloom_compiler.ir.graph import Iota, Node, Reduction, Rows, Strided, ViewAxis
 from einloom_compiler.ir.maps import make_map
 from einloom_compiler.ir.scalar import Mapped, Number, Scalar, Value, combined
 from einloom_compiler.ir.shapes import shape_of
@@ -55,7 +58,7 @@ def normalized_axes(node: Node, axes: Axes, caller: str) -> tuple[int, ...]:
 def reduce(node: Node, kind: Kind, axes: Axes = None, keepdims: bool = False) -> Node:
     """Return the sum, mean, maximum, minimum or product along axes.
 
-    ``max`` and ``min`` of bools are any and all. ``keepdims`` leaves reduced axes at extent 1.
+    ``keepdims`` leaves reduced axes at extent 1.
 
     Raises:
         AxisError, SpecError: as :func:`normalized_axes`.
@@ -64,6 +67,64 @@ def reduce(node: Node, kind: Kind, axes: Axes = None, keepdims: bool = False) ->
     if kind == "mean":
         _require_mean(node)
     return _reduced(node, axes, keepdims, kind, (Reduction(kind, _X),), Value(1))
+
+
+def holds(
+    node: Node, kind: Literal["any", "all"], axes: Axes = None, keepdims: bool = False
+) -> Node:
+    """Return whether any or all bools along axes hold; of nothing, all do and none does.
+
+    Raises:
+        AxisError, SpecError: as :func:`normalized_axes`.
+    """
+    fails = combined("equal", _X, Number(0.0))
+    value, body = (fails, combined("equal", Value(1), Number(0.0)))
+    if kind == "all":
+        value, body = combined("not_equal", _X, Number(0.0)), Value(1)
+    dtypes = np.dtype("uint8"), np.dtype(bool)
+    return _reduced(node, axes, keepdims, kind, (Reduction("prod", value),), body, dtypes)
+
+
+def position(node: Node, kind: Literal["max", "min"], axis: int) -> Rows:
+    """Return where along an axis the largest or smallest element is, the first of several.
+
+    A NaN is both, as in NumPy. The result is int64.
+
+    Raises:
+        AxisError, SpecError: as :func:`normalized_axes`.
+        DTypeError: numbers of the dtype have no order.
+    """
+    shape, dtype = shape_of(node), dtype_of(node)
+    (along,) = normalized_axes(node, axis, f"arg{kind}")
+    if dtype is not None and dtype.kind == "c":
+        raise DTypeError(f"arg{kind}: {dtype.name} numbers have no order; compare absolute values")
+    term = _indices(len(shape))
+    is_best = combined("equal", _X, Value(2))
+    beyond = float(2**62)
+    if dtype is None or dtype.kind not in "biu":
+        is_best = combined("maximum", is_best, combined("not_equal", _X, _X))
+        beyond = float("inf")
+    first = combined("where", is_best, Value(1), Number(beyond))
+    return Rows(
+        operands=(node, Iota(shape[along], np.dtype("int64"))),
+        terms=(term, (term[along],)),
+        output=tuple(index for number, index in enumerate(term) if number != along),
+        reduced=(term[along],),
+        reductions=(Reduction(kind, _X), Reduction("min", first)),
+        body=Value(3),
+        dtype=_counting_dtype(dtype, shape[along]),
+        result=None if dtype is None else np.dtype("int64"),
+    )
+
+
+def _counting_dtype(dtype: AnyDType | None, extent: Extent) -> AnyDType | None:
+    """Return a dtype that holds both elements and positions up to ``extent``."""
+    if dtype is None or dtype.name == "uint64":
+        return dtype
+    if dtype.kind in "biu":
+        return np.dtype("int64")
+    is_short = isinstance(extent, int) and extent <= 2**24
+    return np.dtype("float32" if is_short and dtype.name != "float64" else "float64")
 
 
 def variance(node: Node, axes: Axes = None, keepdims: bool = False) -> Node:
@@ -239,6 +300,7 @@ def _reduced(
     caller: str,
     reductions: tuple[Reduction, ...],
     body: Scalar,
+    dtypes: tuple[AnyDType, AnyDType] | None = None,
 ) -> Node:
     """Return one result a row. Without an axis, each element is a row: of a view with one more."""
     shape = shape_of(node)
@@ -251,7 +313,8 @@ def _reduced(
     term = _indices(len(shape_of(node)))
     output = tuple(index for axis, index in enumerate(term) if axis not in along)
     reduced = tuple(term[axis] for axis in along)
-    rows = Rows((node,), (term,), output, reduced, reductions, body, dtype_of(node))
+    dtype, result = dtypes or (dtype_of(node), None)
+    rows = Rows((node,), (term,), output, reduced, reductions, body, dtype, result)
     if not keepdims:
         return rows
     sources = iter(range(len(output)))

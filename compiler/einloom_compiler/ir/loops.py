@@ -91,10 +91,12 @@ class Vectors:
     Attributes:
         lanes: elements of a vector.
         n_sums: accumulators of a sum along the innermost level, each a vector.
+        is_streamed: whether whole cache lines of the output are written past the caches.
     """
 
     lanes: int
     n_sums: int = 1
+    is_streamed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

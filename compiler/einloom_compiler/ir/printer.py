@@ -188,6 +188,7 @@ def print_nest(nest: LoopNest) -> str:
     maps = print_epilogue(nest.epilogue, list(map(print_access, nest.extras)))
     if nest.vectors is not None:
         maps += f"  in vectors of {nest.vectors.lanes}"
+        maps += ", streamed" if nest.vectors.is_streamed else ""
     if nest.transposition is not None:
         lanes, pitch = nest.transposition.lanes, nest.transposition.pitch
         maps += f"  transposed {lanes} x {lanes} at once"

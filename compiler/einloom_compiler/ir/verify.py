@@ -103,6 +103,12 @@ def _verify_vectors(nest: LoopNest, stage: str) -> None:
     is_known = not (is_map and is_complex) or nest.is_plain
     _require(is_known, stage, "maps of complex vectors are unknown", nest)
     _require(is_map or nest.transposition is None, stage, "a transpose has its own vectors", nest)
+    if nest.vectors is not None and nest.vectors.is_streamed:
+        output = nest.output
+        is_run = is_map and output.unit == innermost and nest.unrolled is None
+        _require(is_run, stage, "only runs of a map's output are streamed", nest)
+        is_word = output.dtype == nest.compute and not is_complex
+        _require(is_word, stage, f"{output.name} is streamed in elements of one word", nest)
 
 
 def _verify_transposition(nest: LoopNest, stage: str) -> None:

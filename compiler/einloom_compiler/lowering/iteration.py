@@ -76,6 +76,26 @@ def iteration_space(
     return fuse(squeeze(space))
 
 
+def skeleton(space: IterationSpace) -> IterationSpace:
+    """Return what the structure of loops depends on: strides that are none, 1, or others.
+
+    Others are 2 there, extents 0, and starts 0 where there are any, so that the skeletons of most
+    layouts of a contraction are one.
+    """
+
+    def kinds(column: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        return tuple(None if step is None else 1 if step == 1 else 2 for step in column)
+
+    return IterationSpace(
+        (0,) * len(space.extents),
+        space.n_output,
+        tuple(map(kinds, space.strides)),
+        space.labels,
+        (0,) * len(space.starts),
+        tuple(map(kinds, space.extras)),
+    )
+
+
 def _column(term: Term, steps: Sequence[int]) -> dict[Index, int]:
     """Return the stride of each index; those of a diagonal's axes add up."""
     column: dict[Index, int] = {}

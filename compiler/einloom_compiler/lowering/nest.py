@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from einloom_compiler.dtypes import arithmetic
 from einloom_compiler.ir.contraction import ContractionTree
 from einloom_compiler.ir.loops import Access, Level, LoopNest
 from einloom_compiler.ir.scalar import SUM, Scalar
-from einloom_compiler.lowering.iteration import IterationSpace
+from einloom_compiler.lowering.iteration import IterationSpace, skeleton
 
 #: Loop indices by depth. ``p`` is the flattened parallel index and a-h are loaded values.
 _NAMES = "ijklmnoqrstuvwxyz"
@@ -112,6 +113,11 @@ def lower(space: IterationSpace, order: Sequence[int], arithmetics: Arithmetics)
     Operands are sorted, since a product does not depend on their order, so that structures that
     differ only in it share one kernel.
     """
+    return _lower(skeleton(space), tuple(order), arithmetics)
+
+
+@lru_cache(maxsize=1024)
+def _lower(space: IterationSpace, order: tuple[int, ...], arithmetics: Arithmetics) -> NamedNest:
     arithmetics = without_arithmetic(arithmetics, space)
     is_complex = arithmetics.compute.startswith("complex")
     names = {number: loop_name(position) for position, number in enumerate(order)}
@@ -158,4 +164,4 @@ def lower(space: IterationSpace, order: Sequence[int], arithmetics: Arithmetics)
             )
         ),
     )
-    return NamedNest(nest, tuple(order), tuple(operands))
+    return NamedNest(nest, order, tuple(operands))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from einloom_compiler.lowering.formula import named
 from einloom_compiler.lowering.iteration import IterationSpace
-from einloom_compiler.schedule.tiled_cost import NumberedNest
+from einloom_compiler.schedule.tiled_blocks import NumberedNest
 
 
 def bind_tiled(space: IterationSpace, schedule: NumberedNest) -> tuple[tuple[int, ...], int]:

@@ -57,10 +57,14 @@ class Parallelize:
 
 @dataclass(frozen=True, slots=True)
 class Vectorize:
-    """Run through the innermost level in vectors of ``lanes``; sum in ``n_sums`` of them."""
+    """Run through the innermost level in vectors of ``lanes``; sum in ``n_sums`` of them.
+
+    Where ``is_streamed``, whole cache lines of the output are written past the caches.
+    """
 
     lanes: int
     n_sums: int = 1
+    is_streamed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +108,8 @@ def _apply_step(nest: LoopNest, step: Step) -> LoopNest:
             levels[at] = replace(levels[at], unroll=factor)
         case Parallelize(n_levels):
             return replace(nest, n_parallel=n_levels)
-        case Vectorize(lanes, n_sums):
-            return replace(nest, vectors=Vectors(lanes, n_sums))
+        case Vectorize(lanes, n_sums, is_streamed):
+            return replace(nest, vectors=Vectors(lanes, n_sums, is_streamed))
         case Transpose(lanes, is_masked, pitch):
             return replace(nest, transposition=Transposition(lanes, is_masked, pitch))
     return replace(nest, levels=tuple(levels))

@@ -7,16 +7,22 @@ predicted to be the fastest wins.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from math import prod
+from functools import lru_cache
+from math import inf
+from operator import itemgetter
 
-from einloom_compiler.ir.loops import Access
-from einloom_compiler.ir.tiled import Lanes, Rows, TiledNest
 from einloom_compiler.lowering.formula import Formula
 from einloom_compiler.lowering.iteration import IterationSpace
-from einloom_compiler.lowering.nest import Arithmetics, loop_name
+from einloom_compiler.lowering.nest import Arithmetics
 from einloom_compiler.schedule.machine import Machine
-from einloom_compiler.schedule.tiled_cost import NumberedNest, seconds
+from einloom_compiler.schedule.tiled_blocks import Block, Outline, real_bytes
+from einloom_compiler.schedule.tiled_cost import Costs
+from einloom_compiler.schedule.tiled_cycles import ROWS, Form, Rates, rates
+
+#: Real lanes of a vector, vectors a row, points of each of an outline's rows.
+Sizes = tuple[int, int, tuple[int, ...]]
+#: Least seconds that count, number, penalty for size, cycles, what prices it, and a block's sizes.
+_Tried = tuple[float, int, float, float, Costs, Sizes]
 
 #: Extents up to this may be constants of a kernel.
 STATIC = 32
@@ -28,9 +34,7 @@ SCALARS = 9
 #: through an address register of its own. Measured 2026-11 (2-core AVX-512): 16 x 100000 x 16 in
 #: float32 took 0.47 ms with 16 rows, 0.79 ms with 8.
 STATIC_ROWS, DOT_ROWS = 16, 6
-#: Rows, and vectors a row, of blocks along extents that are arguments; few, so that the sizes of
-#: one structure share kernels.
-ROWS = (1, 2, 3, 4, 6, 8, 12)
+#: Vectors a row of blocks along extents that are arguments.
 VECTORS = (1, 2, 3, 4, 6, 8, 12)
 #: Vectors a row where there are rows.
 MOST_VECTORS = 8
@@ -43,32 +47,49 @@ _DTYPES = (
 
 
 def choose(
-    space: IterationSpace, arithmetics: Arithmetics, machine: Machine, *, is_static: bool = True
-) -> NumberedNest | None:
-    """Return the schedule that is predicted to be the fastest, None where the family has none.
+    space: IterationSpace,
+    arithmetics: Arithmetics,
+    machine: Machine,
+    *,
+    is_static: bool = True,
+    below: float = inf,
+) -> tuple[Block, float] | None:
+    """Return the block predicted to be the fastest, and its time; None where there is none.
 
     Args:
         space: the contraction's indices.
         arithmetics: its dtypes and maps.
         machine: the target.
         is_static: whether short extents may be constants of the kernel.
+        below: seconds; blocks that must take longer are left out.
     """
     if not is_supported(space, arithmetics):
         return None
-    static = {
+    static = frozenset(
         number
         for number, extent in enumerate(space.extents)
         if is_static and extent <= STATIC and not isinstance(extent, Formula)
-    }
-    best: tuple[float, NumberedNest] | None = None
+    )
+    tried: list[_Tried] = []
     for lanes in _lane_candidates(space, arithmetics, machine):
         for rows in _row_candidates(space, lanes):
-            for schedule in _blocks(space, arithmetics, machine, lanes, rows, static):
-                size = prod(rows.count for rows in schedule.nest.rows) * len(schedule.nest.pieces)
-                needed = seconds(schedule, space, machine) * (1 + _LEAST_GAIN * size)
-                if best is None or needed < best[0]:
-                    best = needed, schedule
-    return best and best[1]
+            costs = Costs(Outline(space, arithmetics, machine, lanes, rows, static))
+            for sizes, found in blocks(costs.form):
+                cycles = costs.cycles(sizes[2], found)
+                least = costs.least(cycles)
+                if least <= below:
+                    penalty = 1 + _LEAST_GAIN * found.size
+                    tried.append((least * penalty, len(tried), penalty, cycles, costs, sizes))
+    tried.sort(key=itemgetter(0))
+    best: tuple[float, int, float, Block] | None = None
+    for least, number, penalty, cycles, costs, sizes in tried:
+        if best is not None and least > best[0]:
+            break  # nor can any of the rest be faster
+        seconds = costs.seconds(*sizes, cycles)
+        needed = seconds * penalty
+        if best is None or (needed, number) < best[:2]:
+            best = needed, number, seconds, Block(costs.outline, *sizes)
+    return None if best is None else (best[3], best[2])
 
 
 def is_supported(space: IterationSpace, arithmetics: Arithmetics) -> bool:
@@ -165,51 +186,32 @@ def _row_candidates(space: IterationSpace, lanes: int | None) -> list[tuple[int,
     return found
 
 
-def _blocks(
-    space: IterationSpace,
-    arithmetics: Arithmetics,
-    machine: Machine,
-    lanes: int | None,
-    rows: tuple[int, ...],
-    static: set[int],
-) -> Iterator[NumberedNest]:
-    """Yield schedules with blocks that fill the registers."""
-    is_complex = arithmetics.compute.startswith("complex")
-    sums = 2 if is_complex and len(arithmetics.inputs) == 2 else 1
-    scale = 2 if is_complex else 1
-    budget = SCALARS if lanes is None else ACCUMULATORS[machine.n_registers] // sums
-    bits = 32 if arithmetics.compute in ("float32", "int32", "uint32", "complex64") else 64
-    width = scale
-    n_vectors = 1
-    if lanes is not None:
-        n_lanes = scale * space.extents[lanes]
-        width = min(machine.simd_bits // bits, max(128 // bits, _power(n_lanes)))
+@lru_cache(maxsize=1024)
+def blocks(form: Form) -> tuple[tuple[Sizes, Rates], ...]:
+    """Return the sizes of blocks that fill the registers, and what one of each takes."""
+    has_lanes = form.lane_extent > 0
+    budget = ACCUMULATORS[form.n_registers] // form.sums if has_lanes else SCALARS
+    bits = 8 * real_bytes(form.compute)
+    width, n_vectors = form.scale, 1
+    if has_lanes:
+        n_lanes = form.scale * form.lane_extent
+        width = min(form.simd_bits // bits, max(128 // bits, _power(n_lanes)))
         n_vectors = -(-n_lanes // width)
-    tried: set[tuple[int, tuple[int, ...]]] = set()
+    found: dict[Sizes, None] = {}
     for most in VECTORS:
-        if most > min(budget, MOST_VECTORS if rows else budget):
+        if most > min(budget, MOST_VECTORS if form.row_extents else budget):
             break
-        vectors = _balanced(n_vectors, most) if lanes in static else most
+        vectors = _balanced(n_vectors, most) if form.is_lane_static else most
         counts: list[int] = []
         left = budget // vectors
-        most_rows = DOT_ROWS if lanes is not None and lanes >= space.n_output else STATIC_ROWS
-        for position, number in enumerate(rows):
-            share = left if position == len(rows) - 1 else max(1, int(left**0.5))
-            share = min(share, most_rows)
-            counts.append(_row_count(space.extents[number], share, number in static))
+        most_rows = DOT_ROWS if form.is_dot else STATIC_ROWS
+        pairs = list(zip(form.row_extents, form.static_rows, strict=True))
+        for extent, is_static in pairs:
+            share = left if len(counts) == len(pairs) - 1 else max(1, int(left**0.5))
+            counts.append(_row_count(extent, min(share, most_rows), is_static))
             left //= counts[-1]
-        key = vectors, tuple(counts)
-        if key in tried:
-            continue
-        tried.add(key)
-        yield numbered(
-            space,
-            arithmetics,
-            machine,
-            (lanes, width, vectors),
-            tuple(zip(rows, counts, strict=True)),
-            static,
-        )
+        found[width, vectors, tuple(counts)] = None
+    return tuple((sizes, rates(form, *sizes)) for sizes in found)
 
 
 def _power(number: int) -> int:
@@ -228,89 +230,3 @@ def _row_count(extent: int, most: int, is_static: bool) -> int:
         return _balanced(extent, most)
     enough = next((count for count in ROWS if count >= extent), ROWS[-1])
     return min(enough, max(count for count in ROWS if count <= most))
-
-
-def numbered(
-    space: IterationSpace,
-    arithmetics: Arithmetics,
-    machine: Machine,
-    lanes: tuple[int | None, int, int],
-    rows: tuple[tuple[int, int], ...],
-    static: set[int],
-) -> NumberedNest:
-    """Return the nest of these blocks.
-
-    Args:
-        space: the contraction's indices.
-        arithmetics: its dtypes and maps.
-        machine: the target.
-        lanes: number of the lane index, None for scalars; real lanes of a vector; vectors a row.
-        rows: number and count of each row index.
-        static: numbers of the indices whose extents are constants of the kernel.
-    """
-    lane, width, vectors = lanes
-    blocked = {number for number, _ in rows} | ({lane} if lane is not None else set())
-    tasks = [n for n in range(space.n_output) if n not in blocked or n not in static]
-    tasks.sort(key=_task_key(space))
-    contracted = [n for n in range(space.n_output, len(space.extents)) if n != lane]
-    contracted.sort(key=lambda n: -max(abs(column[n] or 0) for column in space.strides))
-    if lane is not None and lane >= space.n_output:
-        contracted.append(lane)
-    kept_rows = [number for number, _ in rows]
-    inner = [lane] if lane is not None else []
-    order = tuple(dict.fromkeys((*tasks, *kept_rows, *contracted, *inner)))
-    names = {number: loop_name(position) for position, number in enumerate(order)}
-    constants = {n for n in static if n in blocked or n >= space.n_output}
-
-    def access(name: str, column: Sequence[int | None], is_conjugated: bool) -> Access:
-        used = [number for number in order if column[number] is not None]
-        units = [number for number in used if column[number] == 1]
-        unit = lane if lane in units else units[-1] if units else None
-        return Access(
-            name,
-            arithmetics.compute,
-            tuple(names[n] for n in used),
-            None if unit is None else names[unit],
-            is_conjugated,
-        )
-
-    found = [
-        access("", column, conjugated)
-        for column, conjugated in zip(space.strides[:-1], arithmetics.conjugated, strict=True)
-    ]
-    operands = sorted(
-        range(len(found)),
-        key=lambda n: (found[n].indices, found[n].unit or "", found[n].is_conjugated),
-    )
-    nest = TiledNest(
-        inputs=tuple(
-            access(f"x{position}", space.strides[n], arithmetics.conjugated[n])
-            for position, n in enumerate(operands)
-        ),
-        output=access("out", space.strides[-1], False),
-        compute=arithmetics.compute,
-        tasks=tuple(names[n] for n in tasks),
-        rows=tuple(Rows(names[number], count) for number, count in rows),
-        lanes=None if lane is None else Lanes(names[lane], width, vectors),
-        contracted=tuple(names[n] for n in contracted),
-        static=tuple((names[n], int(space.extents[n])) for n in order if n in constants),
-        splits_edge=machine.simd_bits < 512,
-        epilogue=arithmetics.epilogue,
-        extras=tuple(
-            access(f"e{position}", column, False) for position, column in enumerate(space.extras)
-        ),
-    )
-    return NumberedNest(nest, order, tuple(operands))
-
-
-def _task_key(space: IterationSpace) -> Callable[[int], tuple[int, int, int]]:
-    """Return the key that sorts output indices: the largest access is walked through in order."""
-    columns = space.strides
-
-    def elements(column: Sequence[int | None]) -> int:
-        return prod(
-            extent for extent, step in zip(space.extents, column, strict=True) if step is not None
-        )
-
-    largest = max(columns, key=elements)
-    return lambda n: (-abs(largest[n] or 0), -abs(columns[-1][n] or 0), n)

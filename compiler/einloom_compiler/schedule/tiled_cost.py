@@ -6,20 +6,11 @@ batches of 8 to 128 cubed, tall, deep and flat ones in float32, within 0.6 to 1.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from math import gcd, prod
 
-from einloom_compiler.ir.loops import Access
-from einloom_compiler.ir.tiled import TiledNest
-from einloom_compiler.lowering.iteration import IterationSpace
-from einloom_compiler.schedule.machine import Machine
+from einloom_compiler.schedule.tiled_blocks import Block, Outline
+from einloom_compiler.schedule.tiled_cycles import LONG, ROWS, Form, Rates, rates
 
-#: Multiply-adds of integers in those of floats: what ``vpmulld`` and ``vpmullq`` take. Measured
-#: 2026-11 on AVX-512, products of 128 cubed: float64 62, int64 25 GFLOP/s.
-_MULTIPLY_COST = {"int32": 2, "int64": 3}
-#: Cycles from a multiply-add to the next one that needs its sum.
-_LATENCY = 4
 #: Share of the shorter one of two overlapping times, arithmetic and memory traffic, that shows.
 _OVERLAP = 0.25
 #: Ways of the first- and second-level caches, fewest in use; a way of L1 is a page.
@@ -27,85 +18,214 @@ _PAGE, _L2_WAYS = 4096, 16
 _LINE = 64
 
 
-@dataclass(frozen=True, slots=True)
-class NumberedNest:
-    """A tiled nest and what its names stand for.
+class Costs:
+    """Predicts the blocks of one outline.
 
-    Attributes:
-        nest: the nest.
-        order: the iteration space's number of each of the nest's indices.
-        operands: which operand each of the nest's inputs is.
+    What does not depend on the sizes of blocks is computed once: many blocks are compared for each
+    new layout, so that this is most of what planning takes.
     """
 
-    nest: TiledNest
-    order: tuple[int, ...]
-    operands: tuple[int, ...]
+    def __init__(self, outline: Outline) -> None:
+        """Take what is blocked."""
+        space, lane, rows = outline.space, outline.lane, outline.rows
+        extents = [int(extent) for extent in space.extents]
+        self.outline = outline
+        self.extents = extents
+        self.size = outline.scale * outline.itemsize
+        self.accesses = [_Access(outline, column, extents, self.size) for column in space.strides]
+        #: Bytes of all operands and the output.
+        self.whole = sum(access.whole for access in self.accesses)
+        #: Points that are summed, and outputs, but for those along lanes and rows.
+        self._summed = prod(extents[n] for n in outline.contracted if n != lane)
+        self._outputs = prod(extents[n] for n in range(space.n_output) if n not in {*rows, lane})
+        #: What is touched in all, see :meth:`inside`, and whether it stays in the caches.
+        self._all = self.inside(extents)
+        self._stays_in_l1 = self._stays(outline.machine.l1_bytes, _PAGE)
 
-    def __str__(self) -> str:
-        """Print the blocking."""
-        return str(self.nest)
+    def seconds(self, width: int, vectors: int, counts: tuple[int, ...], cycles: float) -> float:
+        """Return the predicted time on one thread of a block, see :class:`Block`.
 
-    def extents(self, space: IterationSpace) -> dict[str, int]:
-        """Return the extents by the nest's names."""
-        names = zip(self.nest.indices, self.order, strict=True)
-        return {name: space.extents[number] for name, number in names}
+        What a cache does not keep between two blocks is read again from the next one: from L2
+        beside the arithmetic, from memory for the most part at the same time. Measured 2026-11 on a
+        2-core AVX-512 machine with float64 ``ij,jk->ik`` of 2048 x 32 x 2048: blocks of 3 x 64,
+        6 x 32, 8 x 24 and 12 x 16 elements took 9.2, 5.2, 4.7 and 4.7 ms; arithmetic alone 2.4 ms,
+        and 358, 179, 135 and 90 MB read anew.
 
-    def strides(self, space: IterationSpace) -> dict[str, dict[str, int]]:
-        """Return the strides, in elements, of inputs and output by the nest's names."""
-        columns = [space.strides[operand] for operand in self.operands] + [space.strides[-1]]
-        numbers = list(zip(self.nest.indices, self.order, strict=True))
-        return {
-            access.name: {name: column[number] or 0 for name, number in numbers}
-            for access, column in zip((*self.nest.inputs, self.nest.output), columns, strict=True)
-        }
+        Args:
+            width: as in the block.
+            vectors: the same.
+            counts: the same.
+            cycles: what :meth:`cycles` returns.
+        """
+        machine = self.outline.machine
+        if self._stays_in_l1:
+            return self.least(cycles)
+        traffic = _Traffic(self, width, vectors, counts)
+        near = traffic.bytes_beyond(machine.l1_bytes, _PAGE)
+        if self.whole <= machine.l2_bytes:
+            return self._together(cycles, near, 0.0)
+        far = traffic.bytes_beyond(machine.l2_bytes, machine.l2_bytes // _L2_WAYS)
+        return self._together(cycles, near, far + self._apart(width, vectors))
+
+    def least(self, cycles: float) -> float:
+        """Return what a block of so many cycles takes at least: each byte is moved once."""
+        return self._together(cycles, self.whole, self.whole)
+
+    def _together(self, cycles: float, near: float, far: float) -> float:
+        """Return the seconds of arithmetic, of bytes from L2, and of bytes from beyond it."""
+        machine = self.outline.machine
+        inside = cycles / machine.hertz + near / machine.cache_bandwidth
+        if self.whole <= machine.l2_bytes:
+            return inside
+        outside = far / machine.memory_bandwidth
+        return max(inside, outside) + _OVERLAP * min(inside, outside)
+
+    def _stays(self, cache: int, way: int) -> bool:
+        """Say whether all operands and the output fit in half of a cache."""
+        return sum(_room(*part, way) for part in self._all) <= cache / 2
+
+    def inside(self, touched: list[int]) -> list[tuple[float, int, int]]:
+        """Return what is touched of each access: bytes, those of a run, and between two runs.
+
+        Args:
+            touched: points of each index.
+        """
+        found = []
+        for access in self.accesses:
+            taken = self.size
+            for number in access.used:
+                taken *= touched[number]
+            apart = -1
+            for number, step in access.apart:
+                if touched[number] > 1 and (step < apart or apart < 0):
+                    apart = step
+            run = self.size * touched[access.unit] if access.unit is not None else self.size
+            found.append((float(taken), run, max(apart, 0)))
+        return found
+
+    def _apart(self, width: int, vectors: int) -> float:
+        """Bytes that it costs besides to walk through memory in short runs along the lanes.
+
+        Measured 2026-11 on a 2-core AVX-512 machine: float64 ``ia,eabc->eibc`` of 113 MB, rows
+        times bytes of a run: 12 x 128 took 22.7 ms, 6 x 192 15.7 ms, 4 x 384 12.1 ms; float32
+        ``jk,ijkl->il`` of 328 MB: runs of 640 bytes, the whole of l, 21.7 ms, of 320 36.9 ms.
+        """
+        lane = self.outline.lane
+        if lane is None or lane not in self.outline.tasks:
+            return 0.0
+        count = -(-self.extents[lane] * self.outline.scale // (width * vectors))
+        if count == 1:
+            return 0.0
+        run = self.size * self.extents[lane] / count
+        walked = sum(access.whole for access in self.accesses if access.lanes)
+        return walked * 4 * _LINE / run
+
+    @property
+    def form(self) -> Form:
+        """What the sizes of blocks and the cycles of one depend on."""
+        outline, machine = self.outline, self.outline.machine
+        lane, static = outline.lane, outline.static
+        most = machine.simd_bits // (8 * outline.itemsize)
+        return Form(
+            lanes=tuple(
+                access.lanes + (access.lanes and not access.is_run) for access in self.accesses
+            ),
+            rows=tuple(access.rows for access in self.accesses),
+            lane_extent=0
+            if lane is None
+            else self.extents[lane]
+            if lane in static
+            else min(self.extents[lane], most),
+            is_lane_static=lane in static,
+            row_extents=tuple(
+                self.extents[n] if n in static else min(self.extents[n], ROWS[-1])
+                for n in outline.rows
+            ),
+            static_rows=tuple(n in static for n in outline.rows),
+            clamped=tuple(p for p, n in enumerate(outline.rows) if n in outline.tasks),
+            n_tasks=len(outline.tasks),
+            is_dot=outline.is_dot,
+            scale=outline.scale,
+            sums=outline.sums,
+            compute=outline.arithmetics.compute,
+            simd_bits=machine.simd_bits,
+            n_registers=machine.n_registers,
+            fma_ports=machine.fma_ports,
+        )
+
+    def cycles(self, counts: tuple[int, ...], found: Rates) -> float:
+        """Return the predicted cycles of one thread where every operand is in L1."""
+        outline, extents = self.outline, self.extents
+        n_blocks, trips = self._outputs, float(self._summed)
+        for number, count in zip(outline.rows, counts, strict=True):
+            n_blocks *= -(-extents[number] // count)
+        if outline.lane is not None:
+            n_lane_blocks = -(-extents[outline.lane] // found.lane_points)
+            if outline.is_dot:
+                trips *= n_lane_blocks
+            else:
+                n_blocks *= n_lane_blocks
+        per_trip = found.per_trip if trips <= LONG else found.per_long_trip
+        return n_blocks * (trips * per_trip + found.ends)
 
 
-def seconds(schedule: NumberedNest, space: IterationSpace, machine: Machine) -> float:
-    """Return the predicted time on one thread.
+class _Access:
+    """What is needed of one operand or the output."""
 
-    What a cache does not keep between two blocks is read again from the next one: from L2 beside
-    the arithmetic, from memory for the most part at the same time. Measured 2026-11 on a 2-core
-    AVX-512 machine with float64 ``ij,jk->ik`` of 2048 x 32 x 2048: blocks of 3 x 64, 6 x 32, 8 x 24
-    and 12 x 16 elements took 9.2, 5.2, 4.7 and 4.7 ms; arithmetic alone 2.4 ms, and 358, 179, 135
-    and 90 MB read anew.
-    """
-    traffic = _Traffic(schedule.nest, schedule.extents(space), schedule.strides(space))
-    near = traffic.bytes_beyond(machine.l1_bytes, _PAGE)
-    arithmetic = cycles(schedule.nest, traffic.extents, machine) / machine.hertz
-    inside = arithmetic + near / machine.cache_bandwidth
-    if traffic.whole <= machine.l2_bytes:
-        return inside
-    far = traffic.bytes_beyond(machine.l2_bytes, machine.l2_bytes // _L2_WAYS)
-    far += traffic.apart
-    outside = far / machine.memory_bandwidth
-    return max(inside, outside) + _OVERLAP * min(inside, outside)
+    def __init__(
+        self, outline: Outline, column: tuple[int | None, ...], extents: list[int], size: int
+    ) -> None:
+        unit = outline.unit(column)
+        #: Numbers of its indices, and, where not contiguous, how far apart their points are.
+        self.used = [n for n, step in enumerate(column) if step is not None]
+        self.apart = [(n, abs(int(column[n] or 0)) * size) for n in self.used if n != unit]
+        self.unit = unit
+        #: Whether it has the lanes, and is contiguous along them.
+        self.lanes = outline.lane is not None and column[outline.lane] is not None
+        self.is_run = self.lanes and unit == outline.lane
+        #: Positions of the rows that it has.
+        self.rows = tuple(p for p, n in enumerate(outline.rows) if column[n] is not None)
+        #: Indices of rows within a task that it lacks: it is walked through again for their blocks.
+        self.passes = [
+            (n, p)
+            for p, n in enumerate(outline.rows)
+            if n not in outline.tasks and column[n] is None
+        ]
+        whole = size
+        for number in self.used:
+            whole *= extents[number]
+        self.whole = float(whole)
 
 
 class _Traffic:
-    """Bytes that the blocks of a nest move."""
+    """Bytes that one block size moves."""
 
-    def __init__(
-        self,
-        nest: TiledNest,
-        extents: Mapping[str, int],
-        strides: Mapping[str, Mapping[str, int]],
-    ) -> None:
-        self.nest = nest
-        self.extents = extents
-        self.strides = strides
-        self.size = nest.scale * nest.itemsize
-        self.counts = dict(zip(nest.tasks, nest.counts(extents), strict=True))
-        self.accesses = (*nest.inputs, nest.output)
-        #: Points of each index that one block sees.
-        self.block = {
-            index: min(nest.block(index), extent) if index in nest.tasks else extent
-            for index, extent in extents.items()
-        }
+    def __init__(self, costs: Costs, width: int, vectors: int, counts: tuple[int, ...]) -> None:
+        outline, extents = costs.outline, costs.extents
+        self.costs = costs
+        self.counts = counts
+        points = dict(zip(outline.rows, counts, strict=True))
+        if outline.lane is not None:
+            points[outline.lane] = width * vectors // outline.scale
+        #: Blocks along each task, and points of each index that one block sees.
+        self.blocks: list[int] = []
+        touched = extents.copy()
+        for number in outline.tasks:
+            size = points.get(number, 1)
+            self.blocks.append(-(-extents[number] // size))
+            touched[number] = min(size, extents[number])
+        #: What is touched within no task loop, the innermost one, and so on: :meth:`Costs.inside`.
+        self.levels = [costs.inside(touched)]
+        self._touched = touched
 
-    @property
-    def whole(self) -> float:
-        """Bytes of all operands and the output."""
-        return sum(self._bytes(access, self.extents) for access in self.accesses)
+    def _level(self, inner: int) -> list[tuple[float, int, int]]:
+        """Return what is touched within so many of the innermost task loops."""
+        tasks, extents = self.costs.outline.tasks, self.costs.extents
+        while len(self.levels) <= inner:
+            number = tasks[-len(self.levels)]
+            self._touched[number] = extents[number]
+            self.levels.append(self.costs.inside(self._touched))
+        return self.levels[inner]
 
     def bytes_beyond(self, cache: int, way: int) -> float:
         """Return how many bytes are moved from and to what lies beyond a cache.
@@ -117,108 +237,42 @@ class _Traffic:
             cache: its bytes.
             way: bytes of one of its ways; lines this far apart compete for the same set.
         """
-        tasks, room = self.nest.tasks, cache / 2
-        touched = self.block
-        rooms = [self._room(access, touched, way) for access in self.accesses]
-        outer = len(tasks)
-        while outer:
-            index = tasks[outer - 1]
-            more = {**touched, index: self.extents[index]}
-            wider = [self._room(access, more, way) for access in self.accesses]
+        accesses, tasks, room = self.costs.accesses, self.costs.outline.tasks, cache / 2
+        inner = 0
+        rooms = [_room(*part, way) for part in self._level(0)]
+        while inner < len(tasks):
+            wider = [_room(*part, way) for part in self._level(inner + 1)]
             if sum(wider) > room:
                 break
-            touched, rooms = more, wider
-            outer -= 1
-        total = self._bytes(self.nest.output, self.extents)
-        for access, taken in zip(self.nest.inputs, rooms, strict=False):
-            around = list(tasks[:outer])
-            while taken <= room and around and around[-1] not in access.indices:
-                around.pop()
-            passes = self._passes(access) if taken > room else 1
-            anew = passes * prod(self.counts[index] for index in around)
-            total += self._bytes(access, touched) * anew
+            rooms = wider
+            inner += 1
+        touched, outer = self.levels[inner], len(tasks) - inner
+        total = accesses[-1].whole
+        for access, taken, part in zip(accesses[:-1], rooms, touched, strict=False):
+            around = outer
+            anew = 1
+            if taken > room:
+                for number, position in access.passes:
+                    anew *= -(-self.costs.extents[number] // self.counts[position])
+            else:
+                while around and tasks[around - 1] not in access.used:
+                    around -= 1
+            for blocks in self.blocks[:around]:
+                anew *= blocks
+            total += part[0] * anew
         return total
 
-    def _passes(self, access: Access) -> int:
-        """Return how often one task walks through an access: for each block of its other rows."""
-        return prod(
-            -(-self.extents[rows.index] // rows.count)
-            for rows in self.nest.rows
-            if rows.index not in self.nest.tasks and rows.index not in access.indices
-        )
 
-    @property
-    def apart(self) -> float:
-        """Bytes that it costs besides to walk through memory in short runs along the lanes.
+def _room(taken: float, run: int, apart: int, way: int) -> float:
+    """Return the bytes of cache that an access takes.
 
-        Measured 2026-11 on a 2-core AVX-512 machine: float64 ``ia,eabc->eibc`` of 113 MB, rows
-        times bytes of a run: 12 x 128 took 22.7 ms, 6 x 192 15.7 ms, 4 x 384 12.1 ms; float32
-        ``jk,ijkl->il`` of 328 MB: runs of 640 bytes, the whole of l, 21.7 ms, of 320 36.9 ms.
-        """
-        lanes = self.nest.lanes
-        if lanes is None or self.counts.get(lanes.index, 1) == 1:
-            return 0.0
-        run = self.size * self.extents[lanes.index] / self.counts[lanes.index]
-        walked = sum(
-            self._bytes(access, self.extents)
-            for access in self.accesses
-            if lanes.index in access.indices
-        )
-        return walked * 4 * _LINE / run
-
-    def _room(self, access: Access, touched: Mapping[str, int], way: int) -> float:
-        """Return the bytes of cache that an access takes for the ``touched`` points of each index.
-
-        A stride that shares a large factor with the way leaves most sets unused.
-        """
-        strides = self.strides[access.name]
-        run = self.size * (touched[access.unit] if access.unit else 1)
-        apart = min(
-            (
-                abs(strides[index]) * self.size
-                for index in access.indices
-                if index != access.unit and touched[index] > 1
-            ),
-            default=0,
-        )
-        taken = self._bytes(access, touched)
-        apart = gcd(apart, way)
-        return taken if apart <= run or apart <= _LINE else taken * apart / max(run, _LINE)
-
-    def _bytes(self, access: Access, sizes: Mapping[str, int]) -> float:
-        return float(self.size * prod([sizes[index] for index in access.indices]))
+    A stride that shares a large factor with the way leaves most sets unused.
+    """
+    apart = gcd(apart, way)
+    return taken if apart <= run or apart <= _LINE else taken * apart / max(run, _LINE)
 
 
-def cycles(nest: TiledNest, extents: Mapping[str, int], machine: Machine) -> float:
-    """Return the predicted cycles of one thread where every operand is in the first-level cache."""
-    lanes = nest.lanes
-    n_points = prod(rows.count for rows in nest.rows)
-    n_pieces = len(nest.pieces)
-    width = max(piece.width for piece in nest.pieces)
-    sums = 2 if nest.is_complex and len(nest.inputs) == 2 else 1
-    trips = float(prod(-(-extents[index] // nest.block(index)) for index in nest.contracted))
-    # Vectors as long as a cache line mostly lie across two, which takes two loads.
-    loads = 0.0
-    for access in nest.inputs:
-        combinations = prod(rows.count for rows in nest.rows if rows.index in access.indices)
-        if lanes is None or lanes.index not in access.indices:
-            loads += combinations * sums
-        elif access.unit == lanes.index:
-            loads += combinations * n_pieces * (1.5 if width * nest.itemsize >= _LINE else 1)
-        else:
-            loads += combinations * n_pieces * 2 * width
-    multiplies = float(n_points * n_pieces * sums * max(1, len(nest.inputs) - 1))
-    multiplies *= _MULTIPLY_COST.get(nest.element.lstrip("u"), 1)
-    per_trip = max(multiplies / machine.fma_ports, loads / 2, (multiplies + loads) / 4)
-    if trips > 4 * _LATENCY and n_points * n_pieces * sums < _LATENCY * machine.fma_ports:
-        per_trip = max(per_trip, _LATENCY)
-    # Measured 2026-11: 11 cycles for a product of 4 x 2 by 2 x 5, 9 for a dot of 16 in float32.
-    ends = float(n_points * n_pieces)
-    if nest.is_dot:
-        ends = n_points * (n_pieces + width.bit_length())
-    elif lanes is not None and nest.output.unit != lanes.index:
-        ends *= width
-    # A row along a task is clamped to the last one, in every operand.
-    ends += sum(rows.count for rows in nest.rows if rows.index in nest.tasks)
-    n_blocks = prod(-(-extents[index] // nest.block(index)) for index in nest.output.indices)
-    return n_blocks * (trips * per_trip + ends + 4 + len(nest.tasks))
+def seconds(block: Block) -> float:
+    """Return the predicted time of a block on one thread."""
+    costs, sizes = Costs(block.outline), (block.width, block.vectors, block.counts)
+    return costs.seconds(*sizes, costs.cycles(block.counts, rates(costs.form, *sizes)))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 from einloom_compiler.errors import InternalCompilerError, ScheduleError
 from einloom_compiler.ir.tiled import verify_tiled
@@ -13,7 +12,7 @@ from einloom_compiler.lowering.nest import Arithmetics
 from einloom_compiler.schedule import tiled as policy
 from einloom_compiler.schedule.machine import Machine
 from einloom_compiler.schedule.text import require_integer, schedule_text
-from einloom_compiler.schedule.tiled_cost import NumberedNest
+from einloom_compiler.schedule.tiled_blocks import Block, Outline, numbered
 
 #: Most vectors a row, and rows of an index, by hand.
 _MOST = 32
@@ -48,26 +47,25 @@ class TiledSchedule:
         return schedule_text(self)
 
 
-def schedule_of(nest: NumberedNest, space: IterationSpace) -> TiledSchedule:
-    """Return the choices that a nest was made by."""
-    numbers = dict(zip(nest.nest.indices, nest.order, strict=True))
-    letter = {name: space.labels[number][-1:] for name, number in numbers.items()}
-    lanes = nest.nest.lanes
+def schedule_of(block: Block) -> TiledSchedule:
+    """Return the choices that a block stands for."""
+    outline = block.outline
+    letters = [label[-1:] for label in outline.space.labels]
+    lane = outline.lane
     return TiledSchedule(
-        lanes=letter[lanes.index] if lanes else "",
-        width=lanes.width if lanes else nest.nest.scale,
-        vectors=lanes.vectors if lanes else 1,
-        rows="".join(letter[rows.index] for rows in nest.nest.rows),
-        counts=tuple(rows.count for rows in nest.nest.rows),
-        static="".join(letter[name] for name, _ in nest.nest.static),
+        lanes="" if lane is None else letters[lane],
+        width=outline.scale if lane is None else block.width,
+        vectors=1 if lane is None else block.vectors,
+        rows="".join(letters[number] for number in outline.rows),
+        counts=block.counts,
+        static="".join(letters[number] for number in outline.constants),
     )
 
 
-@lru_cache(maxsize=1024)
-def numbered(
+def block_of(
     schedule: TiledSchedule, space: IterationSpace, arithmetics: Arithmetics, machine: Machine
-) -> NumberedNest:
-    """Return the nest of a schedule's blocks.
+) -> Block:
+    """Return the block of a schedule.
 
     Raises:
         ScheduleError: the family does not take the contraction.
@@ -88,12 +86,10 @@ def numbered(
         row = number(letter)
         if row is not None and row != lane:
             rows.setdefault(row, count)
-    static = {n for letter in schedule.static if (n := number(letter)) is not None}
-    scale = 2 if arithmetics.compute.startswith("complex") else 1
-    width, vectors = (schedule.width, schedule.vectors) if lane is not None else (scale, 1)
-    return policy.numbered(
-        space, arithmetics, machine, (lane, width, vectors), tuple(rows.items()), static
-    )
+    static = frozenset(n for letter in schedule.static if (n := number(letter)) is not None)
+    outline = Outline(space, arithmetics, machine, lane, tuple(rows), static)
+    width, vectors = (schedule.width, schedule.vectors) if lane is not None else (outline.scale, 1)
+    return Block(outline, width, vectors, tuple(rows.values()))
 
 
 def check(
@@ -124,7 +120,7 @@ def check(
                 f"Tiled: static={schedule.static!r} has an index ({label}) of symbolic extent, "
                 "which is no constant"
             )
-    nest = numbered(schedule, space, arithmetics, machine).nest
+    nest = numbered(block_of(schedule, space, arithmetics, machine)).nest
     for name, extent in nest.static:
         if extent > policy.STATIC:
             raise ScheduleError(

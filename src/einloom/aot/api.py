@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from einloom.aot import shipped
 from einloom.aot.building import EMBEDDED_BYTES, Built, Progress, build_folder
@@ -12,6 +12,10 @@ from einloom.aot.cpus import cpus_of
 from einloom.aot.lowering import Source
 from einloom.aot.targets import example_sizes, is_keras, source_of, specs_of
 from einloom_compiler.errors import DTypeError, IndicesError, ShapeError, SpecError
+
+if TYPE_CHECKING:
+    from einloom.aot.pieces import BuiltPieces
+    from einloom.keras.pieces.joining import Joined
 
 
 def build(
@@ -25,9 +29,10 @@ def build(
     static: bool = False,
     batch: int | tuple[int, int | None] | None = None,
     layers: Sequence[str] = (),
+    cut: bool | Mapping[str, Any] = False,
     embedded_bytes: int = EMBEDDED_BYTES,
     progress: Progress | None = None,
-) -> Built | tuple[Built, ...]:
+) -> Built | tuple[Built, ...] | BuiltPieces:
     """Write a library of ``target`` to the folder ``path``.
 
     A specs file gives a library a spec, in the folder of its name below ``path``, and a tuple; so
@@ -50,6 +55,10 @@ def build(
         static: whether to write a static archive too.
         batch: of a Keras layer or model: its one batch size, or least and largest; any where None.
         layers: names of layers of a Keras model; each becomes a library of its own.
+        cut: whether to cut a Keras model at layers that are not covered: its pieces become
+            libraries in folders below ``path``, and ``pieces.json`` there says how they connect. In
+            place of true, the shapes of what such layers give that the file does not state:
+            ``{"memory": ("B", 16)}``.
         embedded_bytes: constants of more bytes are mapped from a file beside the library.
         progress: called with what is being done, how much of it is done, and how much there is.
 
@@ -60,6 +69,24 @@ def build(
         ToolchainError: there is no C compiler, or it fails.
     """
     folder, cpus = Path(path).absolute(), cpus_of(cpu)
+    if cut is not False:
+        from einloom.aot.pieces import build_pieces
+
+        if not is_keras(target) or layers or dtype is not None:
+            raise SpecError("cut is for whole Keras models and their files; dtypes are theirs")
+        return build_pieces(
+            target,
+            operands,
+            cut,
+            checked_name(folder.name if name is None else name),
+            folder,
+            cpus,
+            batch=batch,
+            ranges=ranges,
+            is_static=static,
+            embedded_bytes=embedded_bytes,
+            progress=progress,
+        )
     named: list[tuple[str, Path, Source]]
     if (specs := specs_of(target)) is not None:
         if operands or ranges or name or batch or layers:
@@ -146,12 +173,33 @@ def load(path: str | Path) -> shipped.Function:
     import json
 
     folder = Path(path)
+    if (folder / "pieces.json").is_file():
+        raise SpecError(f"{folder} holds a model in pieces; use einloom.aot.load_pieces")
     try:
         manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
         name = manifest["name"]
     except (OSError, ValueError, KeyError) as error:
         raise SpecError(f"{folder} is no folder that einloom.aot.build wrote: {error}") from None
     return _Loaded(str(folder.absolute()), name)
+
+
+def load_pieces(path: str | Path) -> Joined:
+    """Return the cut model of a built folder; its ``join`` takes functions for the other layers.
+
+    Raises:
+        SpecError: the folder was not built by einloom from a model that was cut.
+    """
+    import json
+
+    from einloom.keras.pieces.joining import Joined
+
+    folder = Path(path)
+    try:
+        description = json.loads((folder / "pieces.json").read_text(encoding="utf-8"))
+        names = [step["piece"] for step in description["steps"] if "piece" in step]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise SpecError(f"{folder} is no folder that einloom.aot.build wrote: {error}") from None
+    return Joined(description, {name: load(folder / checked_name(name)) for name in names})
 
 
 #: Words behind which the driver's own names begin.

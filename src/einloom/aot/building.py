@@ -90,7 +90,7 @@ def build_folder(
         SpecError: ``path`` is a file, or holds what no build wrote.
     """
     tools = toolchain(cpus.architecture, host_architecture())
-    _check_folder(path)
+    check_folder(path)
     say = progress or (lambda *_: None)
     library = lower(name, source, cpus.levels, lambda done, n: say("planning", done, n))
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -108,18 +108,26 @@ def build_folder(
     return Built(path, name, manifest, source)
 
 
-def _check_folder(path: Path) -> None:
+def check_folder(path: Path) -> None:
+    """Refuse to write to a file, or over what no build wrote.
+
+    Raises:
+        SpecError: it is.
+    """
     if path.exists() and not path.is_dir():
         raise SpecError(f"{path} is a file; name a folder")
-    if path.is_dir() and any(path.iterdir()):
-        try:
-            known = "einloom" in json.loads((path / "manifest.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            known = False
-        if not known:
-            raise SpecError(
-                f"{path} is not empty, and no build of einloom wrote it; name another folder"
-            )
+    is_used = path.is_dir() and any(path.iterdir())
+    if is_used and not any(_is_ours(path / file) for file in ("manifest.json", "pieces.json")):
+        raise SpecError(
+            f"{path} is not empty, and no build of einloom wrote it; name another folder"
+        )
+
+
+def _is_ours(manifest: Path) -> bool:
+    try:
+        return "einloom" in json.loads(manifest.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
 
 
 def _write(

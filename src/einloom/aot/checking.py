@@ -121,7 +121,7 @@ def check(built: Built, reference: Reference, sizes: Sequence[Mapping[str, int]]
     generator = np.random.default_rng(0)
     cases = [
         [
-            _random(generator, [value(parsed(n), case) for n in port["shape"]], port["dtype"])
+            random_array(generator, [value(parsed(n), case) for n in port["shape"]], port["dtype"])
             for port in manifest["inputs"]
         ]
         for case in sizes
@@ -131,9 +131,9 @@ def check(built: Built, reference: Reference, sizes: Sequence[Mapping[str, int]]
     for number, (arrays, results) in enumerate(zip(cases, found, strict=True)):
         wanted = reference(arrays)
         for port, result, expected in zip(manifest["outputs"], results, wanted, strict=True):
-            error = _difference(result, expected)
+            error = difference(result, expected)
             worst = max(worst, error)
-            if error > TOLERANCES.get(port["dtype"], _TOLERANCE):
+            if error > tolerance(port["dtype"]):
                 raise CheckError(
                     f"{built.name}: output '{port['name']}' differs from the reference by "
                     f"{error:.1e} of its largest value at {dict(sizes[number])}"
@@ -188,7 +188,13 @@ def _storage(dtype: npt.DTypeLike) -> Any:
     return np.dtype(np.uint16) if found.name == "bfloat16" else found
 
 
-def _random(generator: np.random.Generator, shape: Sequence[int], name: str) -> Array:
+def tolerance(dtype: str) -> float:
+    """Return the largest difference allowed, relative to the largest value of an output."""
+    return TOLERANCES.get(dtype, _TOLERANCE)
+
+
+def random_array(generator: np.random.Generator, shape: Sequence[int], name: str) -> Array:
+    """Return random numbers of a dtype; 0 and 1 where it holds integers, which may be indices."""
     dtype = as_dtype(name)
     if dtype.kind in "iub":
         return generator.integers(0, 2, shape).astype(dtype)
@@ -198,7 +204,7 @@ def _random(generator: np.random.Generator, shape: Sequence[int], name: str) -> 
     return values.astype(dtype)
 
 
-def _difference(result: Array, expected: Array) -> float:
+def difference(result: Array, expected: Array) -> float:
     """Return the largest difference relative to the largest value."""
     if result.shape != expected.shape:
         return float("inf")

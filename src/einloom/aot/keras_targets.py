@@ -62,6 +62,27 @@ def keras_source(
             target = piece_of(_record(target), layer)
         found = lowered(target, *specs)
     reference = _reference(target) if layer is None else None
+    return lowered_source(found, batch=batch, ranges=ranges, reference=reference)
+
+
+def lowered_source(
+    found: Lowered,
+    *,
+    batch: int | tuple[int, int | None] | None = None,
+    ranges: Mapping[str, Any] | None = None,
+    reference: Callable[[Sequence[Array]], Sequence[Array]] | None = None,
+) -> Source:
+    """Return a graph of a layer, model or piece as what a library is built from.
+
+    Args:
+        found: the graph.
+        batch: as for :func:`keras_source`.
+        ranges: as for it.
+        reference: what checks compare with.
+
+    Raises:
+        SpecError: the batch is fixed already, or a range is none.
+    """
     if isinstance(batch, int):
         found = _with_batch(found, batch)
     elif batch is not None:
@@ -69,12 +90,12 @@ def keras_source(
     symbols = frozenset(n for node in found.inputs for e in node.shape for n in free_names(e))
     return Source(
         roots=found.roots,
-        outputs=_identifiers(found.output_names),
+        outputs=identifiers(found.output_names),
         inputs=found.inputs,
         names=dict(
             zip(
                 (node.name for node in found.inputs),
-                _identifiers([node.name for node in found.inputs]),
+                identifiers([node.name for node in found.inputs]),
                 strict=True,
             )
         ),
@@ -129,7 +150,7 @@ def _reference(target: Any) -> Callable[[Sequence[Array]], Sequence[Array]] | No
         if not loaded:
             loaded.append(keras.saving.load_model(os.fspath(path), compile=False))
         (model,) = loaded
-        results = _called(model, arrays)
+        results = called(model, arrays)
         return [
             np.asarray(keras.ops.convert_to_numpy(result)) for result in keras.tree.flatten(results)
         ]
@@ -137,8 +158,11 @@ def _reference(target: Any) -> Callable[[Sequence[Array]], Sequence[Array]] | No
     return reference
 
 
-def _called(target: Any, arrays: Sequence[Array]) -> Any:
-    """Return what a live layer or model gives; those of several inputs take a list or arguments."""
+def called(target: Any, arrays: Sequence[Array]) -> Any:
+    """Return what a live layer or model gives at inference, as Keras structures it.
+
+    Those of several inputs take a list or arguments.
+    """
     import inspect
 
     import keras
@@ -154,10 +178,10 @@ def _called(target: Any, arrays: Sequence[Array]) -> Any:
     return target(*given, training=False) if is_model or has_training else target(*given)
 
 
-def _identifiers(names: Sequence[str]) -> tuple[str, ...]:
+def identifiers(names: Sequence[str]) -> tuple[str, ...]:
     """Return different identifiers, the names themselves where they are ones.
 
-    >>> _identifiers(["x", "dense/kernel", "x"])
+    >>> identifiers(["x", "dense/kernel", "x"])
     ('x', 'dense_kernel', 'x_1')
     """
     found: list[str] = []

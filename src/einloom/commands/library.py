@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +12,11 @@ from typing import Any
 from einloom.aot import api
 from einloom.aot.building import Built, Progress
 from einloom.aot.checking import Checked
+from einloom.aot.piece_checking import CheckedPieces
+from einloom.aot.pieces import BuiltPieces
 from einloom.report.cost import cost_of
 from einloom.report.tables import table
+from einloom.text.calls import read_shapes
 from einloom_compiler.errors import SpecError
 from einloom_compiler.extents import factored
 
@@ -31,6 +34,8 @@ class Options:
         wheel: the version of a wheel to write, None for none.
         batch: of a Keras model: its one size, or least and largest; any where None.
         layers: the layers of a Keras model to build apart.
+        cut: whether to cut a Keras model at layers that are not covered; in place of true, the
+            shapes of what they give.
     """
 
     name: str | None = None
@@ -41,6 +46,7 @@ class Options:
     wheel: str | None = None
     batch: int | tuple[int, int | None] | None = None
     layers: tuple[str, ...] = ()
+    cut: bool | Mapping[str, Any] = False
 
 
 def build_libraries(
@@ -64,14 +70,38 @@ def build_libraries(
             static=options.is_static,
             batch=options.batch,
             layers=options.layers,
+            cut=options.cut,
             progress=progress,
         )
+        if isinstance(built, BuiltPieces):
+            found = built.check() if options.is_checked else None
+            if options.wheel is not None:
+                built.wheel(options.wheel)
+            return _pieces_summary(built, found)
         libraries = built if isinstance(built, tuple) else (built,)
         checked = [library.check() if options.is_checked else None for library in libraries]
         if options.wheel is not None:
             for library in libraries:
                 library.wheel(options.wheel)
     return "\n\n".join(map(_summary, libraries, checked))
+
+
+def _pieces_summary(built: BuiltPieces, checked: CheckedPieces | None) -> str:
+    """Return what was built of a cut model: each piece, and how they connect."""
+    found = checked.pieces if checked is not None else [None] * len(built.pieces)
+    parts = [*map(_summary, built.pieces, found), f"{built.name} in {built.folder}"]
+    parts.append(built.explain())
+    if checked is not None and checked.joined is None:
+        parts.append(f"The joined pieces were not compared with Keras: {checked.reason}.")
+    elif checked is not None:
+        parts.append(f"Joined, the pieces differ from Keras by {checked.joined:.1e} at most.")
+    layers = ", ".join(dict.fromkeys(step.path for step in built.plan.outside))
+    if layers:
+        parts.append(
+            f"Yours to compute: {layers}. {built.folder / 'example.py'} shows the functions, "
+            "pieces.json the connections."
+        )
+    return "\n\n".join(parts)
 
 
 def _summary(built: Built, checked: Checked | None) -> str:
@@ -120,6 +150,25 @@ def _size(n_bytes: int) -> str:
     return f"{n_bytes:.3g} GB"
 
 
+def read_cut(is_cut: bool, shapes: Sequence[str]) -> bool | Mapping[str, Any]:
+    """Return what ``--cut`` and ``--cut-shape memory=B,16`` say.
+
+    Raises:
+        SpecError: a shape is none, or names no layer.
+    """
+    found: dict[str, Any] = {}
+    for text in shapes:
+        layer, is_named, said = text.partition("=")
+        if not layer or not is_named:
+            raise SpecError(
+                f"--cut-shape {text!r} must be a layer and what it gives: memory=B,16, or "
+                "memory='B,16;B,4' for several outputs"
+            )
+        several = read_shapes(said.split(";"))
+        found[layer] = several if len(several) > 1 else several[0]
+    return found or is_cut
+
+
 def read_batch(text: str | None) -> int | tuple[int, int | None] | None:
     """Return what ``--batch`` says: ``8``, or a range, ``1-64``.
 
@@ -154,4 +203,4 @@ def _progress() -> Iterator[Progress | None]:
         yield show
 
 
-__all__: Sequence[str] = ("Options", "build_libraries", "read_batch")
+__all__: Sequence[str] = ("Options", "build_libraries", "read_batch", "read_cut")

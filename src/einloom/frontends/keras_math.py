@@ -7,6 +7,7 @@ Keras 3, the docstring says how. Python numbers take the tensors' dtype.
 from __future__ import annotations
 
 import builtins
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -39,49 +40,53 @@ def _backend(name: str, *operands: str) -> Callable[[Callable[..., Any]], Callab
     )
 
 
-def _plain(name: str, function: Callable[..., Any], doc: str) -> Callable[..., Any]:
-    def build(x: Any) -> Any:
-        return function(x)
+def _elementwise(
+    name: str, function: Callable[..., Any], doc: str, *operands: str
+) -> Callable[..., Any]:
+    """Return ``function`` as a function of the backend with operands so named, ``x`` where none."""
+    names = operands or ("x",)
+
+    def build(*values: Any) -> Any:
+        return function(*values)
 
     build.__name__ = build.__qualname__ = name
     build.__doc__ = doc
-    return _backend(name)(build)
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    parameters = [inspect.Parameter(operand, kind) for operand in names]
+    build.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    return _backend(name, *names)(build)
 
 
-def _pair(name: str, function: Callable[..., Any], doc: str) -> Callable[..., Any]:
-    def build(x: Any, y: Any) -> Any:
-        return function(x, y)
-
-    build.__name__ = build.__qualname__ = name
-    build.__doc__ = doc
-    return _backend(name, "x", "y")(build)
-
-
-exp = _plain("exp", F.exp, "Return the exponential.")
-log = _plain("log", F.log, "Return the natural logarithm.")
-square = _plain("square", F.square, "Return ``x * x``.")
-abs = _plain("abs", F.absolute, "Return the absolute value.")
-tanh = _plain("tanh", F.tanh, "Return the hyperbolic tangent.")
-sigmoid = _plain("sigmoid", F.sigmoid, "Return ``1 / (1 + exp(-x))``.")
-softplus = _plain("softplus", F.softplus, "Return ``log(1 + exp(x))``.")
-softsign = _plain("softsign", F.softsign, "Return ``x / (1 + abs(x))``.")
-sqrt = _plain(
+exp = _elementwise("exp", F.exp, "Return the exponential.")
+log = _elementwise("log", F.log, "Return the natural logarithm.")
+square = _elementwise("square", F.square, "Return ``x * x``.")
+abs = _elementwise("abs", F.absolute, "Return the absolute value.")
+tanh = _elementwise("tanh", F.tanh, "Return the hyperbolic tangent.")
+sigmoid = _elementwise("sigmoid", F.sigmoid, "Return ``1 / (1 + exp(-x))``.")
+softplus = _elementwise("softplus", F.softplus, "Return ``log(1 + exp(x))``.")
+softsign = _elementwise("softsign", F.softsign, "Return ``x / (1 + abs(x))``.")
+sqrt = _elementwise(
     "sqrt", lambda x: F.sqrt(F.maximum(x, 0.0)), "Return the square root, 0 of negative numbers."
 )
-hard_sigmoid = _plain(
+hard_sigmoid = _elementwise(
     "hard_sigmoid",
     lambda x: F.clip(0.2 * x + 0.5, 0.0, 1.0),
     "Return ``0.2 x + 0.5`` between 0 and 1, as Keras 2 does; Keras 3's is another function.",
 )
 
-maximum = _pair("maximum", F.maximum, "Return the larger of each pair.")
-minimum = _pair("minimum", F.minimum, "Return the smaller of each pair.")
-equal = _pair("equal", F.equal, "Return whether ``x == y``, as bools.")
-not_equal = _pair("not_equal", F.not_equal, "Return whether ``x != y``, as bools.")
-greater = _pair("greater", F.greater, "Return whether ``x > y``, as bools.")
-greater_equal = _pair("greater_equal", F.greater_equal, "Return whether ``x >= y``, as bools.")
-less = _pair("less", F.less, "Return whether ``x < y``, as bools.")
-less_equal = _pair("less_equal", F.less_equal, "Return whether ``x <= y``, as bools.")
+_PAIR = ("x", "y")
+maximum = _elementwise("maximum", F.maximum, "Return the larger of each pair.", *_PAIR)
+minimum = _elementwise("minimum", F.minimum, "Return the smaller of each pair.", *_PAIR)
+equal = _elementwise("equal", F.equal, "Return whether ``x == y``, as bools.", *_PAIR)
+not_equal = _elementwise("not_equal", F.not_equal, "Return whether ``x != y``, as bools.", *_PAIR)
+greater = _elementwise("greater", F.greater, "Return whether ``x > y``, as bools.", *_PAIR)
+greater_equal = _elementwise(
+    "greater_equal", F.greater_equal, "Return whether ``x >= y``, as bools.", *_PAIR
+)
+less = _elementwise("less", F.less, "Return whether ``x < y``, as bools.", *_PAIR)
+less_equal = _elementwise(
+    "less_equal", F.less_equal, "Return whether ``x <= y``, as bools.", *_PAIR
+)
 
 
 @_backend("softmax")

@@ -1,4 +1,4 @@
-"""Functions of corresponding elements: arithmetic, comparisons, activations, ``where``, ``cast``.
+"""Functions of corresponding elements: arithmetic, activations, ``cast``.
 
 Operands broadcast as NumPy's do; a symbolic extent stands for a longer one only where it is a plain
 1. Dtypes promote as NumPy's: Python numbers take the arrays' dtype, and integers become floats
@@ -136,17 +136,17 @@ def _combine(function: str) -> Callable[..., Scalar]:
 
 # --- arithmetic ----------------------------------------------------------------------------------
 
-_pointwise = functools.partial(frontend, finish=numpy_scalar, keeps_numbers=True)
+pointwise = functools.partial(frontend, finish=numpy_scalar, keeps_numbers=True)
 
 
-@_pointwise("functions.add", operands=("x", "y"))
+@pointwise("functions.add", operands=("x", "y"))
 def add(x: Any, y: Any) -> Any:
     """Return ``x + y``; of bools, whether one holds."""
     dtype = promoted(x, y)
     return elementwise(_combine("maximum" if _is_bool(dtype) else "add"), (x, y), dtype)
 
 
-@_pointwise("functions.subtract", operands=("x", "y"))
+@pointwise("functions.subtract", operands=("x", "y"))
 def subtract(x: Any, y: Any) -> Any:
     """Return ``x - y``.
 
@@ -159,20 +159,20 @@ def subtract(x: Any, y: Any) -> Any:
     return elementwise(_combine("subtract"), (x, y), dtype)
 
 
-@_pointwise("functions.multiply", operands=("x", "y"))
+@pointwise("functions.multiply", operands=("x", "y"))
 def multiply(x: Any, y: Any) -> Any:
     """Return ``x * y``; of bools, whether both hold."""
     dtype = promoted(x, y)
     return elementwise(_combine("minimum" if _is_bool(dtype) else "multiply"), (x, y), dtype)
 
 
-@_pointwise("functions.divide", operands=("x", "y"))
+@pointwise("functions.divide", operands=("x", "y"))
 def divide(x: Any, y: Any) -> Any:
     """Return the true quotient ``x / y``; integers are divided in float64."""
     return elementwise(_combine("divide"), (x, y), quotient_dtype(x, y))
 
 
-@_pointwise("functions.power", operands=("x", "y"))
+@pointwise("functions.power", operands=("x", "y"))
 def power(x: Any, y: Any) -> Any:
     """Return ``x ** y``; numbers 2, 1/2, 1 and -1 are taken as what they are.
 
@@ -189,19 +189,19 @@ def power(x: Any, y: Any) -> Any:
     return elementwise(_combine("power"), (x, y), dtype)
 
 
-@_pointwise("functions.maximum", operands=("x", "y"))
+@pointwise("functions.maximum", operands=("x", "y"))
 def maximum(x: Any, y: Any) -> Any:
     """Return the larger of each pair; NaN where one is."""
     return elementwise(_combine("maximum"), (x, y), promoted(x, y))
 
 
-@_pointwise("functions.minimum", operands=("x", "y"))
+@pointwise("functions.minimum", operands=("x", "y"))
 def minimum(x: Any, y: Any) -> Any:
     """Return the smaller of each pair; NaN where one is."""
     return elementwise(_combine("minimum"), (x, y), promoted(x, y))
 
 
-@_pointwise("functions.clip", operands=("x", "low", "high"))
+@pointwise("functions.clip", operands=("x", "low", "high"))
 def clip(x: Any, low: Any, high: Any) -> Any:
     """Return x, but at least ``low`` and at most ``high``, where they are given."""
     bounds = [bound for bound in (low, high) if bound is not None]
@@ -215,91 +215,16 @@ def clip(x: Any, low: Any, high: Any) -> Any:
     return elementwise(body, (x, *bounds), promoted(x, *bounds))
 
 
-# --- comparisons and conditions ------------------------------------------------------------------
+# --- casts ---------------------------------------------------------------------------------------
 
 _BOOL = np.dtype(bool)
-
-
-def _comparison(function: str, x: Any, y: Any) -> Expression:
-    return elementwise(_combine(function), (x, y), promoted(x, y), _BOOL)
-
-
-@_pointwise("functions.equal", operands=("x", "y"))
-def equal(x: Any, y: Any) -> Any:
-    """Return whether ``x == y``, as bools."""
-    return _comparison("equal", x, y)
-
-
-@_pointwise("functions.not_equal", operands=("x", "y"))
-def not_equal(x: Any, y: Any) -> Any:
-    """Return whether ``x != y``, as bools."""
-    return _comparison("not_equal", x, y)
-
-
-@_pointwise("functions.less", operands=("x", "y"))
-def less(x: Any, y: Any) -> Any:
-    """Return whether ``x < y``, as bools."""
-    return _comparison("less", x, y)
-
-
-@_pointwise("functions.less_equal", operands=("x", "y"))
-def less_equal(x: Any, y: Any) -> Any:
-    """Return whether ``x <= y``, as bools."""
-    return _comparison("less_equal", x, y)
-
-
-@_pointwise("functions.greater", operands=("x", "y"))
-def greater(x: Any, y: Any) -> Any:
-    """Return whether ``x > y``, as bools."""
-    return _comparison("less", y, x)
-
-
-@_pointwise("functions.greater_equal", operands=("x", "y"))
-def greater_equal(x: Any, y: Any) -> Any:
-    """Return whether ``x >= y``, as bools."""
-    return _comparison("less_equal", y, x)
 
 
 def _holds(value: Scalar) -> Scalar:
     return Combined("not_equal", (value, Number(0.0)))
 
 
-@_pointwise("functions.logical_and", operands=("x", "y"))
-def logical_and(x: Any, y: Any) -> Any:
-    """Return whether both are not 0, as bools."""
-    body = lambda a, b: Combined("multiply", (_holds(a), _holds(b)))  # noqa: E731
-    return elementwise(body, (x, y), promoted(x, y), _BOOL)
-
-
-@_pointwise("functions.logical_or", operands=("x", "y"))
-def logical_or(x: Any, y: Any) -> Any:
-    """Return whether one is not 0, as bools."""
-
-    def body(a: Scalar, b: Scalar) -> Scalar:
-        return _holds(Combined("add", (_holds(a), _holds(b))))
-
-    return elementwise(body, (x, y), promoted(x, y), _BOOL)
-
-
-@_pointwise("functions.logical_not", operands=("x",))
-def logical_not(x: Any) -> Any:
-    """Return whether x is 0, as bools."""
-    body = lambda value: Combined("equal", (value, Number(0.0)))  # noqa: E731
-    return elementwise(body, (x,), promoted(x), _BOOL)
-
-
-@_pointwise("functions.where", operands=("condition", "x", "y"))
-def where(condition: Any, x: Any, y: Any) -> Any:
-    """Return x where the condition holds (is not 0), y elsewhere.
-
-    A condition that is not bool is compared with 0 first, in its own dtype.
-    """
-    if isinstance(condition, Expression) and condition.dtype not in (None, _BOOL):
-        condition = cast(condition, "bool")
-    return elementwise(_combine("where"), (condition, x, y), promoted(x, y, beside=(condition,)))
-
-
-@_pointwise("functions.cast", operands=("x",))
+@pointwise("functions.cast", operands=("x",))
 def cast(x: Any, dtype: Any) -> Any:
     """Return x in another dtype; as bool, whether it is not 0."""
     target = as_dtype(dtype)
@@ -341,11 +266,15 @@ def _map(name: str, doc: str, function: str = "") -> Callable[..., Any]:
     build.__signature__ = inspect.Signature(parameters, return_annotation=Any)  # type: ignore[attr-defined]
     build.__name__ = build.__qualname__ = name
     build.__doc__ = doc
-    return _pointwise(f"functions.{name}", operands=("x",))(build)
+    return pointwise(f"functions.{name}", operands=("x",))(build)
 
 
 negative = _map("negative", "Return ``-x``.")
 absolute = _map("absolute", "Return the absolute value.", "abs")
+sign = _map("sign", "Return 1 where x is positive, -1 where it is negative, else x.")
+floor = _map("floor", "Return the greatest integer that is at most x.")
+ceil = _map("ceil", "Return the least integer that is at least x.")
+round = _map("round", "Return the nearest integer, the even one of two.")
 square = _map("square", "Return ``x * x``.")
 sqrt = _map("sqrt", "Return the square root.")
 rsqrt = _map("rsqrt", "Return ``1 / sqrt(x)``.")
@@ -354,6 +283,8 @@ exp = _map("exp", "Return the exponential.")
 expm1 = _map("expm1", "Return ``exp(x) - 1``, exact near 0.")
 log = _map("log", "Return the natural logarithm.")
 log1p = _map("log1p", "Return ``log(1 + x)``, exact near 0.")
+sin = _map("sin", "Return the sine.")
+cos = _map("cos", "Return the cosine.")
 erf = _map("erf", "Return the error function.")
 tanh = _map("tanh", "Return the hyperbolic tangent.")
 sigmoid = _map("sigmoid", "Return ``1 / (1 + exp(-x))``.")
@@ -380,7 +311,7 @@ sparse_sigmoid = _map("sparse_sigmoid", "Return x between -1 and 1, scaled to 0 
 threshold = _map("threshold", "Return x where it is above the threshold, else a default value.")
 
 
-@_pointwise("functions.gelu", operands=("x",))
+@pointwise("functions.gelu", operands=("x",))
 def gelu(x: Any, approximate: bool = False) -> Any:
     """Return ``x * Phi(x)`` with the normal distribution's Phi, or its approximation by tanh."""
     step = make_map("gelu_tanh" if approximate else "gelu")

@@ -7,16 +7,17 @@ for reductions, Keras 3 and PyTorch for softmax and norms.
 from __future__ import annotations
 
 import functools
-from typing import Any
+from typing import Any, Literal
 
 from einloom.expression import Expression
+from einloom.frontends.arguments import wrap_axis
 from einloom.frontends.build import check_names, contract
 from einloom.frontends.dispatch import frontend
 from einloom.frontends.letters import letters
 from einloom.frontends.values import numpy_scalar
-from einloom.functions.pointwise import cast
+from einloom.functions.pointwise import cast, sqrt
 from einloom.functions.promotion import inexact, quotient_dtype, summed_dtype
-from einloom.functions.shaping import expand_dims
+from einloom.functions.shaping import expand_dims, reshape
 from einloom_compiler.dtypes import AnyDType
 from einloom_compiler.ir import builders
 
@@ -71,6 +72,50 @@ def max(x: Any, axis: Axes = None, keepdims: bool = False) -> Any:
 def min(x: Any, axis: Axes = None, keepdims: bool = False) -> Any:
     """Return the smallest element along axes; NaN where one is."""
     return Expression(builders.reduce(x.node, "min", axis, keepdims))
+
+
+@_reducing("functions.std")
+def std(x: Any, axis: Axes = None, keepdims: bool = False) -> Any:
+    """Return the square root of the mean squared distance from the mean along axes."""
+    return sqrt(var(x, axis, keepdims))
+
+
+@_reducing("functions.any")
+def any(x: Any, axis: Axes = None, keepdims: bool = False) -> Any:
+    """Return whether an element along axes is not 0, as bools."""
+    return Expression(builders.holds(cast(x, "bool").node, "any", axis, keepdims))
+
+
+@_reducing("functions.all")
+def all(x: Any, axis: Axes = None, keepdims: bool = False) -> Any:
+    """Return whether all elements along axes are not 0, as bools."""
+    return Expression(builders.holds(cast(x, "bool").node, "all", axis, keepdims))
+
+
+@_reducing("functions.argmax")
+def argmax(x: Any, axis: int | None = None, keepdims: bool = False) -> Any:
+    """Return where the largest element along an axis is, the first of several, as int64.
+
+    A NaN is the largest. ``axis=None`` counts in all elements in C order.
+    """
+    return _position(x, "max", axis, keepdims)
+
+
+@_reducing("functions.argmin")
+def argmin(x: Any, axis: int | None = None, keepdims: bool = False) -> Any:
+    """Return where the smallest element along an axis is, the first of several, as int64.
+
+    A NaN is the smallest. ``axis=None`` counts in all elements in C order.
+    """
+    return _position(x, "min", axis, keepdims)
+
+
+def _position(x: Any, kind: Literal["max", "min"], axis: int | None, keepdims: bool) -> Any:
+    flat, along = (reshape(x, (-1,)), 0) if axis is None else (x, wrap_axis(axis, x.ndim, kind))
+    found = Expression(builders.position(flat.node, kind, along))
+    if not keepdims:
+        return found
+    return expand_dims(found, tuple(range(x.ndim)) if axis is None else along)
 
 
 @_reducing("functions.logsumexp")

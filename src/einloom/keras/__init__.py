@@ -1,4 +1,4 @@
-"""Keras's names on einloom: the classic backend, Keras 3's ``ops``, and the layer ``Dot``.
+"""Keras's names on einloom: the classic backend, Keras 3's ``ops`` and ``layers``, whole models.
 
 In come the calls that a Keras snippet makes, with arrays or with ``el.spec`` operands; the
 front-end translators (:mod:`einloom.frontends`, modules ``keras_*``) say what they mean, and the

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from einloom.compiled import CompiledFunction
 from einloom.expression import Expression
@@ -11,10 +11,17 @@ from einloom.keras.lowering.target import Lowered, NodeStructure, lowered
 from einloom_compiler.errors import SpecError
 from einloom_compiler.ir.graph import Node
 
+if TYPE_CHECKING:
+    from einloom.keras.pieces.joined import JoinedModel
+
 
 def compile(
-    target: Any, *specs: Any, threads: int | None = None, **call_kwargs: Any
-) -> CompiledFunction | KerasFunction:
+    target: Any,
+    *specs: Any,
+    threads: int | None = None,
+    cut: bool | Mapping[str, Any] = False,
+    **call_kwargs: Any,
+) -> CompiledFunction | KerasFunction | JoinedModel:
     """Return the inference of a Keras layer or model as a function of arrays.
 
     Weights are constants of the function: later training does not change it. Extents that are not
@@ -28,23 +35,34 @@ def compile(
             the model or the built layer has, its batch as ``B``. One operand given twice (query and
             value) is one input of the function.
         threads: threads of each call; all available ones for large work where None.
+        cut: whether to cut a model at layers that are not covered, and compile the pieces between
+            them. Of a live model Keras computes the others; for a file's ``join`` takes functions.
+            In place of true, the shapes of what such layers give that the file does not state:
+            ``{"memory": ("B", 16)}``.
         call_kwargs: arguments of a layer's call: ``use_causal_mask=True``, or an operand, which
             becomes a further input: ``attention_mask=el.spec("B", "T", "S", dtype="bool")``.
 
     Returns:
         A :class:`~einloom.compiled.CompiledFunction` of the inputs in Keras's order where there is
-        one output; else a :class:`KerasFunction`, which gives what the model does.
+        one output; else a :class:`KerasFunction`, which gives what the model does. With ``cut`` a
+        :class:`~einloom.keras.pieces.joined.JoinedModel`.
 
     Raises:
         ModelFileError: the file is none, or broken.
         ShapeError, SpecError: the inputs or arguments do not fit.
-        UnsupportedError: a layer is not covered; the message names it and says where to cut.
+        UnsupportedError: a layer is not covered; the message names it and offers to cut there.
 
     Example::
 
         f = el.keras.compile(keras.layers.Dense(8, "relu"), el.spec("B", 16))
         f(x)                                      # x: (B, 16) float32
     """
+    if cut is not False:
+        from einloom.keras.pieces.joined import joined_model
+
+        if call_kwargs:
+            raise SpecError(f"a model that is cut takes no argument {next(iter(call_kwargs))!r}")
+        return joined_model(target, specs, cut, threads)
     found = lowered(target, *specs, **call_kwargs)
     if isinstance(found.outputs, Mapping | tuple):
         return KerasFunction(found, threads)

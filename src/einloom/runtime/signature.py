@@ -68,7 +68,7 @@ class Signature:
             for axis, (extent, given) in enumerate(zip(operand.shape, shape, strict=True)):
                 if not is_symbol(extent):
                     continue
-                symbol = str(extent)
+                (symbol,) = free_names(extent)
                 if sizes.setdefault(symbol, given) != given:
                     raise ShapeError(
                         f"extent {text(extent)} is {sizes[symbol]} in {origin[symbol]} but {given} "

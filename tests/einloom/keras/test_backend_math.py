@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 
 import einloom as el
 from einloom.frontends.values import Tensor
@@ -72,3 +73,66 @@ def test_scaled_dot_products_with_batch_dot() -> None:
     expected = _softmax(q @ k.swapaxes(1, 2) / 2) @ v
     found = el.jit(attention)(q, k, v)
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_arrays_are_repeated_padded_and_counted_as_keras_does() -> None:
+    legacy = pytest.importorskip("keras.src.legacy.backend")
+    tensor = pytest.importorskip("tensorflow").constant
+    x, flat, i = _X, _X[:, 0], np.array([[2, 0], [1, 1]], "int32")
+    image, bias = _X.reshape(1, 3, 4, 5), _X[0, 0]
+    calls: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = [
+        ("tile", (x, (1, 2, 3)), {}),
+        ("repeat", (flat, 3), {}),
+        ("repeat_elements", (x, 2, 1), {}),
+        ("arange", (5,), {}),
+        ("arange", (2, 9, 3), {"dtype": "float32"}),
+        ("arange", (-4,), {}),
+        ("zeros_like", (x,), {}),
+        ("ones_like", (x, "int32"), {}),
+        ("eye", (3,), {}),
+        ("one_hot", (i, 4), {}),
+        ("any", (x > 1,), {"axis": 1}),
+        ("all", (x,), {"axis": [0, 2], "keepdims": True}),
+        ("argmax", (x,), {}),
+        ("argmin", (x,), {"axis": 0}),
+        ("std", (x,), {"axis": [0, 1]}),
+        ("prod", (i,), {"axis": -1}),
+        ("sign", (x,), {}),
+        ("sin", (9 * x,), {}),
+        ("cos", (9 * x,), {}),
+        ("round", (4 * x,), {}),
+        ("flatten", (x,), {}),
+        ("reverse", (x, [0, 2]), {}),
+        ("gather", (flat, i), {}),
+        ("bias_add", (x, bias), {}),
+        ("bias_add", (image, _X[0, :3, 0]), {"data_format": "channels_first"}),
+        ("bias_add", (x, _X[0]), {}),
+        ("temporal_padding", (x,), {"padding": (1, 2)}),
+        ("spatial_2d_padding", (image,), {"padding": ((1, 0), (2, 1))}),
+        ("spatial_2d_padding", (image,), {"data_format": "channels_first"}),
+        ("exp", (x,), {}),
+        ("softmax", (x,), {}),
+        ("hard_sigmoid", (x,), {}),
+        ("l2_normalize", (x,), {"axis": -1}),
+        ("var", (x,), {"axis": 1}),
+        ("elu", (x, 0.5), {}),
+        ("relu", (x,), {"alpha": 0.1, "max_value": 0.5}),
+    ]
+    for name, arguments, options in calls:
+        found = getattr(K, name)(*arguments, **options)
+        given = (tensor(a) if isinstance(a, np.ndarray) else a for a in arguments)
+        expected = getattr(legacy, name)(*given, **options).numpy()
+        assert found.dtype == expected.dtype, name
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6, err_msg=name)
+
+
+def test_positions_of_a_symbolic_length_are_numbered() -> None:
+    x = K.placeholder((None, 4), name="x")
+    positions = K.expand_dims(K.arange(K.shape(x)[0], dtype="float32"), 1)
+    f = (x + positions).compile()
+    values = np.ones((3, 4), "float32")
+    np.testing.assert_array_equal(f(values), values + np.arange(3)[:, None])
+    with pytest.raises(el.SpecError, match="starts at 0 in steps of 1"):
+        K.arange(1, K.shape(x)[0])
+    with pytest.raises(el.ShapeError, match="has 2 numbers for 3 axes"):
+        K.tile(_X, (1, 2))

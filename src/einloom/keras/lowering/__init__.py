@@ -8,7 +8,7 @@ In comes a verified record (:mod:`einloom.keras.models`), out come nodes of
     products        Dense, EinsumDense, Dot, Embedding
     attention       MultiHeadAttention, GroupQueryAttention     (masks: which pairs count)
     plain_attention Attention, AdditiveAttention
-    normalization, merging, shaping, windows, activations
+    normalization, merging, shaping, windows, convolution, activations
     target          what el.keras.compile takes -> inputs and outputs of a graph
 
 Dtypes follow the layer's policy: floats are cast to its compute dtype before a call, as Keras does;

@@ -25,7 +25,7 @@ from einloom.keras.lowering.products import projected
 from einloom.keras.models.kinds.activation import FUNCTIONS, LINEAR
 from einloom.keras.models.kinds.attention import GroupQueryAttention, MultiHeadAttention
 from einloom_compiler.dtypes import AnyDType
-from einloom_compiler.extents import is_equal, product
+from einloom_compiler.extents import Extent, is_equal, product
 from einloom_compiler.ir import builders
 from einloom_compiler.ir.einsum import Index, Term
 from einloom_compiler.ir.graph import (
@@ -134,9 +134,8 @@ def _has_dropout(call: LayerCall) -> bool:
 
 def _projection(call: LayerCall, x: Node, part: str, free: Term, heads: Term, size: Index) -> Node:
     """Return ``x`` projected to heads; a gate goes through a sigmoid."""
-    kernel = call.layer.weight(f"{part}/kernel")
     inner = Index("c", 1)
-    n_in, n_heads, width = kernel.shape
+    n_in, n_heads, width = call.weight_shape(f"{part}/kernel")
     split = _split_heads(call, n_heads, heads)
     weight = reshaped(call.weight(f"{part}/kernel"), (n_in, *split, width))
     bias = None
@@ -153,10 +152,10 @@ def _projection(call: LayerCall, x: Node, part: str, free: Term, heads: Term, si
     )
 
 
-def _split_heads(call: LayerCall, n_heads: int, heads: Term) -> tuple[int, ...]:
+def _split_heads(call: LayerCall, n_heads: Extent, heads: Term) -> Shape:
     if len(heads) == 1:
         return (n_heads,)
-    n_groups = call.layer.weight("key/kernel").shape[1]
+    n_groups = call.weight_shape("key/kernel")[1]
     return (n_groups, n_heads // n_groups)
 
 
@@ -336,8 +335,7 @@ def _gated(call: LayerCall, out: Node, parts: Heads) -> Node:
 
 
 def _output_projection(call: LayerCall, out: Node, parts: Heads) -> Node:
-    kernel = call.layer.weight("attention_output/kernel")
-    n_heads, width, *given = kernel.shape
+    n_heads, width, *given = call.weight_shape("attention_output/kernel")
     split = _split_heads(call, n_heads, parts.heads)
     weight = reshaped(call.weight("attention_output/kernel"), (*split, width, *given))
     free = parts.terms[0][: -1 - len(parts.heads)]

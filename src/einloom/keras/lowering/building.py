@@ -146,6 +146,14 @@ def windows(node: Node, axis: int, count: Extent, stride: int, length: int, dila
     return Strided(node, (0,) * len(shape), tuple(view))
 
 
+def split_axis(node: Node, axis: int, count: int, length: Extent) -> Node:
+    """Return a view in which ``count`` pieces of ``length`` elements take the place of an axis."""
+    shape = shape_of(node)
+    view = [ViewAxis(extent, a) for a, extent in enumerate(shape)]
+    view[axis : axis + 1] = [ViewAxis(count, axis, length), ViewAxis(length, axis)]
+    return Strided(node, (0,) * len(shape), tuple(view))
+
+
 def reshaped(node: Node, shape: Shape) -> Node:
     """Return the node's elements in C order under another shape."""
     return node if shape_of(node) == shape else Reshape(node, shape)

@@ -14,8 +14,10 @@ from einloom.keras.models.kinds import Kind
 from einloom.keras.models.record import LayerRecord
 from einloom_compiler.dtypes import AnyDType, as_dtype
 from einloom_compiler.errors import UnsupportedError
-from einloom_compiler.ir.graph import Constant, Node
+from einloom_compiler.ir.graph import Constant, Node, Shape
+from einloom_compiler.ir.reference import evaluate_graph
 from einloom_compiler.ir.shapes import shape_of
+from einloom_compiler.ir.traversal import inputs_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +28,13 @@ class Tensor:
         node: its value.
         mask: bools of the shape of its first axes: which positions count. None for all. Keras
             calls it ``_keras_mask``.
+        has_shape: whether the node's shape is the tensor's. It is not known of what some calls
+            give that are not compiled; nothing can be computed from it then.
     """
 
     node: Node
     mask: Node | None = None
+    has_shape: bool = True
 
 
 #: What a layer gives: one tensor, or several in order.
@@ -71,6 +76,7 @@ class LayerCall:
         inputs: in the order of the kind's INPUT_NAMES.
         arguments: further arguments by name, tensors among them.
         weights: the constants of all weights.
+        operands: weights that are given as nodes, by name, in place of the record's arrays.
     """
 
     layer: LayerRecord
@@ -78,6 +84,7 @@ class LayerCall:
     inputs: tuple[Tensor, ...]
     arguments: Mapping[str, Any] = field(default_factory=dict)
     weights: Weights = field(default_factory=Weights)
+    operands: Mapping[str, Node] = field(default_factory=dict)
 
     @property
     def dtype(self) -> AnyDType:
@@ -100,20 +107,33 @@ class LayerCall:
 
     def has(self, name: str) -> bool:
         """Say whether the layer has a weight of this name."""
-        return any(weight.name == name for weight in self.layer.weights)
+        return name in self.operands or any(each.name == name for each in self.layer.weights)
 
-    def weight(self, name: str, dtype: AnyDType | None = None) -> Constant:
-        """Return a weight in the layer's dtype, or another one."""
-        return self.named(self.layer.weight(name), dtype or self.dtype, name)
+    def weight(self, name: str, dtype: AnyDType | None = None) -> Node:
+        """Return a weight in the layer's dtype, or another one: a constant called after the layer.
 
-    def named(self, array: npt.NDArray[Any], dtype: AnyDType, name: str) -> Constant:
-        """Return an array of the layer as a constant called after the layer."""
-        return self.weights.constant(array, dtype, f"{self.layer.name}/{name}")
+        Where the call brings weights of its own, it is the node that is given for this one.
+        """
+        dtype = dtype or self.dtype
+        if name in self.operands:
+            return cast(self.operands[name], dtype)
+        return self.weights.constant(self.layer.weight(name), dtype, f"{self.layer.name}/{name}")
+
+    def weight_shape(self, name: str) -> Shape:
+        """Return a weight's shape."""
+        given = self.operands.get(name)
+        return self.layer.weight(name).shape if given is None else shape_of(given)
 
     def computed(self, array: npt.NDArray[Any], dtype: AnyDType, name: str) -> Constant:
-        """Return numbers that were computed from weights as a constant."""
+        """Return numbers that follow from weights or the configuration as a constant."""
         made = frozen(np.asarray(array, dtype))
         return Constant(made, f"{self.layer.name}/{name}")
+
+    def folded(self, node: Node, dtype: AnyDType, name: str) -> Node:
+        """Return a node in this dtype: as a constant where it depends on constants alone."""
+        if inputs_of(node):
+            return cast(node, dtype)
+        return self.computed(evaluate_graph(node, {}, {}), dtype, name)
 
     def unsupported(self, reason: str) -> UnsupportedError:
         """Return the error that names the layer."""

@@ -1,14 +1,15 @@
 """A model's record to graphs: calls of layers in order, each lowered to nodes.
 
-Padding masks travel with tensors as Keras attaches them. Layers that are not covered stop the
-lowering with an error that says where to cut the model.
+Padding masks travel with tensors as Keras attaches them. A call that is not covered stops the
+lowering with an error that offers to cut the model there; where it is cut, a :class:`Boundary`
+says what the call gives.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from einloom.keras.lowering.layer_call import LayerCall, Outputs, Tensor, Weights
 from einloom.keras.lowering.operations import KNOWN_OPERATIONS, lower_operation
@@ -27,8 +28,45 @@ from einloom_compiler.errors import ShapeError, UnsupportedError
 TensorStructure: TypeAlias = "Tensor | tuple[Any, ...] | Mapping[str, Any]"
 
 
+@dataclass(frozen=True, slots=True)
+class UncoveredCall:
+    """A call that cannot be lowered.
+
+    Attributes:
+        path: names of the models it is nested in, and of its layer.
+        layer: its layer.
+        number: which call of the layer, from 0.
+        model: the model that calls it.
+        reason: why it is not covered.
+        args: positional arguments, with a :class:`Tensor` in place of each reference to one.
+        kwargs: those by name.
+    """
+
+    path: tuple[str, ...]
+    layer: LayerRecord
+    number: int
+    model: ModelRecord
+    reason: str
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+
+
+class Boundary(Protocol):
+    """What a model is cut along."""
+
+    def given_by(self, call: UncoveredCall) -> tuple[Tensor, ...]:
+        """Return what a call gives that is not covered: new inputs of the graph."""
+
+    def passed(self, path: tuple[str, ...], number: int, outputs: tuple[Tensor, ...]) -> None:
+        """Note what a call of a layer gave, covered or not."""
+
+
 def lower_model(
-    model: ModelRecord, inputs: Mapping[str, Tensor], weights: Weights | None = None
+    model: ModelRecord,
+    inputs: Mapping[str, Tensor],
+    weights: Weights | None = None,
+    boundary: Boundary | None = None,
+    path: tuple[str, ...] = (),
 ) -> TensorStructure:
     """Return the model's outputs, structured as Keras structures them.
 
@@ -36,17 +74,30 @@ def lower_model(
         model: a verified record.
         inputs: by the name of the InputLayer.
         weights: constants that the graph has already.
+        boundary: where the model is cut at what is not covered.
+        path: names of the models that this one is nested in.
 
     Raises:
         ShapeError: a layer cannot take what it is given; the message names it.
-        UnsupportedError: a layer is not covered.
+        UnsupportedError: a layer is not covered, and the model is not cut.
     """
-    return _ModelLowering(model, weights or Weights()).run(inputs)
+    return _ModelLowering(model, weights or Weights(), boundary, path).run(inputs)
+
+
+class _UncoveredError(UnsupportedError):
+    """A call is not covered, for this reason."""
 
 
 class _ModelLowering:
-    def __init__(self, model: ModelRecord, weights: Weights) -> None:
+    def __init__(
+        self,
+        model: ModelRecord,
+        weights: Weights,
+        boundary: Boundary | None,
+        path: tuple[str, ...],
+    ) -> None:
         self.model, self.weights = model, weights
+        self.boundary, self.path = boundary, path
         self.layers = {layer.name: layer for layer in model.layers}
         self.tensors: dict[TensorRef, Tensor] = {}
 
@@ -59,11 +110,18 @@ class _ModelLowering:
         return self._structured(self.model.outputs)
 
     def _call(self, layer: LayerRecord, number: int) -> None:
-        if layer.model is not None:
-            outputs = self._nested(layer, layer.model, number)
-        else:
-            outputs = self._known(layer, number)
+        try:
+            if layer.model is not None:
+                outputs = self._nested(layer, layer.model, number)
+            else:
+                outputs = self._known(layer, number)
+        except _UncoveredError as error:
+            if self.boundary is None:
+                raise self._uncovered(layer, str(error)) from None
+            outputs = self.boundary.given_by(self._uncovered_call(layer, number, str(error)))
         given = outputs if isinstance(outputs, tuple) else (outputs,)
+        if self.boundary is not None:
+            self.boundary.passed((*self.path, layer.name), number, given)
         for position, tensor in enumerate(given):
             self.tensors[TensorRef(layer.name, number, position)] = tensor
 
@@ -74,9 +132,10 @@ class _ModelLowering:
         if len(refs) != len(names) or any(
             value for name, value in call.kwargs.items() if name != "mask"
         ):
-            raise self._uncovered(layer, "a call with such arguments is not supported")
+            raise _UncoveredError("a call with such arguments is not supported")
         given = dict(zip(names, (self.tensors[ref] for ref in refs), strict=True))
-        found = _flat(lower_model(model, given, self.weights))
+        path = (*self.path, layer.name)
+        found = _flat(lower_model(model, given, self.weights, self.boundary, path))
         return found[0] if len(found) == 1 else found
 
     def _known(self, layer: LayerRecord, number: int) -> Outputs:
@@ -84,17 +143,17 @@ class _ModelLowering:
             return self._operation(layer, number)
         kind = kind_of(layer, self.model.keras_version)
         if isinstance(kind, Unknown):
-            raise self._uncovered(layer, kind.reason)
+            raise _UncoveredError(kind.reason)
         call = layer.calls[number]
         refs = tensor_inputs(call, kind)
         if refs is None:
-            raise self._uncovered(layer, "its arguments are not tensors alone")
+            raise _UncoveredError("its arguments are not tensors alone")
         further = {
             name: self._argument(value)
             for name, value in call.kwargs.items()
             if name not in kind.INPUT_NAMES
         }
-        tensors = tuple(self.tensors[ref] for ref in refs)
+        tensors = tuple(self._tensor(ref) for ref in refs)
         try:
             return lower_layer(LayerCall(layer, kind, tensors, further, self.weights))
         except ShapeError as error:
@@ -102,20 +161,52 @@ class _ModelLowering:
                 raise
             raise ShapeError(f"layer {layer.name!r} ({layer.class_name}): {error}") from None
         except UnsupportedError as error:
-            raise self._uncovered(layer, str(error)) from None
+            raise _UncoveredError(str(error)) from None
 
-    def _operation(self, layer: LayerRecord, number: int) -> Tensor:
+    def _operation(self, layer: LayerRecord, number: int) -> Outputs:
+        if layer.class_name not in KNOWN_OPERATIONS:
+            raise _UncoveredError(f"the operation {layer.class_name} is not interpreted")
         call = layer.calls[number]
         args = tuple(map(self._argument, call.args))
         kwargs = {name: self._argument(value) for name, value in call.kwargs.items()}
         try:
             return lower_operation(layer, args, kwargs)
         except (ShapeError, UnsupportedError) as error:
-            raise self._uncovered(layer, str(error)) from None
+            raise _UncoveredError(str(error)) from None
+
+    def _uncovered_call(self, layer: LayerRecord, number: int, reason: str) -> UncoveredCall:
+        def tensors_in(value: Any) -> Any:
+            if isinstance(value, TensorRef):
+                return self.tensors[value]
+            if isinstance(value, tuple):
+                return tuple(map(tensors_in, value))
+            if isinstance(value, Mapping):
+                return {name: tensors_in(item) for name, item in value.items()}
+            return value
+
+        call = layer.calls[number]
+        args, kwargs = tensors_in(call.args), tensors_in(call.kwargs)
+        path = (*self.path, layer.name)
+        return UncoveredCall(path, layer, number, self.model, reason, args, kwargs)
+
+    def _tensor(self, ref: TensorRef) -> Tensor:
+        """Return a tensor that a layer is lowered on.
+
+        Raises:
+            UnsupportedError: its shape is not known: the model is cut right before.
+        """
+        tensor = self.tensors[ref]
+        if not tensor.has_shape:
+            path = "/".join((*self.path, ref.layer))
+            raise UnsupportedError(
+                f"the shape of what layer {path!r} gives is not known, which is where the model is "
+                f"cut; say it: cut={{{path!r}: ('B', 16)}}, or --cut-shape {path}=B,16"
+            )
+        return tensor
 
     def _argument(self, value: Any) -> Any:
         if isinstance(value, TensorRef):
-            return self.tensors[value]
+            return self._tensor(value)
         if isinstance(value, tuple):
             return tuple(map(self._argument, value))
         return value
@@ -184,17 +275,14 @@ def cut_text(model: ModelRecord, layer: LayerRecord) -> str:
     """Return where to cut the model, and what is covered on each side."""
     cut = cut_at(model, layer)
     name = layer.name
-    lines = [f"Cut the model there and run {name!r} in Keras."]
+    lines = [
+        "Cut the model there: with cut=True (einloom build --cut) all other layers are compiled, "
+        f"and how the pieces connect with {name!r}, which stays yours or Keras's to run, is told."
+    ]
     if cut.before:
-        lines.append(
-            f"Before it these layers are covered: {_listed(cut.before)}; compile "
-            f"keras.Model(model.inputs, model.get_layer({name!r}).input)."
-        )
+        lines.append(f"Before it these layers are covered: {_listed(cut.before)}.")
     if cut.behind:
-        lines.append(
-            f"Behind it these are: {_listed(cut.behind)}; compile "
-            f"keras.Model(model.get_layer({name!r}).output, model.outputs)."
-        )
+        lines.append(f"Behind it these are: {_listed(cut.behind)}.")
     if cut.uncovered:
         lines.append(f"Not covered either: {_listed(cut.uncovered)}.")
     return " ".join(lines)

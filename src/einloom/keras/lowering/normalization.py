@@ -1,4 +1,4 @@
-"""Normalisations at inference, as rows; batch normalisation as a scale and a shift.
+"""Normalisations at inference, as rows; those by known statistics as a scale and a shift.
 
 Source: ``keras/src/layers/normalization`` of Keras 3.15.1.
 """
@@ -7,21 +7,36 @@ from __future__ import annotations
 
 import numpy as np
 
-from einloom.keras.lowering.building import cast, elementwise, indices, settled_dtype, wide
+from einloom.keras.lowering.building import (
+    cast,
+    elementwise,
+    indices,
+    reshaped,
+    settled_dtype,
+    split_axis,
+    wide,
+)
 from einloom.keras.lowering.layer_call import LayerCall, Tensor
+from einloom.keras.models.kinds.fields import Numbers
 from einloom.keras.models.kinds.normalization import (
     BatchNormalization,
+    GroupNormalization,
     LayerNormalization,
+    Normalization,
     Rescaling,
     RMSNormalization,
     UnitNormalization,
 )
-from einloom_compiler.dtypes import AnyDType
+from einloom_compiler.dtypes import as_dtype
 from einloom_compiler.ir import builders
-from einloom_compiler.ir.graph import Constant, Elementwise, Node, Reduction, Rows
+from einloom_compiler.ir.graph import Elementwise, Node, Reduction, Rows
 from einloom_compiler.ir.maps import make_map
-from einloom_compiler.ir.scalar import Mapped, Number, Value, chain, combined
+from einloom_compiler.ir.scalar import Mapped, Number, Scalar, Value, combined
 from einloom_compiler.ir.shapes import shape_of
+
+#: ``keras.config.epsilon()``: no deviation of a Normalization counts as smaller.
+EPSILON = 1e-7
+_PRODUCT = combined("multiply", Value(0), Value(1))
 
 
 def lower_layer_normalization(call: LayerCall, kind: LayerNormalization) -> Tensor:
@@ -39,7 +54,7 @@ def lower_layer_normalization(call: LayerCall, kind: LayerNormalization) -> Tens
 
 
 def _scaled_by_deviation(
-    x: Node, axes: tuple[int, ...], epsilon: float, gamma: Constant | None
+    x: Node, axes: tuple[int, ...], epsilon: float, gamma: Node | None
 ) -> Node:
     """Return ``x * rsqrt(variance + epsilon) * gamma``: Keras's ``rms_scaling``, which is no RMS.
 
@@ -85,44 +100,110 @@ def lower_batch_normalization(call: LayerCall, kind: BatchNormalization) -> Tens
     """Lower ``x * scale + shift``, both folded from statistics and weights."""
     (x,) = call.nodes
     dtype = wide(settled_dtype(x))
-    mean, variance = (
-        np.asarray(call.layer.weight(name), np.float64)
-        for name in ("moving_mean", "moving_variance")
-    )
-    scale = 1 / np.sqrt(variance + kind.epsilon)
+    exact = dtype if call.operands else as_dtype("float64")
+    mean, variance = (call.weight(name, exact) for name in ("moving_mean", "moving_variance"))
+    inverse = Mapped(make_map("rsqrt"), combined("add", Value(0), Number(kind.epsilon)))
+    scale = elementwise(inverse, variance, dtype=exact)
     if kind.has_gamma:
-        scale = scale * np.asarray(call.layer.weight("gamma"), np.float64)
-    shift = -mean * scale
+        scale = elementwise(_PRODUCT, scale, call.weight("gamma", exact), dtype=exact)
+    shift = elementwise(Mapped(make_map("negative"), _PRODUCT), mean, scale, dtype=exact)
     if kind.has_beta:
-        shift = shift + np.asarray(call.layer.weight("beta"), np.float64)
+        body = combined("add", Value(0), Value(1))
+        shift = elementwise(body, shift, call.weight("beta", exact), dtype=exact)
     term = indices(len(shape_of(x)))
     along = (term[kind.axis_of(kind.axis, shape_of(x))],)
-    body = combined("add", combined("multiply", Value(0), Value(1)), Value(2))
-    constants = (call.computed(scale, dtype, "scale"), call.computed(shift, dtype, "shift"))
-    node = Elementwise(body, (x, *constants), (term, along, along), term, dtype, call.dtype)
+    body = combined("add", _PRODUCT, Value(2))
+    further = (call.folded(scale, dtype, "scale"), call.folded(shift, dtype, "shift"))
+    node = Elementwise(body, (x, *further), (term, along, along), term, dtype, call.dtype)
     return Tensor(node, call.inputs[0].mask)
 
 
+def lower_group_normalization(call: LayerCall, kind: GroupNormalization) -> Tensor:
+    """Lower mean and variance over a group of channels at all positions, scale and shift."""
+    (x,) = call.nodes
+    x = cast(x, wide(settled_dtype(x)))
+    axis, groups, width = kind.split(shape_of(x))
+    split = split_axis(x, axis, groups, width)
+    term = indices(len(shape_of(split)))
+    channels = term[axis : axis + 2]
+    operands, terms = [split], [term]
+    for name in ("gamma", "beta"):
+        if call.has(name):
+            weight = call.weight(name, settled_dtype(x))
+            operands.append(reshaped(weight, (groups, width)))
+            terms.append(channels)
+    first = len(operands)
+    center = combined("subtract", Value(0), Value(first))
+    raised = combined("add", Value(first + 1), Number(kind.epsilon))
+    body = combined("multiply", center, Mapped(make_map("rsqrt"), raised))
+    if kind.has_gamma:
+        body = combined("multiply", body, Value(1))
+    if kind.has_beta:
+        body = combined("add", body, Value(first - 1))
+    reduced = tuple(index for index in term[1:] if index != channels[0])
+    square = Mapped(make_map("square"), center)
+    node = Rows(
+        tuple(operands), tuple(terms), term, reduced,
+        (Reduction("mean", Value(0)), Reduction("mean", square)), body, settled_dtype(x),
+    )  # fmt: skip
+    return Tensor(cast(reshaped(node, call.shapes[0]), call.dtype), call.inputs[0].mask)
+
+
 def lower_rescaling(call: LayerCall, kind: Rescaling) -> Tensor:
-    """Lower ``x * scale + offset``."""
+    """Lower ``x * scale + offset``; arrays broadcast as NumPy's do."""
     x = cast(call.inputs[0].node, call.dtype)
-    body = chain((make_map("multiply", kind.scale), make_map("add", kind.offset)))
-    return Tensor(elementwise(body, x, dtype=call.dtype), call.inputs[0].mask)
+    kind.output_shape(shape_of(x))
+    operands = [x]
+    scale, offset = (
+        _fixed(call, operands, value, name)
+        for name, value in (("scale", kind.scale), ("offset", kind.offset))
+    )
+    body = combined("add", combined("multiply", Value(0), scale), offset)
+    return Tensor(elementwise(body, *operands, dtype=call.dtype), call.inputs[0].mask)
+
+
+def lower_normalization(call: LayerCall, kind: Normalization) -> Tensor:
+    """Lower ``(x - mean) / deviation``, or its inverse; a deviation is 1e-7 at least."""
+    x = cast(call.inputs[0].node, call.dtype)
+    shape = shape_of(x)
+    kind.output_shape(shape)
+    kept = kind.kept(shape)
+    operands = [x]
+    for name, given in (("mean", kind.mean), ("variance", kind.variance)):
+        if given is None:
+            node: Node = call.weight(name)
+        else:
+            node = call.computed(np.asarray(given), call.dtype, name)
+        # Of the last of the kept axes where there are fewer than those; 1 along all others.
+        along = kept[len(kept) - len(shape_of(node)) :]
+        extents = dict(zip(along, shape_of(node), strict=True))
+        operands.append(reshaped(node, tuple(extents.get(a, 1) for a in range(len(shape)))))
+    root = Mapped(make_map("sqrt"), Value(2))
+    deviation = combined("maximum", root, Number(EPSILON))
+    if kind.invert:
+        body = combined("add", Value(1), combined("multiply", Value(0), deviation))
+    else:
+        body = combined("divide", combined("subtract", Value(0), Value(1)), deviation)
+    return Tensor(elementwise(body, *operands, dtype=call.dtype), call.inputs[0].mask)
+
+
+def _fixed(call: LayerCall, operands: list[Node], value: Numbers, name: str) -> Scalar:
+    """Return a number, or an array as a further operand."""
+    if not isinstance(value, tuple):
+        return Number(value)
+    operands.append(call.computed(np.asarray(value), call.dtype, name))
+    return Value(len(operands) - 1)
 
 
 def _ascending(call: LayerCall, axes: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(sorted(call.kind.axis_of(axis, call.shapes[0]) for axis in axes))
 
 
-def _along(call: LayerCall, name: str, axes: tuple[int, ...], x: Node) -> Constant:
+def _along(call: LayerCall, name: str, axes: tuple[int, ...], x: Node) -> Node:
     """Return a weight with its axes in ascending order.
 
     Keras keeps the weight in the order in which it sorted the axes as they were written, -1 before
     1, and then reshapes it.
     """
-    dtype: AnyDType = settled_dtype(x)
-    array = call.layer.weight(name)
     shape = tuple(shape_of(x)[axis] for axis in axes)
-    if array.shape == shape:
-        return call.named(array, dtype, name)
-    return call.computed(np.asarray(array).reshape(shape), dtype, name)
+    return reshaped(call.weight(name, settled_dtype(x)), shape)

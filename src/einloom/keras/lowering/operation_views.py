@@ -117,15 +117,21 @@ def einsum(subscripts: str, nodes: Sequence[Node], dtype: AnyDType) -> Node:
 
 
 def item(node: Node, key: Any) -> Node:
-    """Return the elements that a key of integers, slices and None picks: a view."""
+    """Return the elements that a key of integers, slices, None and ``...`` picks: a view."""
     shape = shape_of(node)
     keys = key if isinstance(key, tuple) else (key,)
+    named = sum(part is not None and not _is_ellipsis(part) for part in keys)
     starts: list[Extent] = []
     axes: list[ViewAxis] = []
     for part in keys:
         axis = len(starts)
         if part is None:
             axes.append(ViewAxis(1))
+            continue
+        if _is_ellipsis(part):
+            for whole in range(axis, axis + len(shape) - named):
+                starts.append(0)
+                axes.append(ViewAxis(shape[whole], whole))
             continue
         if axis >= len(shape):
             raise AxisError(f"{len(keys)} indices for a tensor of rank {len(shape)}")
@@ -141,6 +147,10 @@ def item(node: Node, key: Any) -> Node:
         starts.append(0)
         axes.append(ViewAxis(shape[axis], axis))
     return Strided(node, tuple(starts), tuple(axes))
+
+
+def _is_ellipsis(part: Any) -> bool:
+    return isinstance(part, Mapping) and part.get("class_name") == "__ellipsis__"
 
 
 def _position(number: int, extent: Extent) -> Extent:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from einloom.expression import Expression
 from einloom.keras.lowering.activations import activated
 from einloom.keras.lowering.building import (
     BOOL,
@@ -22,7 +23,8 @@ from einloom.keras.lowering.building import (
     is_floating,
     settled_dtype,
 )
-from einloom.keras.lowering.layer_call import Tensor, frozen
+from einloom.keras.lowering.layer_call import Outputs, Tensor, frozen
+from einloom.keras.lowering.operation_functions import OPERATIONS
 from einloom.keras.lowering.operation_views import (
     broadcast,
     concatenated,
@@ -79,6 +81,8 @@ _FLOAT_MAPS = {
     "Log": "log",
     "Log1p": "log1p",
     "Erf": "erf",
+    "Sin": "sin",
+    "Cos": "cos",
     "Tanh": "tanh",
 }
 _ACTIVATIONS = {
@@ -110,8 +114,8 @@ _REDUCTIONS: dict[str, Any] = {
     "Max": "max",
     "Min": "min",
     "Prod": "prod",
-    "Any": "max",
-    "All": "min",
+    "Any": "any",
+    "All": "all",
 }
 _LOGICAL = {"LogicalAnd": "multiply", "LogicalOr": "maximum"}
 _VIEWS: Mapping[str, Callable[..., Node]] = {
@@ -133,12 +137,14 @@ _OTHERS = frozenset(
 KNOWN_OPERATIONS = frozenset(
     {
         *(*_BINARY, *_COMPARISONS, *_MAPS, *_FLOAT_MAPS, *_ACTIVATIONS, *_REDUCTIONS),
-        *(*_LOGICAL, *_VIEWS, *_OTHERS),
+        *(*_LOGICAL, *_VIEWS, *_OTHERS, *OPERATIONS),
     }
 )
 
 
-def lower_operation(layer: LayerRecord, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor:
+def lower_operation(
+    layer: LayerRecord, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> Outputs:
     """Return what an operation gives; it hands no mask on.
 
     Args:
@@ -151,6 +157,12 @@ def lower_operation(layer: LayerRecord, args: tuple[Any, ...], kwargs: Mapping[s
     """
     if layer.class_name not in KNOWN_OPERATIONS:
         raise UnsupportedError(f"the operation {layer.class_name} is not interpreted")
+    if layer.class_name in OPERATIONS:
+        given = {name: _expression(value) for name, value in kwargs.items()}
+        found = OPERATIONS[layer.class_name](layer.config, *map(_expression, args), **given)
+        if isinstance(found, tuple):
+            return tuple(Tensor(part.node) for part in found)
+        return Tensor(found.node)
     values = [value for value in (*args, *kwargs.values()) if value is not None]
     return Tensor(_Operation(layer).lower(layer.class_name, [_operand(v) for v in values]))
 
@@ -166,6 +178,14 @@ def _operand(value: Any) -> Any:
     if isinstance(value, tuple) and any(isinstance(part, Tensor) for part in value):
         return tuple(map(_operand, value))
     return value
+
+
+def _expression(value: Any) -> Any:
+    """Return a tensor or constant as an expression, or what it is else."""
+    found = _operand(value)
+    if isinstance(value, tuple):
+        return tuple(map(_expression, value))
+    return Expression(found) if isinstance(found, Node) else found
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,8 +299,7 @@ class _Operation:
         keepdims = bool(self.layer.config.get("keepdims"))
         dtype = settled_dtype(x)
         if name in ("Any", "All"):
-            flags = cast(_flag(x), FLAG)
-            return cast(builders.reduce(flags, _REDUCTIONS[name], axes, keepdims), BOOL)
+            return builders.holds(_flag(x), _REDUCTIONS[name], axes, keepdims)
         if not is_floating(dtype):
             if name == "Mean":
                 x = cast(x, FLOAT32)

@@ -5,7 +5,7 @@ Source: ``keras/src/layers/attention/attention.py`` of Keras 3.15.1.
 
 from __future__ import annotations
 
-from einloom.keras.lowering.building import cast, contraction, indices
+from einloom.keras.lowering.building import cast, contraction, elementwise, indices
 from einloom.keras.lowering.layer_call import LayerCall, Outputs, Tensor
 from einloom.keras.lowering.masks import Condition, as_flag
 from einloom.keras.models.kinds.attention import Attention as AttentionKind
@@ -44,6 +44,9 @@ def lower_attention(call: LayerCall, kind: AttentionKind) -> Outputs:
     condition, is_causal = Condition(), bool(call.arguments.get("use_causal_mask"))
     wants_scores = bool(call.arguments.get("return_attention_scores"))
     is_dot = kind.score_mode == "dot"
+    if is_dot and "scale" in call.operands:
+        body = combined("multiply", Value(0), Value(1))
+        query = elementwise(body, query, call.weight("scale"), dtype=call.dtype)
     if value_mask is not None:
         condition = condition.also(value_mask, (*batch, _S))
     if is_causal and (condition.body is not None or wants_scores or not is_dot):
@@ -74,14 +77,15 @@ def _masks(call: LayerCall) -> tuple[Node | None, Node | None]:
     given = call.arguments.get("mask")
     if given is None:
         return call.inputs[0].mask, call.inputs[1].mask
-    if not isinstance(given, list | tuple) or not 2 <= len(given) <= len(call.inputs):
+    if not isinstance(given, list | tuple) or len(given) > len(call.inputs):
         raise call.unsupported("a mask that is no list with one entry an input")
-    query, value = (as_flag(m.node) if isinstance(m, Tensor) else None for m in given[:2])
+    found = [as_flag(mask.node) if isinstance(mask, Tensor) else None for mask in given[:2]]
+    query, value = (*found, None, None)[:2]
     return query, value
 
 
 def _scaled(call: LayerCall) -> Scalar:
-    if not call.has("scale"):
+    if not call.has("scale") or "scale" in call.operands:
         return Value(0)
     return combined("multiply", Value(0), Number(float(call.layer.weight("scale"))))
 
@@ -110,8 +114,7 @@ def _tanh_scores(
     total: Scalar = combined("add", Value(0), Value(1))
     if kind.score_mode == "concat":
         if kind.use_scale:
-            scale = Number(float(call.layer.weight("scale")))
-            total = combined("multiply", scale, total)
+            total = combined("multiply", _scalar(call, "scale", operands, terms), total)
         point: Scalar = Mapped(make_map("tanh"), total)
     else:
         point = Mapped(make_map("tanh"), total)
@@ -119,14 +122,25 @@ def _tanh_scores(
             point = combined("multiply", Value(2), point)
             operands.append(call.weight("scale"))
             terms.append((_D,))
+    weight = None
+    if kind.score_mode == "concat":
+        weight = _scalar(call, "concat_score_weight", operands, terms)
     first = len(operands)
     operands += condition.operands
     terms += condition.terms
     score: Scalar = Value(len(operands))
-    if kind.score_mode == "concat":
-        weight = float(call.layer.weight("concat_score_weight"))
-        score = combined("multiply", Number(weight), score)
+    if weight is not None:
+        score = combined("multiply", weight, score)
     return Rows(
         tuple(operands), tuple(terms), (*batch, _T, _S), (_D,), (Reduction("sum", point),),
         _masked(call, condition, score, first), call.dtype,
     )  # fmt: skip
+
+
+def _scalar(call: LayerCall, name: str, operands: list[Node], terms: list[Term]) -> Scalar:
+    """Return a weight of rank 0 as a number; as a further operand where it is a node."""
+    if name not in call.operands:
+        return Number(float(call.layer.weight(name)))
+    operands.append(call.weight(name))
+    terms.append(())
+    return Value(len(operands) - 1)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from einloom.expression import Expression
+from einloom.frontends.keras_layers import dot_layer
 from einloom.keras.lowering.activations import activated, fused
 from einloom.keras.lowering.building import (
     BOOL,
     cast,
     contraction,
     elementwise,
-    expanded,
     indices,
-    is_floating,
+    reshaped,
     settled_dtype,
 )
 from einloom.keras.lowering.layer_call import LayerCall, Tensor
@@ -18,7 +19,6 @@ from einloom.keras.models.kinds.activation import Function
 from einloom.keras.models.kinds.dense import Dense, EinsumDense, Embedding
 from einloom.keras.models.kinds.merging import Dot
 from einloom_compiler.dtypes import AnyDType, as_dtype
-from einloom_compiler.ir import builders
 from einloom_compiler.ir.einsum import Index, Term
 from einloom_compiler.ir.graph import Epilogue, Node, Take
 from einloom_compiler.ir.scalar import Number, Value, combined
@@ -67,16 +67,14 @@ def lower_einsum_dense(call: LayerCall, kind: EinsumDense) -> Tensor:
     )
     bias = None
     if kind.bias_letters is not None:
-        array = call.layer.weight("bias")
         first = min(map(kind.output_letters.index, kind.bias_letters))
         letters = [c for c in kind.output_letters[first:] if c in kind.bias_letters]
-        shape = [
+        shape = tuple(
             n
-            for c, n in zip(kind.output_letters[first:], array.shape, strict=False)
+            for c, n in zip(kind.output_letters[first:], call.weight_shape("bias"), strict=False)
             if c in kind.bias_letters
-        ]
-        constant = call.computed(array.reshape(shape), call.dtype, "bias")
-        bias = (constant, tuple(map(Index, letters)))
+        )
+        bias = (reshaped(call.weight("bias"), shape), tuple(map(Index, letters)))
     node = projected(
         (cast(x, call.dtype), call.weight("kernel")),
         ((*before, *given, *after), kernel),
@@ -93,37 +91,10 @@ def lower_dot(call: LayerCall, kind: Dot) -> Tensor:
 
     Releases before 2.2.5 mean the same by it up to rank 3, beyond which the kind refuses them.
     """
-    x, y = call.nodes
-    kind.output_shape(shape_of(x), shape_of(y))
-    first = kind.axis_of(kind.axes[0], shape_of(x), 1)
-    second = kind.axis_of(kind.axes[1], shape_of(y), 1)
-    if kind.normalize:
-        x, y = _normalized(x, first), _normalized(y, second)
-    dtype = _promoted(call, x, y)
-    n, m = len(shape_of(x)), len(shape_of(y))
-    x_term = list(indices(n))
-    y_term = list(indices(m, n))
-    y_term[0], y_term[second] = x_term[0], x_term[first]
-    output = (
-        *(i for a, i in enumerate(x_term) if a != first),
-        *(i for a, i in enumerate(y_term) if a not in (0, second)),
-    )
-    node = contraction((tuple(x_term), tuple(y_term)), output, x, y, dtype=dtype)
-    return Tensor(expanded(node, 1) if len(output) == 1 else node)
-
-
-def _promoted(call: LayerCall, *operands: Node) -> AnyDType:
-    dtypes = [settled_dtype(operand) for operand in operands]
-    if all(dtype == dtypes[0] for dtype in dtypes):
-        return dtypes[0]
-    if any(map(is_floating, dtypes)):
-        return call.dtype
-    raise call.unsupported(f"a product of {dtypes[0]} and {dtypes[1]}")
-
-
-def _normalized(node: Node, axis: int) -> Node:
-    """Return ``x / max(norm, 1e-7)``: the square root of at least 1e-14."""
-    return builders.l2_normalize(node, axis, 1e-14)
+    kind.output_shape(*call.shapes)
+    x, y = (Expression(node) for node in call.nodes)
+    product = dot_layer(x, y, kind.axes, kind.normalize, call.dtype.name)
+    return Tensor(product.node)
 
 
 def lower_embedding(call: LayerCall, kind: Embedding) -> Tensor:

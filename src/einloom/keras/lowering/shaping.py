@@ -17,6 +17,7 @@ from einloom.keras.lowering.building import (
 )
 from einloom.keras.lowering.layer_call import LayerCall, Tensor
 from einloom.keras.models.kinds.activation import Activation, PReLU
+from einloom.keras.models.kinds.resizing import Cropping, UpSampling, ZeroPadding
 from einloom.keras.models.kinds.shaping import (
     Flatten,
     Identity,
@@ -26,7 +27,7 @@ from einloom.keras.models.kinds.shaping import (
     Reshape,
 )
 from einloom_compiler.ir import builders
-from einloom_compiler.ir.graph import Elementwise, Node, Reduction, Rows
+from einloom_compiler.ir.graph import Elementwise, Node, Pad, Reduction, Rows, Strided, ViewAxis
 from einloom_compiler.ir.scalar import Number, Value, combined
 from einloom_compiler.ir.shapes import shape_of
 
@@ -74,9 +75,7 @@ def lower_activation(call: LayerCall, kind: Activation) -> Tensor:
     mask = call.arguments.get("mask") or tensor.mask
     if call.layer.class_name == "Softmax" and mask is not None:
         node = mask.node if isinstance(mask, Tensor) else mask
-        axis = kind.function.argument("axis")
-        assert isinstance(axis, int)
-        return Tensor(masked_softmax(x, node, (axis,)), tensor.mask)
+        return Tensor(masked_softmax(x, node, kind.function.axes or ()), tensor.mask)
     return Tensor(activated(kind.function, x), tensor.mask)
 
 
@@ -100,6 +99,36 @@ def lower_prelu(call: LayerCall, kind: PReLU) -> Tensor:
     body = combined("where", combined("less", Value(0), Number(0.0)), below, Value(0))
     node = elementwise(body, x, call.weight("alpha"), dtype=call.dtype)
     return Tensor(node, call.inputs[0].mask)
+
+
+def lower_zero_padding(call: LayerCall, kind: ZeroPadding) -> Tensor:
+    """Lower zeros around the positions."""
+    (x,) = call.nodes
+    kind.output_shape(shape_of(x))
+    before, after = [0] * len(shape_of(x)), [0] * len(shape_of(x))
+    for axis, amounts in zip(kind.positions, kind.amounts, strict=True):
+        before[axis], after[axis] = amounts
+    return Tensor(Pad(x, tuple(before), tuple(after), 0.0) if any(before + after) else x)
+
+
+def lower_cropping(call: LayerCall, kind: Cropping) -> Tensor:
+    """Lower a slice of the positions."""
+    (x,) = call.nodes
+    extents = kind.output_shape(shape_of(x))
+    starts = [0] * len(extents)
+    for axis, (first, _) in zip(kind.positions, kind.amounts, strict=True):
+        starts[axis] = first
+    axes = tuple(ViewAxis(extent, axis) for axis, extent in enumerate(extents))
+    return Tensor(Strided(x, tuple(starts), axes))
+
+
+def lower_up_sampling(call: LayerCall, kind: UpSampling) -> Tensor:
+    """Lower the repetition of positions: a view, joined with the axis."""
+    (x,) = call.nodes
+    shape = kind.output_shape(shape_of(x))
+    for number, (axis, times) in enumerate(zip(kind.positions, kind.times, strict=True)):
+        x = repeated(x, axis + number + 1, times)
+    return Tensor(reshaped(x, shape))
 
 
 def lower_masking(call: LayerCall, kind: Masking) -> Tensor:

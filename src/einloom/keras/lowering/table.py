@@ -7,6 +7,7 @@ from typing import Any
 
 from einloom.keras.lowering import (
     attention,
+    convolution,
     merging,
     normalization,
     plain_attention,
@@ -17,7 +18,8 @@ from einloom.keras.lowering import (
 from einloom.keras.lowering.layer_call import LayerCall, Outputs, Tensor
 from einloom.keras.models.kinds import activation as activations
 from einloom.keras.models.kinds import attention as attentions
-from einloom.keras.models.kinds import dense, sequence
+from einloom.keras.models.kinds import convolution as convolutions
+from einloom.keras.models.kinds import dense, resizing, sequence
 from einloom.keras.models.kinds import merging as merges
 from einloom.keras.models.kinds import normalization as norms
 from einloom.keras.models.kinds import shaping as shapes
@@ -41,13 +43,22 @@ _LOWERINGS: Mapping[type, Callable[[LayerCall, Any], Outputs]] = {
     norms.RMSNormalization: normalization.lower_rms_normalization,
     norms.UnitNormalization: normalization.lower_unit_normalization,
     norms.BatchNormalization: normalization.lower_batch_normalization,
+    norms.GroupNormalization: normalization.lower_group_normalization,
     norms.Rescaling: normalization.lower_rescaling,
+    norms.Normalization: normalization.lower_normalization,
     attentions.MultiHeadAttention: attention.lower_multi_head_attention,
     attentions.GroupQueryAttention: attention.lower_group_query_attention,
     attentions.Attention: plain_attention.lower_attention,
     sequence.GlobalPooling: windows.lower_global_pooling,
     sequence.Pooling: windows.lower_pooling,
-    sequence.Conv: windows.lower_conv,
+    sequence.AdaptivePooling: windows.lower_adaptive_pooling,
+    convolutions.Conv: convolution.lower_conv,
+    convolutions.DepthwiseConv: convolution.lower_depthwise_conv,
+    convolutions.SeparableConv: convolution.lower_separable_conv,
+    convolutions.ConvTranspose: convolution.lower_conv_transpose,
+    resizing.ZeroPadding: shaping.lower_zero_padding,
+    resizing.Cropping: shaping.lower_cropping,
+    resizing.UpSampling: shaping.lower_up_sampling,
 }
 
 #: Layers that keep a mask although they change the shape, and layers that drop it, are told apart

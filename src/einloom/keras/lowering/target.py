@@ -105,12 +105,27 @@ def _lowered_model(
             f"model {record.name!r} takes no argument {next(iter(wrong))!r} when it is compiled; "
             "give it to the layer that reads it when the model is built"
         )
-    names = [ref.layer for ref in references(record.inputs)]
-    nodes = _inputs(record, names, specs, names)
-    tensors = {name: Tensor(node) for name, node in zip(names, nodes, strict=True)}
+    nodes, tensors = model_inputs(record, specs)
     return _finished(
         record.name, nodes, lower_model(record, tensors), _output_names(record.outputs)
     )
+
+
+def model_inputs(
+    record: ModelRecord, specs: Sequence[Any]
+) -> tuple[tuple[Node, ...], Mapping[str, Tensor]]:
+    """Return a node for each input of a model, and the tensors by the names of the InputLayers.
+
+    Args:
+        record: the model.
+        specs: operands or shapes in Keras's order; what the record says where none is given.
+
+    Raises:
+        ShapeError, SpecError: they do not fit the model.
+    """
+    names = [ref.layer for ref in references(record.inputs)]
+    nodes = _inputs(record, names, specs, names)
+    return nodes, {name: Tensor(node) for name, node in zip(names, nodes, strict=True)}
 
 
 def _lowered_layer(
@@ -215,11 +230,23 @@ def _inputs(
                 "el.spec('B', 128)"
             )
         shape = tuple(
-            extent if extent is not None else symbol(f"{title}_{axis}" if axis else BATCH)
+            extent if extent is not None else open_extent(title, axis)
             for axis, extent in enumerate(kind.shape)
         )
         nodes.append(Input(title, shape, as_dtype(dtype)))
     return tuple(nodes)
+
+
+def open_extent(title: str, axis: int) -> Extent:
+    """Return the symbol of an extent that a tensor so called leaves open; the batch's is ``B``.
+
+    >>> open_extent("tokens", 1), open_extent("my-input", 1), open_extent("my-input", 0)
+    (tokens_1, my_2d_input_1, B)
+    """
+    if axis == 0:
+        return symbol(BATCH)
+    plain = "".join(c if f"x{c}".isidentifier() else f"_{ord(c):x}_" for c in title)
+    return symbol(f"{plain}_{axis}" if plain.isidentifier() else f"x{plain}_{axis}")
 
 
 def _input_dtype(record: ModelRecord, name: str, kind: InputKind) -> str:
@@ -245,8 +272,8 @@ def _given(spec: Any, title: str, dtype: str, kind: InputKind, record: ModelReco
             raise ShapeError(f"{spec!r} is no shape and no operand; write el.spec('B', 128)")
         found = getattr(spec, "dtype", None)
         extents: list[Extent] = [
-            parse_extent(extent) if extent is not None else symbol(f"{title}_{a}" if a else BATCH)
-            for a, extent in enumerate(shape)
+            parse_extent(extent) if extent is not None else open_extent(title, axis)
+            for axis, extent in enumerate(shape)
         ]
         node = Input(title, tuple(extents), as_dtype(dtype if found is None else found))
     rank = len(shape_of(node))

@@ -1,7 +1,7 @@
-"""Pooling and convolution: windows as views, and reductions or a contraction over them.
+"""Pooling: windows as views, and reductions over them.
 
-Source: ``keras/src/layers/pooling`` and ``convolutional`` of Keras 3.15.1; padding as in
-``tf.nn.convolution``: of ``same``, the smaller half comes first.
+Source: ``keras/src/layers/pooling`` of Keras 3.15.1; padding as in ``tf.nn.convolution``: of
+``same``, the smaller half comes first.
 """
 
 from __future__ import annotations
@@ -11,23 +11,18 @@ from collections.abc import Sequence
 import numpy as np
 
 from einloom.keras.lowering.building import (
-    cast,
     indices,
     is_floating,
-    permuted,
     repeated,
-    reshaped,
     settled_dtype,
     windows,
 )
 from einloom.keras.lowering.layer_call import LayerCall, Tensor
-from einloom.keras.lowering.products import projected
-from einloom.keras.models.kinds.sequence import Conv, GlobalPooling, Pooling
+from einloom.keras.models.kinds.sequence import AdaptivePooling, GlobalPooling, Pooling
 from einloom_compiler.errors import UnsupportedError
 from einloom_compiler.extents import Extent
 from einloom_compiler.ir import builders
-from einloom_compiler.ir.einsum import Index, Term
-from einloom_compiler.ir.graph import Node, Pad, Reduction, Rows, Strided, ViewAxis
+from einloom_compiler.ir.graph import Join, Node, Pad, Reduction, Rows, Strided, ViewAxis
 from einloom_compiler.ir.scalar import Number, Value, combined
 from einloom_compiler.ir.shapes import shape_of
 
@@ -72,7 +67,7 @@ def lower_pooling(call: LayerCall, kind: Pooling) -> Tensor:
     counts = kind.counts(shape_of(x))
     steps = (kind.stride, kind.window, (1,) * n)
     filling = 0.0 if is_mean else float("-inf")
-    split = _windowed(x, kind.positions, counts, *steps, kind.padding, filling)
+    split = windowed(x, kind.positions, counts, *steps, kind.padding, filling)
     rank = len(shape_of(split))
     within = tuple(axis + 1 + number for number, axis in enumerate(kind.positions))
     if not is_mean or kind.padding == "valid":
@@ -82,7 +77,7 @@ def lower_pooling(call: LayerCall, kind: Pooling) -> Tensor:
     one: Node = call.computed(np.ones(()), dtype, "one")
     for number, extent in enumerate(line):
         one = repeated(one, number, extent)
-    ones = _windowed(one, tuple(range(n)), counts, *steps, "same", 0.0)
+    ones = windowed(one, tuple(range(n)), counts, *steps, "same", 0.0)
     term = indices(rank)
     window_term = tuple(
         term[axis + number + extra]
@@ -99,58 +94,44 @@ def lower_pooling(call: LayerCall, kind: Pooling) -> Tensor:
     return Tensor(node)
 
 
-def lower_conv(call: LayerCall, kind: Conv) -> Tensor:
-    """Lower a contraction of windows with the kernel; groups are an index of both."""
+def lower_adaptive_pooling(call: LayerCall, kind: AdaptivePooling) -> Tensor:
+    """Lower the mean or maximum over windows of almost one length, one axis after the other.
+
+    A window is a box, and its mean the mean of means along its axes.
+    """
     (x,) = call.nodes
-    x = cast(x, call.dtype)
+    dtype = settled_dtype(x)
+    if not is_floating(dtype):
+        raise call.unsupported(f"a pooling of {dtype}")
     kind.output_shape(shape_of(x))
-    n = len(kind.window)
-    if kind.channels_first:
-        x = permuted(x, (0, *range(2, 2 + n), 1))
-    positions = tuple(range(1, 1 + n))
-    counts = kind.counts(shape_of(x), positions)
-    split = _windowed(
-        x, positions, counts, kind.stride, kind.window, kind.dilation, kind.padding, 0.0
-    )
-    shape = shape_of(split)
-    kernel: Node = call.weight("kernel")
-    bias: Node | None = call.weight("bias") if kind.use_bias else None
-    b, c, f = Index("b", 1), Index("c", 1), Index("f", 1)
-    places = tuple(Index("p", 1 + number) for number in range(n))
-    inner = tuple(Index("k", 1 + number) for number in range(n))
-    group: Term = ()
-    if kind.groups > 1:
-        group = (Index("g", 1),)
-        n_in, n_out = shape[-1] // kind.groups, kind.filters // kind.groups
-        split = _with_groups(split, kind.groups, n_in)
-        kernel = reshaped(kernel, (*kind.window, n_in, kind.groups, n_out))
-        bias = bias and reshaped(bias, (kind.groups, n_out))
-    around = tuple(index for pair in zip(places, inner, strict=True) for index in pair)
-    node = projected(
-        (split, kernel),
-        ((b, *around, *group, c), (*inner, c, *group, f)),
-        (b, *places, *group, f),
-        None if bias is None else (bias, (*group, f)),
-        kind.activation,
-        call.dtype,
-    )
-    if group:
-        node = reshaped(node, (*shape_of(node)[: 1 + n], kind.filters))
-    if kind.channels_first:
-        node = permuted(node, (0, 1 + n, *range(1, 1 + n)))
-    return Tensor(node)
+    for axis, size in zip(kind.positions, kind.sizes, strict=True):
+        length = shape_of(x)[axis]
+        if not isinstance(length, int):
+            raise call.unsupported(
+                f"axis {axis} of an extent that is not known; give it as an integer, since it"
+            )
+        x = _adapted(x, kind, axis, length, size)
+    return Tensor(x)
 
 
-def _with_groups(node: Node, groups: int, width: int) -> Node:
-    """Return the node with its last axis split: a view, since windows must not be copied."""
-    shape = shape_of(node)
-    last = len(shape) - 1
-    axes = [ViewAxis(extent, axis) for axis, extent in enumerate(shape[:-1])]
-    axes += [ViewAxis(groups, last, width), ViewAxis(width, last)]
-    return Strided(node, (0,) * len(shape), tuple(axes))
+def _adapted(x: Node, kind: AdaptivePooling, axis: int, length: int, size: int) -> Node:
+    function: builders.Kind = "mean" if kind.function == "average" else "max"
+    if length % size == 0:
+        part = length // size
+        return builders.reduce(windows(x, axis, size, part, part, 1), function, axis + 1)
+    parts = []
+    for first, last in kind.bounds(length, size):
+        starts = [0] * len(shape_of(x))
+        starts[axis] = first
+        view = [ViewAxis(extent, a) for a, extent in enumerate(shape_of(x))]
+        view[axis] = ViewAxis(last - first, axis)
+        parts.append(
+            builders.reduce(Strided(x, tuple(starts), tuple(view)), function, axis, keepdims=True)
+        )
+    return Join(tuple(parts), axis)
 
 
-def _windowed(
+def windowed(
     node: Node,
     positions: Sequence[int],
     counts: Sequence[Extent],
@@ -160,7 +141,11 @@ def _windowed(
     padding: str,
     filling: float,
 ) -> Node:
-    """Return the node with every position axis split into windows and their elements."""
+    """Return the node with every position axis split into windows and their elements.
+
+    Raises:
+        UnsupportedError: how much is padded depends on an extent that is not known.
+    """
     shape = shape_of(node)
     before, after = [0] * len(shape), [0] * len(shape)
     if padding != "valid":

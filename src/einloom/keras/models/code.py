@@ -47,10 +47,20 @@ def refuse_code(config: Any, where: str = "the model") -> None:
         _refuse(where, "byte code or a pickle in base64")
 
 
+def holds_code(config: Any) -> bool:
+    """Say whether the configuration, at any depth, holds code."""
+    try:
+        refuse_code(config)
+    except ModelFileError:
+        return True
+    return False
+
+
 def _refuse(where: str, kind: str) -> None:
     raise ModelFileError(
         f"{where} holds Python code ({kind}), which is never run here; replace it by Keras's own "
-        "layers or operations in the model and save it again"
+        "layers or operations in the model and save it again, or cut the model there: cut=True "
+        "(einloom build --cut) leaves the code out, and what it computes to you"
     )
 
 

@@ -34,7 +34,7 @@ from einloom_compiler.errors import ModelFileError, ShapeError, UnsupportedError
 _LISTING = frozenset({"Dot", "Attention", "AdditiveAttention"})
 
 
-def record_from_keras(target: Any, *specs: Any) -> ModelRecord:
+def record_from_keras(target: Any, *specs: Any, leaves_out_code: bool = False) -> ModelRecord:
     """Return the record of a live Keras 3 model or layer, on any backend.
 
     It is what :func:`~einloom.keras.models.read_model` gives for the saved model. A layer alone
@@ -44,6 +44,8 @@ def record_from_keras(target: Any, *specs: Any) -> ModelRecord:
         target: a ``keras.Model`` made of layers, or a ``keras.layers.Layer``.
         specs: operands (``el.spec``) or shapes of what it is called with; needed where it was
             never built, which it is then. Extents that are not integers are left open.
+        leaves_out_code: whether a layer that holds Python code is kept without it, as one that is
+            not known, instead of refused.
 
     Raises:
         UnsupportedError: ``target`` is neither, is a model of a class of its own, holds Python
@@ -60,7 +62,7 @@ def record_from_keras(target: Any, *specs: Any) -> ModelRecord:
     try:
         if specs:
             _build(keras, target, specs)
-        record = _record(keras, target, specs)
+        record = _record(keras, target, specs, leaves_out_code)
         flow(record)  # what does not fit is the caller's, an error of shapes
         verify(record)
     except ModelFileError as error:
@@ -68,8 +70,8 @@ def record_from_keras(target: Any, *specs: Any) -> ModelRecord:
     return record
 
 
-def _record(keras: Any, target: Any, specs: Sequence[Any]) -> ModelRecord:
-    source = Source(keras.__version__)
+def _record(keras: Any, target: Any, specs: Sequence[Any], leaves_out_code: bool) -> ModelRecord:
+    source = Source(keras.__version__, leaves_out_code=leaves_out_code)
     if isinstance(target, keras.Model):
         if not target.built:
             raise _never_built(target.name)

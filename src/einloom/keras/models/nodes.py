@@ -62,12 +62,34 @@ def _stated(config: Mapping[str, Any]) -> dict[TensorRef, TensorSpec]:
     shape, dtype = config.get("shape"), config.get("dtype")
     if not _is_reference(history) or not isinstance(shape, tuple) or not isinstance(dtype, str):
         return {}
+    return {TensorRef(*history): TensorSpec(a_shape(shape, history[0]), dtype)}
+
+
+def built_for(entry: Mapping[str, Any]) -> tuple[int | None, ...] | None:
+    """Return the shape of the one tensor that a layer was built for, None where it is not said.
+
+    Raises:
+        ModelFileError: what is said is no shape.
+    """
+    built = entry.get("build_config")
+    shape = built.get("input_shape") if isinstance(built, Mapping) else None
+    if not isinstance(shape, tuple) or any(isinstance(item, tuple) for item in shape):
+        return None
+    return a_shape(shape, entry.get("name"))
+
+
+def a_shape(shape: tuple[Any, ...], layer: Any) -> tuple[int | None, ...]:
+    """Return a shape that a file states.
+
+    Raises:
+        ModelFileError: it is none.
+    """
     extents = [extent for extent in shape if extent is not None]
     if len(shape) > MAX_WEIGHT_RANK or not all(
         isinstance(n, int) and not isinstance(n, bool) and 0 <= n <= MAX_EXTENT for n in extents
     ):
-        raise ModelFileError(f"a tensor of layer {shown(history[0])} has the shape {shown(shape)}")
-    return {TensorRef(*history): TensorSpec(shape, dtype)}
+        raise ModelFileError(f"a tensor of layer {shown(layer)} has the shape {shown(shape)}")
+    return shape
 
 
 def is_old_form(entry: Mapping[str, Any]) -> bool:

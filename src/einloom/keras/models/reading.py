@@ -18,7 +18,7 @@ from einloom_compiler.errors import ModelFileError
 _METADATA, _CONFIG, _WEIGHTS = "metadata.json", "config.json", "model.weights.h5"
 
 
-def read_model(path: str | PathLike[str]) -> ModelRecord:
+def read_model(path: str | PathLike[str], leaves_out_code: bool = False) -> ModelRecord:
     """Return the record of a saved model.
 
     Keras is not imported and nothing in the file is executed; h5py is needed.
@@ -26,6 +26,8 @@ def read_model(path: str | PathLike[str]) -> ModelRecord:
     Args:
         path: of a ``.keras`` archive (Keras 3, tf.keras from 2.12), or of an HDF5 file (``.h5``,
             ``.hdf5``) that holds a whole model of Keras 2 or 3. What it is, its first bytes say.
+        leaves_out_code: whether a layer whose configuration holds code (``Lambda``) is kept
+            without it, as one that is not known, instead of refused.
 
     Raises:
         ModelFileError: it is neither, is broken, holds code, or exceeds one of the limits of
@@ -42,25 +44,28 @@ def read_model(path: str | PathLike[str]) -> ModelRecord:
         raise ModelFileError(f"{title} is no regular file")  # a pipe would keep its reader waiting
     try:
         with file.open("rb") as stream:
-            return _read(stream, title)
+            return _read(stream, title, leaves_out_code)
     except OSError as error:
         raise ModelFileError(f"cannot read {file}: {error.strerror or error}") from None
 
 
-def read_model_bytes(content: bytes, title: str = "the model") -> ModelRecord:
+def read_model_bytes(
+    content: bytes, title: str = "the model", leaves_out_code: bool = False
+) -> ModelRecord:
     """Return the record of a saved model whose file's bytes are given.
 
     Args:
         content: the bytes.
         title: how messages call the file.
+        leaves_out_code: as for :func:`read_model`.
 
     Raises:
         ModelFileError, UnsupportedError: as :func:`read_model`.
     """
-    return _read(io.BytesIO(content), title)
+    return _read(io.BytesIO(content), title, leaves_out_code)
 
 
-def _read(stream: BinaryIO, title: str) -> ModelRecord:
+def _read(stream: BinaryIO, title: str, leaves_out_code: bool) -> ModelRecord:
     n_bytes = stream.seek(0, 2)
     stream.seek(0)
     first = stream.read(len(hdf5.SIGNATURE))
@@ -68,9 +73,9 @@ def _read(stream: BinaryIO, title: str) -> ModelRecord:
     if n_bytes > MAX_FILE_BYTES:
         raise ModelFileError(f"{title} has {n_bytes} bytes")
     if first.startswith(archive.SIGNATURE):
-        record = _from_archive(stream, title)
+        record = _from_archive(stream, title, leaves_out_code)
     elif first == hdf5.SIGNATURE:
-        record = _from_hdf5(stream, title)
+        record = _from_hdf5(stream, title, leaves_out_code)
     else:
         raise ModelFileError(
             f"{title} is neither a .keras archive nor an HDF5 file: it begins with {first!r}"
@@ -79,7 +84,7 @@ def _read(stream: BinaryIO, title: str) -> ModelRecord:
     return record
 
 
-def _from_archive(stream: BinaryIO, title: str) -> ModelRecord:
+def _from_archive(stream: BinaryIO, title: str, leaves_out_code: bool) -> ModelRecord:
     with archive.open_archive(stream, title) as members:
         texts = {name: members.read(name, MAX_JSON_BYTES) for name in (_METADATA, _CONFIG)}
         if _WEIGHTS not in members.names and "model.weights.npz" in members.names:
@@ -89,13 +94,14 @@ def _from_archive(stream: BinaryIO, title: str) -> ModelRecord:
         metadata = an_object(read_json(texts[_METADATA], _METADATA), _METADATA)
         version = a_text(metadata.get("keras_version"), "keras_version")
         document = read_json(texts[_CONFIG], _CONFIG)
-        record = model_record(document, Source(version))
+        source = Source(version, leaves_out_code=leaves_out_code)
+        record = model_record(document, source)
         weights = io.BytesIO(members.read(_WEIGHTS))
     with hdf5.open_hdf5(weights, f"{_WEIGHTS} in {title}") as file:
         return weights_by_class.with_weights(record, file.root)
 
 
-def _from_hdf5(stream: BinaryIO, title: str) -> ModelRecord:
+def _from_hdf5(stream: BinaryIO, title: str, leaves_out_code: bool) -> ModelRecord:
     with hdf5.open_hdf5(stream, title) as file:
         document = _attribute(file.root, "model_config")
         if document is None:
@@ -114,7 +120,8 @@ def _from_hdf5(stream: BinaryIO, title: str) -> ModelRecord:
             )
         check_version(version)
         backend = _attribute(file.root, "backend") or _attribute(group, "backend")
-        record = model_record(read_json(document, "model_config"), Source(version, backend))
+        source = Source(version, backend, leaves_out_code)
+        record = model_record(read_json(document, "model_config"), source)
         return weights_by_name.with_weights(record, group)
 
 

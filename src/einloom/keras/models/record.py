@@ -28,8 +28,9 @@ import numpy.typing as npt
 from einloom.keras.models.documents import Json
 
 #: Whose class it is: one of Keras's layers, one of Keras's operations that stand in a functional
-#: model without being a layer (``x * 2.0``), or somebody else's class.
-Origin: TypeAlias = Literal["layer", "operation", "custom"]
+#: model without being a layer (``x * 2.0``), somebody else's class, or one whose configuration
+#: holds Python code, which was left out.
+Origin: TypeAlias = Literal["layer", "operation", "custom", "code"]
 #: What a model is given or gives: one tensor, some in order, or some by name.
 Structure: TypeAlias = "TensorRef | tuple[Any, ...] | Mapping[str, Any]"
 #: A call's argument: JSON with references to tensors in it.

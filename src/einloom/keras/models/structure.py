@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from einloom.keras.models.code import refuse_code
+from einloom.keras.models.code import holds_code, refuse_code
 from einloom.keras.models.documents import a_list, a_text, an_object, shown
+from einloom.keras.models.kinds import Kind, kind_of
 from einloom.keras.models.limits import MAX_MODEL_DEPTH, MAX_NAME_CHARACTERS
-from einloom.keras.models.nodes import calls_of, is_old_form, stated_by, structure_of
+from einloom.keras.models.nodes import built_for, calls_of, is_old_form, stated_by, structure_of
 from einloom.keras.models.record import (
     Argument,
     Call,
@@ -24,6 +25,7 @@ from einloom.keras.models.record import (
     ModelRecord,
     Origin,
     TensorRef,
+    TensorSpec,
     references,
 )
 from einloom_compiler.errors import ModelFileError
@@ -36,6 +38,10 @@ _FUNCTIONAL = ("Functional", "Model")
 _EXPORTED = {"GroupedQueryAttention": "GroupQueryAttention"}
 #: A number by which Keras finds an object that occurs twice again: it differs from run to run.
 _SHARED = "shared_object_id"
+#: Marks an entry whose code was left out.
+_LEFT_OUT = "einloom: code left out"
+#: Layers of which a Sequential model's next one takes the same shape.
+_SHAPE_KEEPING = ("Dropout", "SpatialDropout1D", "SpatialDropout2D", "Activation", "GaussianNoise")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +51,13 @@ class Source:
     Attributes:
         keras_version: as recorded.
         backend: as recorded, or None.
+        leaves_out_code: whether a layer that holds code is kept without its configuration, instead
+            of refused.
     """
 
     keras_version: str
     backend: str | None = None
+    leaves_out_code: bool = False
 
 
 def model_record(document: Any, source: Source) -> ModelRecord:
@@ -63,7 +72,7 @@ def model_record(document: Any, source: Source) -> ModelRecord:
             own, whose calls are Python code that no file holds.
     """
     check_version(source.keras_version)
-    refuse_code(document)
+    refuse_code(_without_layers(document) if source.leaves_out_code else document)
     return _model(an_object(document, "the model's configuration"), source, MAX_MODEL_DEPTH)
 
 
@@ -77,7 +86,8 @@ def layer_record(document: Any, source: Source) -> LayerRecord:
     Raises:
         ModelFileError: it is malformed or holds code.
     """
-    refuse_code(document)
+    if not source.leaves_out_code:
+        refuse_code(document)
     return _layer(an_object(document, "the layer's configuration"), source, MAX_MODEL_DEPTH)
 
 
@@ -225,9 +235,29 @@ def _sequential(config: Any, source: Source, levels: int) -> ModelRecord:
         call = Call(given, MappingProxyType({}))
         chained.append(dataclasses.replace(layer, calls=(call,)))
     first, last = TensorRef(chained[0].name), TensorRef(chained[-1].name)
+    stated = _stated_between(chained[-len(objects) :], objects, source.keras_version)
+    version, backend = source.keras_version, source.backend
     return ModelRecord(
-        name, "Sequential", tuple(chained), first, last, source.keras_version, source.backend
+        name, "Sequential", tuple(chained), first, last, version, backend, MappingProxyType(stated)
     )
+
+
+def _stated_between(
+    layers: list[LayerRecord], entries: list[Mapping[str, Any]], version: str
+) -> dict[TensorRef, TensorSpec]:
+    """Return what layers that are not known give: what the next ones were built for."""
+    found: dict[TensorRef, TensorSpec] = {}
+    shape = None
+    for number in reversed(range(1, len(layers))):
+        built = built_for(entries[number])
+        keeps = layers[number].class_name in _SHAPE_KEEPING
+        shape = built if built is not None else shape if keeps else None
+        before = layers[number - 1]
+        is_known = before.model is not None or isinstance(kind_of(before, version), Kind)
+        if shape is not None and not is_known:
+            dtype = before.dtype_policy.rpartition("_from_")[2].removeprefix("mixed_")
+            found[TensorRef(before.name)] = TensorSpec(shape, dtype)
+    return found
 
 
 def _input_before(layers: list[LayerRecord], settings: Mapping[str, Any]) -> LayerRecord:
@@ -254,7 +284,11 @@ def _layer(entry: Mapping[str, Any], source: Source, levels: int) -> LayerRecord
         kind = registered
     if len(kind) > MAX_NAME_CHARACTERS:
         raise ModelFileError(f"a layer's class_name has {len(kind)} characters")
+    if not kind.isprintable():
+        raise ModelFileError(f"a layer's class_name is {shown(kind)}, which is no name")
     kind = _EXPORTED.get(kind, kind) if _origin(entry) == "layer" else kind
+    if source.leaves_out_code:
+        entry = _code_left_out(entry)
     model = _model(entry, source, levels - 1) if _is_model(entry) else None
     config = entry.get("config")
     if model is not None and isinstance(config, tuple):
@@ -267,7 +301,47 @@ def _layer(entry: Mapping[str, Any], source: Source, levels: int) -> LayerRecord
     return LayerRecord(name, kind, _origin(entry), config, _policy(config, name), model=model)
 
 
+def _code_left_out(entry: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a layer's entry without its configuration where that holds code.
+
+    Raises:
+        ModelFileError: other code stands beside it: among the arguments of a call, in a nested
+            model.
+    """
+    if _is_model(entry):
+        refuse_code(_without_layers(entry))
+        return entry
+    name = entry.get("name")
+    where = f"a call of layer {name[:80]!r}" if isinstance(name, str) else "a call of a layer"
+    refuse_code(entry.get("inbound_nodes"), where)
+    if not holds_code(MappingProxyType({**entry, "inbound_nodes": ()})):
+        return entry
+    config = entry.get("config")
+    settings = config if isinstance(config, Mapping) else {}
+    kept = {
+        key: value
+        for key, value in settings.items()
+        if key != "function" and not holds_code(MappingProxyType({key: value}))
+    }
+    kept.setdefault("name", name)
+    return MappingProxyType({**entry, "config": MappingProxyType(kept), _LEFT_OUT: True})
+
+
+def _without_layers(entry: Any) -> Any:
+    """Return a model's configuration without its layers."""
+    if not isinstance(entry, Mapping):
+        return entry
+    config = entry.get("config")
+    if isinstance(config, tuple):
+        config = ()
+    elif isinstance(config, Mapping):
+        config = MappingProxyType({k: v for k, v in config.items() if k != "layers"})
+    return MappingProxyType({**entry, "config": config})
+
+
 def _origin(entry: Mapping[str, Any]) -> Origin:
+    if entry.get(_LEFT_OUT) is True:
+        return "code"
     kind, registered = entry.get("class_name"), entry.get("registered_name")
     module, config = entry.get("module"), entry.get("config")
     if any(isinstance(name, str) and ">" in name for name in (kind, registered)):

@@ -20,7 +20,7 @@ import numpy as np
 
 from einloom.keras.models.hdf5 import Group
 from einloom.keras.models.kinds import Kind, Slot, kind_of
-from einloom.keras.models.kinds.sequence import Conv
+from einloom.keras.models.kinds.convolution import Conv
 from einloom.keras.models.record import LayerRecord, ModelRecord, Weight, read_only
 from einloom_compiler.errors import ModelFileError
 

@@ -8,11 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias
 
 from einloom.keras.models.documents import shown
-from einloom.keras.models.kinds.base import Kind, Shape, Slot
+from einloom.keras.models.kinds.base import Kind, Shape, Slot, shape_text
 from einloom.keras.models.kinds.fields import Fields, NotKnownError
+from einloom_compiler.errors import ShapeError
+from einloom_compiler.extents import quotient
+
+#: A parameter's value; a tuple holds several axes.
+Parameter: TypeAlias = "float | int | bool | tuple[int, ...] | None"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,16 +31,22 @@ class Function:
     """
 
     name: str
-    arguments: tuple[tuple[str, float | int | bool | None], ...] = ()
+    arguments: tuple[tuple[str, Parameter], ...] = ()
 
     def __str__(self) -> str:
         """Print as ``relu(negative_slope=0.0, max_value=6.0, threshold=0.0)``."""
         inner = ", ".join(f"{name}={value}" for name, value in self.arguments)
         return f"{self.name}({inner})" if inner else self.name
 
-    def argument(self, name: str) -> float | int | bool | None:
+    def argument(self, name: str) -> Parameter:
         """Return the value of one parameter."""
         return dict(self.arguments)[name]
+
+    @property
+    def axes(self) -> tuple[int, ...] | None:
+        """The axes that it runs along, as configured; None for a function of elements."""
+        found = dict(self.arguments).get("axis")
+        return found if found is None or isinstance(found, tuple) else (int(found),)
 
 
 LINEAR = Function("linear")
@@ -61,7 +72,8 @@ FUNCTIONS: Mapping[str, Function] = {
         Function("tanh_shrink"),
         Function("sparse_plus"),
         Function("sparse_sigmoid"),
-        Function("sparsemax", (("axis", -1),)),
+        # Exactly the nearest point of the simplex; no release up to 3.15.1 computes that.
+        Function("sparsemax", (("axis", -1), ("is_exact", True))),
         Function("silu"),
         Function("hard_silu"),
         Function("gelu", (("approximate", False),)),
@@ -78,6 +90,10 @@ FUNCTIONS: Mapping[str, Function] = {
 }
 _ALIASES = {"swish": "silu", "hard_swish": "hard_silu"}
 _KERAS_2_HARD_SIGMOID = Function("hard_sigmoid", (("slope", 0.2),))
+#: Up to this release, the threshold is taken from the sum of cumulative sums where it should be
+#: the last of them (keras-team/keras issue 23425): too large where two elements are not 0.
+_LAST_WRONG_SPARSEMAX = (3, 15, 1)
+_WRONG_SPARSEMAX = Function("sparsemax", (("axis", -1), ("is_exact", False)))
 
 #: Functions that halve an axis: no map from elements to elements.
 _CHANGING_SHAPE = frozenset({"glu"})
@@ -117,6 +133,8 @@ def _named(fields: Fields, name: str) -> Function:
         return _KERAS_2_HARD_SIGMOID
     if name == "hard_silu" and not fields.is_keras_3:
         raise NotKnownError("its activation hard_silu is none of Keras 2's")
+    if name == "sparsemax" and fields.release <= _LAST_WRONG_SPARSEMAX:
+        return _WRONG_SPARSEMAX
     if name not in FUNCTIONS:
         raise NotKnownError(f"its activation {shown(name)} is none of Keras's functions")
     return FUNCTIONS[name]
@@ -147,9 +165,7 @@ def _softmax(fields: Fields) -> Function:
     if "axis" not in fields.config:
         return FUNCTIONS["softmax"]
     axes = fields.axes("axis")
-    if len(axes) != 1:
-        raise NotKnownError(f"a softmax over the axes {list(axes)} at once is not interpreted")
-    return Function("softmax", (("axis", axes[0]),))
+    return Function("softmax", (("axis", axes[0] if len(axes) == 1 else axes),))
 
 
 def _activation(fields: Fields) -> Function:
@@ -179,17 +195,26 @@ class Activation(Kind):
     RANKS: ClassVar[tuple[int, int | None]] = (0, None)
 
     def output_shape(self, *inputs: Shape) -> Shape:
-        """Return the input's shape."""
+        """Return the input's shape, its axis halved by a ``glu``."""
         self.check_inputs(*inputs)
-        axis = dict(self.function.arguments).get("axis")
-        if axis is not None:
-            self.axis_of(int(axis), inputs[0])
-        return inputs[0]
+        (shape,) = inputs
+        axes = [self.axis_of(axis, shape) for axis in self.function.axes or ()]
+        return _halved(shape, axes[0]) if self.function.name in _CHANGING_SHAPE else shape
 
 
 def activation(fields: Fields) -> Kind:
     """Return the layer for an activation layer's configuration."""
-    return Activation(applied(LAYER_FUNCTIONS[fields.class_name](fields)))
+    return Activation(LAYER_FUNCTIONS[fields.class_name](fields))
+
+
+def _halved(shape: Shape, axis: int) -> Shape:
+    half = quotient(shape[axis], 2)
+    if half is None:
+        raise ShapeError(
+            f"glu halves axis {axis}, whose extent in shape {shape_text(shape)} is odd; give it an "
+            "even one"
+        )
+    return (*shape[:axis], half, *shape[axis + 1 :])
 
 
 def activation_field(fields: Fields) -> Function:
@@ -198,13 +223,16 @@ def activation_field(fields: Fields) -> Function:
 
 
 def applied(function: Function) -> Function:
-    """Return the function unless it changes shapes.
+    """Return the function unless it changes shapes: Keras's own layers then state a wrong shape.
 
     Raises:
         NotKnownError: it does.
     """
     if function.name in _CHANGING_SHAPE:
-        raise NotKnownError(f"its activation {function.name} changes the shape")
+        raise NotKnownError(
+            f"its activation {function.name} changes the shape; use a layer "
+            f"Activation({function.name!r}) behind it"
+        )
     return function
 
 

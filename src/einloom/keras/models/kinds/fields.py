@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from einloom.keras.models.documents import shown
 from einloom.keras.models.limits import MAX_EXTENT, MAX_WEIGHT_RANK
 from einloom_compiler.errors import ModelFileError
+
+#: A number, or nested tuples of numbers.
+Numbers: TypeAlias = "float | tuple[Any, ...]"
 
 
 class NotKnownError(Exception):
@@ -128,6 +131,46 @@ class Fields:
                 found.append(number)
         return tuple(found)
 
+    def amounts(self, name: str, count: int) -> tuple[tuple[int, int], ...]:
+        """Return for each of ``count`` axes a pair of amounts: before and after.
+
+        One number stands for all of them; in place of a pair, one stands for both; of one axis,
+        the pair itself may be given.
+
+        Raises:
+            ModelFileError: the field is something else.
+        """
+        value = self.get(name)
+        is_one_pair = count == 1 and isinstance(value, tuple) and len(value) == 2
+        listed = value if isinstance(value, tuple) and not is_one_pair else (value,) * count
+        pairs = []
+        for item in listed:
+            both = item if isinstance(item, tuple) else (item, item)
+            numbers = tuple(map(_whole, both))
+            kept = tuple(n for n in numbers if n is not None and 0 <= n <= MAX_EXTENT)
+            if len(kept) != 2 or len(numbers) != 2:
+                raise self.wrong(name, "amounts before and after each axis, 0 or more")
+            pairs.append((kept[0], kept[1]))
+        if len(pairs) != count:
+            raise self.wrong(name, f"amounts before and after each of {count} axes")
+        return tuple(pairs)
+
+    def numbers(self, name: str) -> Numbers | None:
+        """Return a number, or nested tuples of numbers of one length each; None where missing.
+
+        Raises:
+            ModelFileError: the field is something else.
+        """
+        value = self.get(name)
+        if isinstance(value, Mapping) and isinstance(value.get("config"), Mapping):
+            value = value["config"].get("value")  # Keras 3's form of an array
+        if value is None:
+            return None
+        found = _nested(value, MAX_WEIGHT_RANK)
+        if found is None:
+            raise self.wrong(name, "a number, or a list of numbers")
+        return found
+
     def boolean(self, name: str, default: bool | None = None) -> bool:
         """Return true or false; ``default`` where the field is missing.
 
@@ -184,6 +227,20 @@ class Fields:
         value = self.get(name)
         if value is not None and value != default:
             raise NotKnownError(f"{name}={shown(value)} ({meaning}) is not interpreted")
+
+
+def _nested(value: Any, depth: int) -> Numbers | None:
+    """Return numbers as they are nested; None where lists differ in length or hold other things."""
+    if not isinstance(value, tuple):
+        return _number(value)
+    parts = tuple(_nested(item, depth - 1) for item in value) if depth and value else (None,)
+    if any(part is None for part in parts) or len({_lengths(part) for part in parts}) > 1:
+        return None
+    return parts
+
+
+def _lengths(value: Any) -> tuple[int, ...]:
+    return (len(value), *_lengths(value[0])) if isinstance(value, tuple) else ()
 
 
 def _whole(value: Any) -> int | None:

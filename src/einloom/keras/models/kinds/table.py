@@ -10,9 +10,11 @@ from typing import TypeAlias
 from einloom.keras.models.kinds import (
     activation,
     attention,
+    convolution,
     dense,
     merging,
     normalization,
+    resizing,
     sequence,
     shaping,
 )
@@ -22,10 +24,20 @@ from einloom.keras.models.record import LayerRecord
 
 _Reader: TypeAlias = Callable[[Fields], Kind]
 
-#: Dropouts and noises: they only matter in training.
+#: Dropouts, noises and augmentations of images: they only matter in training.
 _IDENTITIES = (
     *("Dropout", "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D"),
     *("GaussianDropout", "GaussianNoise", "AlphaDropout", "ActivityRegularization", "Identity"),
+    *(
+        f"Random{what}"
+        for what in (
+            *("Brightness", "ColorDegeneration", "ColorJitter", "Contrast", "ElasticTransform"),
+            *("Erasing", "Flip", "GaussianBlur", "Grayscale", "Hue", "Invert", "Perspective"),
+            *("Posterization", "Rotation", "Saturation", "Sharpness", "Shear", "Translation"),
+            "Zoom",
+        )
+    ),
+    *("AugMix", "CutMix", "MixUp", "RandAugment"),
 )
 _MERGES = ("Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum")
 
@@ -49,7 +61,9 @@ _READERS: Mapping[str, _Reader] = {
     "RMSNormalization": normalization.rms_normalization,
     "BatchNormalization": normalization.batch_normalization,
     "UnitNormalization": normalization.unit_normalization,
+    "GroupNormalization": normalization.group_normalization,
     "Rescaling": normalization.rescaling,
+    "Normalization": normalization.normalization,
     "MultiHeadAttention": attention.multi_head_attention,
     "GroupQueryAttention": attention.group_query_attention,
     "Attention": attention.attention,
@@ -62,7 +76,17 @@ _READERS: Mapping[str, _Reader] = {
         (f"{kind}Pooling{rank}D" for kind in ("Average", "Max") for rank in (1, 2, 3)),
         sequence.pooling,
     ),
-    **dict.fromkeys(("Conv1D", "Conv2D", "Conv3D"), sequence.conv),
+    **dict.fromkeys(
+        (f"Adaptive{kind}Pooling{rank}D" for kind in ("Average", "Max") for rank in (1, 2, 3)),
+        sequence.adaptive_pooling,
+    ),
+    **dict.fromkeys(("Conv1D", "Conv2D", "Conv3D"), convolution.conv),
+    **dict.fromkeys((f"Conv{rank}DTranspose" for rank in (1, 2, 3)), convolution.conv_transpose),
+    **dict.fromkeys(("DepthwiseConv1D", "DepthwiseConv2D"), convolution.depthwise_conv),
+    **dict.fromkeys(("SeparableConv1D", "SeparableConv2D"), convolution.separable_conv),
+    **dict.fromkeys((f"ZeroPadding{rank}D" for rank in (1, 2, 3)), resizing.zero_padding),
+    **dict.fromkeys((f"Cropping{rank}D" for rank in (1, 2, 3)), resizing.cropping),
+    **dict.fromkeys((f"UpSampling{rank}D" for rank in (1, 2, 3)), resizing.up_sampling),
 }
 
 #: Names under which some releases of Keras wrote these classes.
@@ -70,6 +94,48 @@ ALIASES: Mapping[str, str] = {
     "BatchNormalizationV1": "BatchNormalization",
     "BatchNormalizationV2": "BatchNormalization",
     "SyncBatchNormalization": "BatchNormalization",
+}
+
+_RECURRENT = "recurrent layers, whose steps wait for each other, are not interpreted"
+_WRAPPER = "a layer that wraps another one is not interpreted; put the layer itself in the model"
+_CATEGORIES = "it turns text or categories into numbers; do that before the model"
+_IMAGES = "it prepares images; do that before the model"
+_SPECTRA = "spectra of signals are not interpreted; compute them before the model"
+_FOREIGN = "it runs another framework's code"
+
+#: Why Keras's other layers are not known.
+REFUSED_CLASSES: Mapping[str, str] = {
+    **dict.fromkeys(
+        (
+            *("RNN", "SimpleRNN", "SimpleRNNCell", "GRU", "GRUCell", "LSTM", "LSTMCell"),
+            *("StackedRNNCells", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D", "Bidirectional"),
+        ),
+        _RECURRENT,
+    ),
+    **dict.fromkeys(("TimeDistributed", "SpectralNormalization", "Wrapper"), _WRAPPER),
+    **dict.fromkeys(
+        (
+            *("CategoryEncoding", "Discretization", "HashedCrossing", "Hashing"),
+            *("IntegerLookup", "StringLookup", "TextVectorization"),
+        ),
+        _CATEGORIES,
+    ),
+    **dict.fromkeys(
+        (
+            *("AutoContrast", "CenterCrop", "ContrastLimitedAdaptiveHistogramEqualization"),
+            *("Equalization", "MaxNumBoundingBoxes", "Pipeline", "RandomCrop", "Resizing"),
+            "Solarization",
+        ),
+        _IMAGES,
+    ),
+    **dict.fromkeys(("MelSpectrogram", "STFTSpectrogram"), _SPECTRA),
+    **dict.fromkeys(("FlaxLayer", "JaxLayer", "TFSMLayer", "TorchModuleWrapper"), _FOREIGN),
+    "Lambda": "it holds Python code, which is never executed; write it as layers or keras.ops",
+    "Layer": "it is the base of layers and computes nothing",
+    "ReversibleEmbedding": (
+        "its call may run either way, which is not interpreted; use an Embedding, and an "
+        "EinsumDense for the way back"
+    ),
 }
 
 #: Keras's names of all known classes.
@@ -101,18 +167,25 @@ def kind_of(layer: LayerRecord, keras_version: str) -> Kind | Unknown:
         return Unknown("it is a model of its own")
     if layer.origin == "operation":
         return Unknown(f"the operation {layer.class_name} is not interpreted")
+    if layer.origin == "code":
+        return Unknown("it holds Python code, which is never run here")
     if layer.origin == "custom":
         return Unknown(f"{layer.class_name} is no class of Keras")
     name = ALIASES.get(layer.class_name, layer.class_name)
     reader = _READERS.get(name)
     if reader is None:
-        return Unknown(f"the layer {layer.class_name} is not interpreted")
+        reason = REFUSED_CLASSES.get(name)
+        return Unknown(f"the layer {layer.class_name} is not interpreted{_because(reason)}")
     if "_from_" in layer.dtype_policy:
         return Unknown(f"its weights are quantized ({layer.dtype_policy})")
     try:
         return reader(Fields(layer.name, name, layer.config, release_of(keras_version)))
     except NotKnownError as error:
         return Unknown(str(error))
+
+
+def _because(reason: str | None) -> str:
+    return "" if reason is None else f": {reason}"
 
 
 def release_of(keras_version: str) -> tuple[int, int, int]:

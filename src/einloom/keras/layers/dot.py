@@ -1,4 +1,4 @@
-"""``keras.layers`` of Keras 3: ``Dot``. In come two tensors or specs; out comes one of them."""
+"""The layer ``Dot``: two tensors or operands in, one out. It has no weights."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Dot:
         axes: an axis for both inputs, or a pair of them.
         normalize: whether inputs are divided by their L2 norm along their axis before.
         name: the layer's name.
-        dtype: dtype that floating-point inputs are cast to.
+        dtype: dtype that floating-point inputs are cast to: of a policy, that it computes in.
 
     Example:
         >>> import numpy as np
@@ -55,7 +55,10 @@ class Dot:
         checked_dot_axes(axes)
         self.axes = axes
         self.normalize = bool(normalize)
-        self.dtype = as_dtype(floatx() if dtype is None else dtype).name
+        policy = floatx() if dtype is None else dtype
+        self.dtype = as_dtype(
+            policy.removeprefix("mixed_") if isinstance(policy, str) else policy
+        ).name
         self.trainable = bool(trainable)
         self.name = name or _next_name()
 

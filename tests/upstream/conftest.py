@@ -1,0 +1,24 @@
+"""Which of the packages' own tests are fast ones."""
+
+from __future__ import annotations
+
+import pytest
+
+#: opt_einsum's tests run every equation with each optimizer; these stand for the others. BLAS,
+#: which einloom lacks, and opt_einsum's own expressions only repeat the same calls of ours.
+_FAST = {
+    "test_compare": ("auto-", "greedy-", "optimal-", "dp-"),
+    "test_compare_greek": ("auto-", "greedy-"),
+    "test_compare_blas": (),
+    "test_compare_blas_greek": (),
+    "test_contract_expressions": ("False-False-auto-",),
+}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark as slow what calls einloom as another test does, or in one more order."""
+    for item in items:
+        name, _, case = item.name.partition("[")
+        if name in _FAST and not case.startswith(_FAST[name]):
+            item.add_marker(pytest.mark.slow)
