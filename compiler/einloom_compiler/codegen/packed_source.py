@@ -290,8 +290,9 @@ a = acc_0 + (i - i_0) * row_pitch
 if {is_first}:
     {start}
     pack_rows(
-        x0, acc, a, start + row * x0_row, x0_row{runs}, n_rows,
-        k_offsets, k_lo, kc
+        x0, acc, a, start + row * x0_row,
+        x0_row{runs},
+        n_rows, k_offsets, k_lo, kc
     )"""
 
 
@@ -327,8 +328,8 @@ if {is_first} and j >= columns_end:
     left = n_run - n_offsets[3 * j + 2]
     columns_end = min(j + {nest.together("columns")}, j_1, j + (left + {nr - 1}) // {nr})
     pack_columns(
-        x1, acc, b, pitch, x1_0 + n_offsets[3 * j], min(left, (columns_end - j) * {nr}),
-        k_offsets, k_lo, kc
+        x1, acc, b, pitch, x1_0 + n_offsets[3 * j],
+        min(left, (columns_end - j) * {nr}), k_offsets, k_lo, kc
     )"""
     runs, ahead = "", ""
     if nest.columns.order == "k":
