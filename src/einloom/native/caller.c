@@ -6,6 +6,7 @@
 #include <structmember.h>
 #include <time.h>
 
+#include "results.h"
 #include "scratch.h"
 #include "table.h"
 
@@ -174,10 +175,8 @@ static PyObject *run(const Caller *caller, const Record *record, const Call *cal
     if (call->out != NULL)
         result = Py_NewRef((PyObject *)call->out);
     else if (!record->is_scalar) {
-        result = PyArray_NewFromDescr(record->type,
-                                      (PyArray_Descr *)Py_NewRef((PyObject *)record->dtype),
-                                      record->ndim, record->layout, record->layout + record->ndim,
-                                      NULL, 0, NULL);
+        result = result_new(record->type, record->dtype, record->ndim, record->layout,
+                            record->layout + record->ndim, record->result_bytes);
         if (result == NULL)
             return NULL;
     }

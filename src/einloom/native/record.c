@@ -140,6 +140,7 @@ static int keep_result(Record *record, PyObject *result) {
         record->dtype = (PyArray_Descr *)Py_NewRef((PyObject *)PyArray_DESCR(array));
         record->ndim = PyArray_NDIM(array);
         record->layout = copied_layout(array);
+        record->result_bytes = PyArray_NBYTES(array);
         return record->layout == NULL ? -1 : 0;
     }
     if (!PyArray_IsScalar(result, Generic)) {

@@ -37,6 +37,7 @@ typedef struct Record {
     /* the result */
     PyTypeObject *type;
     PyArray_Descr *dtype;
+    npy_intp result_bytes;
     int is_scalar;
     int ndim;
     npy_intp *layout;
