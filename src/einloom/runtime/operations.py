@@ -14,6 +14,7 @@ from einloom.runtime.choices import Choices
 from einloom.runtime.contractor import Contractor
 from einloom.runtime.moving import copy, fill
 from einloom.runtime.recipe import Gather
+from einloom.runtime.reductions import Reduce
 from einloom.runtime.values import Value, c_layout
 from einloom_compiler.dtypes import AnyDType, dtype_name, has_kernel
 from einloom_compiler.errors import InternalCompilerError, UnsupportedError
@@ -39,7 +40,7 @@ from einloom_compiler.lowering.nest import Arithmetics
 from einloom_compiler.lowering.rows import rows_expr
 from einloom_compiler.order.search import Optimize
 from einloom_compiler.order.select import orders_of
-from einloom_compiler.pipeline import Bound, bind_attention, bind_elementwise, bind_rows
+from einloom_compiler.pipeline import Bound, bind_attention, bind_elementwise
 from einloom_compiler.schedule.machine import Machine, host
 
 Sizes = Mapping[str, int]
@@ -119,7 +120,7 @@ class Bind(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class OneKernel:
-    """Compute rows, or attention, in one launch."""
+    """Compute attention in one launch."""
 
     bind: Bind
 
@@ -269,7 +270,7 @@ def operation_of(
             return _elementwise(node)
         case Rows():
             required(node.dtype)
-            return OneKernel(partial(bind_rows, rows_expr(node)))
+            return Reduce(rows_expr(node))
         case Attention():
             required(node.dtype)
             return OneKernel(partial(bind_attention, form_of(node)))
