@@ -4,6 +4,7 @@
 #   make lint      formatting, lint, types, import contracts
 #   make bench     einloom and its peers, about an hour      make bench-quick  some cases, 5 minutes
 #   make bench-overhead  what a call costs, without the arithmetic      make bench-layers  Keras layers
+#   make bench-aot    libraries built ahead of time, against XLA, ONNX Runtime and TFLite
 #   make replay    what the working tree generates for the cases, against the last commit
 #   make dev       all of these tools, and the pre-commit hooks
 #   make clean     remove .venv and what tools leave behind
@@ -36,12 +37,12 @@ else
 INSTALL := $(UV) pip install --quiet --python $(PY)
 endif
 
-.PHONY: help demo test test-all lint bench bench-layers bench-quick replay dev clean
+.PHONY: help demo test test-all lint bench bench-aot bench-layers bench-quick replay dev clean
 # Two pips at once in one environment would break it, whatever -j says.
 .NOTPARALLEL:
 
 help:
-	@sed -n '2,8s/^# *//p' Makefile
+	@sed -n '2,9s/^# *//p' Makefile
 
 demo: $(CORE)
 	@$(PY) -m einloom.demo
@@ -66,6 +67,9 @@ bench-overhead: $(CORE)
 
 bench-layers: $(BENCH)
 	$(PY) -m benchmarks.layers $(BENCH_ARGS)
+
+bench-aot: $(BENCH)
+	$(PY) -m benchmarks.aot $(BENCH_ARGS)
 
 bench-quick: $(BENCH)
 	$(PY) -m benchmarks.run --quick $(BENCH_ARGS)

@@ -207,11 +207,10 @@ def torch_compiled(case: Case, x: Any, folder: str) -> Call:
     return call
 
 
-def jax_jit(case: Case, x: Any, folder: str) -> Call:
+def jax_call(case: Case) -> Callable[[Any], Any]:
+    """Return a case as a function of a JAX array, its weights constants."""
     import jax
     import jax.numpy as jnp
-
-    del folder
 
     def attend(q: Any, k: Any, v: Any) -> Any:
         scores = jnp.einsum("bhtk,bhsk->bhts", q, k) / math.sqrt(q.shape[-1])
@@ -231,7 +230,14 @@ def jax_jit(case: Case, x: Any, folder: str) -> Call:
         norm=norm,
     )
     weights = [jnp.asarray(weight) for weight in case.model.get_weights()]
-    call = jax.jit(functools.partial(case.forward, ops, weights))
+    return functools.partial(case.forward, ops, weights)
+
+
+def jax_jit(case: Case, x: Any, folder: str) -> Call:
+    import jax
+
+    del folder
+    call = jax.jit(jax_call(case))
     return lambda: np.asarray(call(x))
 
 

@@ -186,7 +186,7 @@ def _write(
     (result / f"{name}.py").write_text(loader, encoding="utf-8")
     equation = source.equation
     texts = {
-        f"{name}-config.cmake": snippets.cmake(name),
+        f"{name.lower()}-config.cmake": snippets.cmake(name),
         f"{name}.pc": snippets.pkg_config(name, version, equation),
     }
     for file_name, text in texts.items():

@@ -37,6 +37,10 @@ if TYPE_CHECKING:
     from einloom.aot.piece_checking import CheckedPieces
 
 
+#: Characters that are kept of a layer's path in names of files and functions.
+_NAME = 40
+
+
 @dataclass(frozen=True, slots=True)
 class BuiltPieces:
     """A built folder of a cut model.
@@ -178,11 +182,16 @@ def _in_ranges(
     return plan, given
 
 
+def names_of_outside(plan: Plan) -> Mapping[str, str]:
+    """Return an identifier, short enough for a file's name, for each layer that is not compiled."""
+    paths = list(dict.fromkeys(step.path for step in plan.outside))
+    return dict(zip(paths, identifiers([path[-_NAME:] for path in paths]), strict=True))
+
+
 def _write(folder: Path, name: str, plan: Plan, built: Sequence[Built]) -> dict[str, Any]:
     """Write what stands beside the pieces."""
     described = description(plan, [each.name for each in built])
-    titles = dict.fromkeys(step.path for step in plan.outside)
-    files = dict(zip(titles, identifiers(list(titles)), strict=True))
+    files = names_of_outside(plan)
     for step in plan.outside:
         if step.layer.weights:
             (folder / "outside").mkdir(exist_ok=True)

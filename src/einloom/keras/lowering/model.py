@@ -22,7 +22,7 @@ from einloom.keras.models.record import (
     TensorRef,
     references,
 )
-from einloom_compiler.errors import ShapeError, UnsupportedError
+from einloom_compiler.errors import ModelFileError, ShapeError, UnsupportedError
 
 #: What a model gives: a tensor, a tuple, or a mapping of names.
 TensorStructure: TypeAlias = "Tensor | tuple[Any, ...] | Mapping[str, Any]"
@@ -213,6 +213,11 @@ class _ModelLowering:
 
     def _structured(self, structure: Any) -> TensorStructure:
         if isinstance(structure, TensorRef):
+            if structure not in self.tensors:
+                raise ModelFileError(
+                    f"output {structure} of model {self.model.name!r} needs an output that no "
+                    "call of a layer gives"
+                )
             return self.tensors[structure]
         if isinstance(structure, Mapping):
             return {name: self._structured(item) for name, item in structure.items()}

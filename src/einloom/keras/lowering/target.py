@@ -219,7 +219,9 @@ def _inputs(
     nodes: list[Node] = []
     for number, (name, title) in enumerate(zip(names, titles, strict=True)):
         kind = kind_of(record.layer(name), record.keras_version)
-        assert isinstance(kind, InputKind)
+        if not isinstance(kind, InputKind):
+            reason = "it is no input" if isinstance(kind, Kind) else kind.reason
+            raise UnsupportedError(f"input {name!r} of {record.name!r}: {reason}")
         dtype = _input_dtype(record, name, kind)
         if specs:
             nodes.append(_given(specs[number], title, dtype, kind, record))

@@ -227,12 +227,12 @@ def _masks(call: UncoveredCall, path: str, masking: Masking | None) -> tuple[Nod
     return (mask, mask) if is_both and layer.config.get("merge_mode", "") is None else (mask,)
 
 
-def _recurrence(call: UncoveredCall) -> tuple[object, Mapping[str, Any]]:
+def _recurrence(call: UncoveredCall) -> tuple[str, Mapping[str, Any]]:
     """Return class and configuration of a recurrent layer, of the one within a Bidirectional."""
     layer = call.layer
     if layer.class_name != "Bidirectional":
         return layer.class_name, layer.config
     inner = layer.config.get("layer")
     if not isinstance(inner, Mapping) or not isinstance(inner.get("config"), Mapping):
-        return None, {}
-    return inner.get("class_name"), inner["config"]
+        return "", {}
+    return str(inner.get("class_name")), inner["config"]

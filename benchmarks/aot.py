@@ -1,0 +1,429 @@
+"""Time libraries built ahead of time: ``python -m benchmarks.aot [NAME ...]``.
+
+einloom's library of a Keras model against what XLA compiles ahead of time (``jax.jit(f)
+.lower(x).compile()``), ONNX Runtime and TFLite, from the same weights, at the same fixed shape, on
+the same threads. Results are held against Keras before anything is timed; rounds are interleaved
+(:mod:`benchmarks.timing`). Load times and first calls are those of fresh processes, without the
+import of the packages; what a call costs without the arithmetic is measured from Python and C.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import json
+import math
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import textwrap
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks import aot_graphs
+from benchmarks.layers import TOLERANCE, Case, attention, dense, jax_call, mlp
+from benchmarks.machine import CpuTimes, cpu_name
+from benchmarks.timing import Effort, interleaved, timed
+
+Call = Callable[[], Any]
+_RESULTS = Path(__file__).parent / "results"
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A way to run a case.
+
+    Attributes:
+        write: writes what is shipped to a folder and returns the lines of a program that load it
+            (``f = ...``) and call it (``f(x)``); None where it is not shipped as a file.
+        call: returns what is timed, ready to be called, from what was written.
+    """
+
+    write: Callable[[Case, Path], tuple[str, str] | None]
+    call: Callable[[Case, Any, Path], Call]
+
+
+# --- the contenders ------------------------------------------------------------------------------
+
+
+def _write_einloom(case: Case, folder: Path) -> tuple[str, str]:
+    import einloom as el
+
+    el.aot.build(case.model, folder / "net", name="net", cpu="native", batch=case.shape[0])
+    return f"import sys\nsys.path.insert(0, {str(folder / 'net')!r})", "from net import net as f"
+
+
+def _call_einloom(case: Case, x: Any, folder: Path) -> Call:
+    import einloom as el
+
+    del case
+    return functools.partial(el.aot.load(folder / "net"), x)
+
+
+def _call_xla(case: Case, x: Any, folder: Path) -> Call:
+    import jax
+
+    del folder
+    function, array = jax_call(case), jax.device_put(x)
+    compiled = jax.jit(function).lower(array).compile()
+    return lambda: compiled(array).block_until_ready()
+
+
+def _graph(case: Case, is_fused: bool) -> aot_graphs.Graph:
+    weights = case.model.get_weights()
+    if not case.name.startswith("attention"):
+        last = "Relu" if case.name.startswith("dense") else "Softmax"
+        return aot_graphs.dense_layers(weights, last)
+    if is_fused:
+        return aot_graphs.fused_attention(weights)
+    return aot_graphs.attention(weights, case.shape)
+
+
+_SESSION = """
+import onnxruntime as ort
+options = ort.SessionOptions()
+options.intra_op_num_threads = {threads}
+"""
+
+
+def _write_onnx(case: Case, folder: Path, is_fused: bool = False) -> tuple[str, str]:
+    out = (*case.shape[:-1], *case.model.output_shape[len(case.shape) - 1 :])
+    path = folder / f"net{is_fused:d}.onnx"
+    path.write_bytes(_graph(case, is_fused).model(case.shape, out))
+    load = (
+        f"session = ort.InferenceSession({str(path)!r}, options, "
+        "providers=['CPUExecutionProvider'])\n"
+        "f = lambda x: session.run(None, {'x': x})"
+    )
+    return _SESSION.format(threads=_threads()), load
+
+
+def _call_onnx(case: Case, x: Any, folder: Path, is_fused: bool = False) -> Call:
+    import onnxruntime as ort
+
+    del case
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = _threads()
+    path = str(folder / f"net{is_fused:d}.onnx")
+    session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    return lambda: session.run(None, {"x": x})[0]
+
+
+def _write_tflite(case: Case, folder: Path) -> tuple[str, str]:
+    path = folder / "net.tflite"
+    path.write_bytes(aot_graphs.tflite(case.model, case.shape))
+    load = textwrap.dedent(f"""
+        net = Interpreter({str(path)!r}, num_threads={_threads()})
+        net.allocate_tensors()
+        given, got = net.get_input_details()[0]["index"], net.get_output_details()[0]["index"]
+        def f(x):
+            net.set_tensor(given, x)
+            net.invoke()
+            return net.get_tensor(got)
+    """)
+    return "from ai_edge_litert.interpreter import Interpreter", load
+
+
+def _call_tflite(case: Case, x: Any, folder: Path) -> Call:
+    from ai_edge_litert.interpreter import Interpreter
+
+    del case
+    net = Interpreter(str(folder / "net.tflite"), num_threads=_threads())
+    net.allocate_tensors()
+    given, got = net.get_input_details()[0]["index"], net.get_output_details()[0]["index"]
+
+    def call() -> Any:
+        net.set_tensor(given, x)
+        net.invoke()
+        return net.get_tensor(got)
+
+    return call
+
+
+#: ONNX Runtime with its own operator for attention in place of ONNX's.
+_FUSED = "ONNX Runtime, its attention"
+
+CONTENDERS: dict[str, Contender] = {
+    "einloom": Contender(_write_einloom, _call_einloom),
+    "XLA (JAX AOT)": Contender(lambda case, folder: None, _call_xla),
+    "ONNX Runtime": Contender(_write_onnx, _call_onnx),
+    _FUSED: Contender(
+        functools.partial(_write_onnx, is_fused=True), functools.partial(_call_onnx, is_fused=True)
+    ),
+    "TFLite": Contender(_write_tflite, _call_tflite),
+}
+
+
+def _threads() -> int:
+    return len(os.sched_getaffinity(0))
+
+
+# --- measuring -----------------------------------------------------------------------------------
+
+
+def cases() -> list[Callable[[], Case]]:
+    """Return what makes each case."""
+    return [
+        *(functools.partial(dense, batch, width) for width in (256, 1024) for batch in (1, 32)),
+        *(functools.partial(mlp, batch, 64, 3) for batch in (1, 32)),
+        *(functools.partial(mlp, batch, 256, 4) for batch in (1, 32)),
+        functools.partial(attention, 1, 128),
+    ]
+
+
+def measure(case: Case, effort: Effort, without: Sequence[str]) -> dict[str, Any]:
+    """Return seconds a call by contender, load times, sizes, and why others take no part."""
+    generator = np.random.default_rng(0)
+    x = generator.standard_normal(case.shape).astype("float32")
+    case.model.set_weights(
+        [
+            generator.standard_normal(w.shape).astype("float32") / math.sqrt(max(w.shape[0], 1))
+            for w in case.model.get_weights()
+        ]
+    )
+    expected = np.asarray(case.model(x, training=False))
+    calls: dict[str, Call] = {}
+    absent: dict[str, str] = {}
+    starts: dict[str, Any] = {}
+    size = 0
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        np.save(folder / "x.npy", x)
+        for name, contender in CONTENDERS.items():
+            if name in without or (name == _FUSED and not case.name.startswith("attention")):
+                continue
+            try:
+                program = contender.write(case, folder)
+                call = contender.call(case, x, folder)
+                result = np.asarray(call())
+                if program is not None:
+                    starts[name] = _start(*program, folder)
+            except Exception as error:  # what cannot take part is told in the report
+                absent[name] = f"{type(error).__name__}: {error}".splitlines()[0][:160]
+                continue
+            worst = float(np.abs(result - expected).max() / np.abs(expected).max())
+            if not worst < TOLERANCE:
+                absent[name] = f"differs from Keras by {worst:.1e}"
+                continue
+            calls[name] = call
+        if "einloom" in calls:
+            size = _beyond_weights(folder / "net")
+        estimates = {name: min(timed(call, 1) for _ in range(3)) for name, call in calls.items()}
+        samples = interleaved(calls, estimates, effort, seed=1)
+    return {
+        "case": case.name,
+        "least": {name: min(found) for name, found in samples.items()},
+        "median": {name: statistics.median(found) for name, found in samples.items()},
+        "starts": starts,
+        "bytes_beyond_weights": size,
+        "absent": absent,
+    }
+
+
+def _beyond_weights(folder: Path) -> int:
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    return int((folder / manifest["library"]).stat().st_size - manifest["weights_bytes"])
+
+
+def _start(imports: str, load: str, folder: Path, repeats: int = 5) -> dict[str, float]:
+    """Return the least seconds to load, of the first and of a later call, in fresh processes."""
+    script = (
+        f"import time\nimport numpy as np\n{imports}\n"
+        f"x = np.load({str(folder / 'x.npy')!r})\n"
+        f"start = time.perf_counter()\n{load}\n"
+        "loaded = time.perf_counter()\nf(x)\nfirst = time.perf_counter()\nf(x)\n"
+        "print(loaded - start, first - loaded, time.perf_counter() - first)\n"
+    )
+    found = []
+    for _ in range(repeats):
+        run = subprocess.run(
+            [sys.executable, "-c", script], capture_output=True, text=True, check=True
+        )
+        found.append(tuple(map(float, run.stdout.split()[-3:])))
+    names = ("load", "first", "second")
+    return {name: min(column) for name, column in zip(names, zip(*found, strict=True), strict=True)}
+
+
+# --- what a call costs ---------------------------------------------------------------------------
+
+_C_LOOP = """\
+#include <stdio.h>
+#include <time.h>
+#include "tiny.h"
+
+static double now(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+int main(void) {
+  static float a[12], b[20], out[15];
+  double best = 1;
+  for (int i = 0; i < 12; i++) a[i] = (float)i;
+  for (int i = 0; i < 20; i++) b[i] = (float)i;
+  for (int turn = 0; turn < 2000; turn++) {
+    double start = now();
+    for (int i = 0; i < 1000; i++)
+      if (tiny_call(a, b, out, 1)) return 1;
+    double took = (now() - start) / 1000;
+    if (took < best) best = took;
+  }
+  printf("%g %g\\n", 1e9 * best, (double)out[14]);
+  return 0;
+}
+"""
+
+
+def call_cost() -> dict[str, float]:
+    """Return nanoseconds of a call of a library of 3x4 by 4x5, from Python and from C."""
+    import einloom as el
+    from einloom.native.build import find_compiler
+
+    found: dict[str, float] = {}
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        el.aot.build("ij,jk->ik", folder / "tiny", (3, 4), (4, 5), dtype="float32", cpu="native")
+        tiny = el.aot.load(folder / "tiny")
+        a, b = np.ones((3, 4), np.float32), np.ones((4, 5), np.float32)
+        out = np.empty((3, 5), np.float32)
+        calls: dict[str, Call] = {
+            "Python, new result": functools.partial(tiny, a, b),
+            "Python, out=": functools.partial(tiny, a, b, out=out),
+            "numpy.matmul": functools.partial(np.matmul, a, b),
+        }
+        for name, call in calls.items():
+            found[name] = 1e9 * min(timed(call, 2000) for _ in range(200))
+        compiler = find_compiler()
+        if compiler is not None:
+            (folder / "loop.c").write_text(_C_LOOP)
+            home = str(folder / "tiny")
+            command = [*compiler, "-O2", str(folder / "loop.c"), f"-I{home}", f"-L{home}"]
+            command += ["-ltiny", f"-Wl,-rpath,{home}", "-o", str(folder / "loop")]
+            subprocess.run(command, check=True)
+            run = subprocess.run([folder / "loop"], capture_output=True, text=True, check=True)
+            nanoseconds, last = map(float, run.stdout.split())
+            if last != 8 * 4 + 9 * 9 + 10 * 14 + 11 * 19:
+                raise RuntimeError(f"the C program computed {last}")
+            found["C"] = nanoseconds
+    return found
+
+
+# --- the report ----------------------------------------------------------------------------------
+
+
+def best_ratio(result: dict[str, Any]) -> float | None:
+    """Return the best peer's least time by einloom's."""
+    least = result["least"]
+    peers = [value for name, value in least.items() if name != "einloom"]
+    return min(peers) / least["einloom"] if peers and "einloom" in least else None
+
+
+def table(results: Sequence[dict[str, Any]]) -> str:
+    """Return microseconds a call in Markdown: least and median."""
+    names = list(CONTENDERS)
+    lines = [
+        f"| case | {' | '.join(names)} | best peer / einloom |",
+        "|---" * (len(names) + 2) + "|",
+    ]
+    for result in results:
+        cells = [
+            f"{1e6 * result['least'][name]:,.2f} ({1e6 * result['median'][name]:,.2f})"
+            if name in result["least"]
+            else "-"
+            for name in names
+        ]
+        ratio = best_ratio(result)
+        shown = "-" if ratio is None else f"{ratio:.2f}" + (" ▼" if ratio < 1 else "")
+        lines.append(f"| {result['case']} | {' | '.join(cells)} | {shown} |")
+    return "\n".join(lines)
+
+
+def starts_table(results: Sequence[dict[str, Any]]) -> str:
+    """Return milliseconds to load and of the first call, and what the library is beyond weights."""
+    names = [name for name in CONTENDERS if any(name in result["starts"] for result in results)]
+    lines = [f"| case | {' | '.join(names)} | beyond weights |", "|---" * (len(names) + 2) + "|"]
+    for result in results:
+        cells = []
+        for name in names:
+            start = result["starts"].get(name)
+            cells.append(
+                "-" if start is None else f"{1e3 * start['load']:.2f} + {1e3 * start['first']:.3f}"
+            )
+        size = f"{result['bytes_beyond_weights'] / 1000:.0f} kB"
+        lines.append(f"| {result['case']} | {' | '.join(cells)} | {size} |")
+    return "\n".join(lines)
+
+
+def report(results: Sequence[dict[str, Any]], costs: dict[str, float], foreign: float) -> str:
+    """Return the whole report."""
+    ratios = [ratio for ratio in map(best_ratio, results) if ratio is not None]
+    parts = [
+        "# Libraries built ahead of time",
+        f"{cpu_name()}, {_threads()} cores, all contenders on {_threads()} threads; other "
+        f"processes used {100 * foreign:.0f} % of the cores. "
+        "Written by `python -m benchmarks.aot`.",
+        "## Microseconds a call: least (median)",
+        table(results),
+    ]
+    if ratios:
+        mean = statistics.geometric_mean(ratios)
+        parts.append(f"Geometric mean of best peer / einloom: {mean:.2f}; `▼` marks a loss.")
+    parts += [
+        "## Milliseconds to load and of the first call, in fresh processes",
+        starts_table(results),
+    ]
+    if costs:
+        parts.append("## Nanoseconds a call of 3x4 by 4x5")
+        parts.append("\n".join(f"- {name}: {value:.0f}" for name, value in costs.items()))
+    absent = {(name, reason) for result in results for name, reason in result["absent"].items()}
+    if absent:
+        parts.append("## Took no part")
+        parts.append("\n".join(f"- {name}: {reason}" for name, reason in sorted(absent)))
+    return "\n\n".join(parts) + "\n"
+
+
+def main() -> None:
+    """Measure, print, and write the report."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("names", nargs="*", help="parts of the names of cases; all where none")
+    parser.add_argument("--rounds", type=int, default=15, help="turns of each contender")
+    parser.add_argument("--without", action="append", default=[], help="a contender to leave out")
+    parser.add_argument(
+        "--merge", action="store_true", help="keep the other cases' earlier numbers"
+    )
+    parser.add_argument("--output", type=Path, default=_RESULTS, help="folder of the report")
+    options = parser.parse_args()
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    file = options.output / "aot.json"
+    before = json.loads(file.read_text()) if options.merge and file.exists() else {}
+    known = {result["case"]: result for result in before.get("results", [])}
+    costs, foreign, start = before.get("costs", {}), before.get("foreign", 0.0), CpuTimes.now()
+    for make in cases():
+        case = make()
+        if options.names and not any(part in case.name for part in options.names):
+            continue
+        known[case.name] = measure(case, Effort(rounds=options.rounds), options.without)
+        print(table([known[case.name]]).splitlines()[2], flush=True)
+    if not options.names or "calls" in options.names:
+        costs = call_cost()
+    foreign = max(foreign, start.foreign_share(CpuTimes.now(), _threads()))
+    titles = [make().name for make in cases()]
+    results = [known[title] for title in titles if title in known]
+    text = report(results, costs, foreign)
+    options.output.mkdir(parents=True, exist_ok=True)
+    (options.output / "aot.md").write_text(text, encoding="utf-8")
+    file.write_text(json.dumps({"results": results, "costs": costs, "foreign": foreign}, indent=1))
+    print(f"\n{text}")
+
+
+if __name__ == "__main__":
+    main()
