@@ -17,6 +17,7 @@ from math import prod
 from einloom.runtime.builder import Builder
 from einloom.runtime.values import Value
 from einloom_compiler.dtypes import as_dtype, compute_bytes, dtype_name
+from einloom_compiler.families import Schedule
 from einloom_compiler.ir.einsum import Index, Term
 from einloom_compiler.ir.graph import Reduction
 from einloom_compiler.ir.scalar import Number, Scalar, combined, positions_of, substituted
@@ -25,7 +26,7 @@ from einloom_compiler.lowering.formula import is_open
 from einloom_compiler.lowering.iteration import IterationSpace
 from einloom_compiler.lowering.nest import Arithmetics
 from einloom_compiler.lowering.rows import RowsExpr
-from einloom_compiler.pipeline import bind_elementwise, bind_rows
+from einloom_compiler.pipeline import Chooser, bind_elementwise, bind_rows
 from einloom_compiler.schedule import chunks
 from einloom_compiler.schedule.machine import host
 
@@ -39,9 +40,15 @@ _CHUNK, _WITHIN = Index("chunk"), Index("within")
 
 @dataclass(frozen=True, slots=True)
 class Reduce:
-    """Compute a node of rows."""
+    """Compute a node of rows.
+
+    Attributes:
+        expr: what it computes.
+        schedule: that of its one kernel, or what chooses it; where None, there may be stages.
+    """
 
     expr: RowsExpr
+    schedule: Schedule | Chooser | None = None
 
     def append(
         self, builder: Builder, operands: Sequence[Value], target: Value, sizes: Mapping[str, int]
@@ -49,15 +56,20 @@ class Reduce:
         """Append its launch, or those of its stages."""
         del sizes
         if 0 in target.shape:
+            builder.scheduled(None)
             return
         shapes = [operand.shape for operand in operands]
         steps = [operand.steps for operand in operands]
-        whole = bind_rows(self.expr, shapes, steps, target.steps, host())
-        split = _split(self.expr, operands, target, whole.seconds, whole.total)
+        whole = bind_rows(self.expr, shapes, steps, target.steps, host(), schedule=self.schedule)
+        split = None
+        if self.schedule is None:
+            split = _split(self.expr, operands, target, whole.seconds, whole.total)
         if split is None:
             builder.launch(whole, operands, target)
+            builder.scheduled(whole.schedule)
         else:
             _Stages(builder, self.expr, operands, split).append(target)
+            builder.scheduled(None)
 
 
 @dataclass(frozen=True, slots=True)
