@@ -27,7 +27,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks import aot_graphs
-from benchmarks.layers import TOLERANCE, Case, attention, dense, jax_call, mlp
+from benchmarks.layer_cases import Case, attention, dense, mlp
+from benchmarks.layer_peers import jax_call
+from benchmarks.layers import TOLERANCE
 from benchmarks.machine import CpuTimes, cpu_name
 from benchmarks.timing import Effort, interleaved, timed
 

@@ -17,16 +17,18 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from einloom_compiler.dtypes import arithmetic, compute_bytes
+from einloom_compiler.errors import ScheduleError
 from einloom_compiler.families import (
+    AnyProblem,
+    AttentionProblem,
     Bound,
     Dump,
     Problem,
+    RowsProblem,
     Schedule,
-    attention,
     choose,
     direct,
     packed,
-    rows,
 )
 from einloom_compiler.ir.contraction import ContractionTree
 from einloom_compiler.ir.einsum import EinsumExpr, Index, Term
@@ -43,7 +45,7 @@ from einloom_compiler.schedule import chunks
 from einloom_compiler.schedule.machine import Machine
 
 #: Chooses a problem's schedule; None leaves it to the prediction.
-Chooser = Callable[[Problem], Schedule | None]
+Chooser = Callable[[AnyProblem], Schedule | None]
 #: Points of a contraction at least, whose sum and epilogue may be kernels of their own.
 _LEAST_APART = 1 << 12
 #: Indices of an epilogue's operand and its strides in elements.
@@ -184,6 +186,7 @@ def bind_rows(
     output_strides: tuple[int, ...],
     machine: Machine,
     dump: Dump = None,
+    schedule: Schedule | Chooser | None = None,
 ) -> Bound:
     """Bind reductions along rows, and what is computed from them, to memory.
 
@@ -194,18 +197,17 @@ def bind_rows(
         output_strides: of the output, in elements.
         machine: the target.
         dump: takes each stage's name and printed representation.
+        schedule: the one to take, or what chooses it; the fastest by prediction where None.
 
     Raises:
         ShapeError: a maximum or minimum of rows without elements.
+        ScheduleError: the given schedule is not legal.
     """
     check_rows_shapes(expr, shapes)
     # RowsExpr -> IterationSpace
     space = rows_space(expr, shapes, strides, output_strides)
-    # IterationSpace -> RowsNest -> Kernel
-    bound = rows.bind(expr, space, machine, dump)
-    if dump is not None:
-        dump("source", bound.kernel.source)
-    return bound
+    # IterationSpace -> RowsSchedule -> RowsNest -> Kernel
+    return _chosen(RowsProblem(expr, space, machine), dump, schedule)
 
 
 def bind_attention(
@@ -215,6 +217,7 @@ def bind_attention(
     output_strides: tuple[int, ...],
     machine: Machine,
     dump: Dump = None,
+    schedule: Schedule | Chooser | None = None,
 ) -> Bound:
     """Bind an attention node to memory; its scores are never stored.
 
@@ -225,16 +228,16 @@ def bind_attention(
         output_strides: of the output, in elements.
         machine: the target.
         dump: takes each stage's name and printed representation.
+        schedule: the one to take, or what chooses it; the machine's usual one where None.
 
     Raises:
+        ScheduleError: the given schedule is not legal.
         UnsupportedError: attention is not computed in this dtype.
         DTypeError: nor is the score.
     """
-    # AttentionForm -> AttentionNest -> Kernel
-    bound = attention.bind(form, shapes, strides, output_strides, machine, dump)
-    if dump is not None:
-        dump("source", bound.kernel.source)
-    return bound
+    # AttentionForm -> PanelSchedule -> AttentionNest -> Kernel
+    problem = AttentionProblem(form, tuple(shapes), tuple(strides), output_strides, machine)
+    return _chosen(problem, dump, schedule)
 
 
 def bind_elementwise(
@@ -246,6 +249,7 @@ def bind_elementwise(
     arithmetics: Arithmetics,
     machine: Machine,
     dump: Dump = None,
+    schedule: Schedule | None = None,
 ) -> Bound:
     """Bind a function of corresponding elements to memory: a nest without a product.
 
@@ -260,6 +264,10 @@ def bind_elementwise(
             being the element of operand ``n``, and its extras are the other operands.
         machine: the target.
         dump: takes each stage's name and printed representation.
+        schedule: the one to take, of the direct family; the policy's where None.
+
+    Raises:
+        ScheduleError: the given schedule is not legal.
     """
     expr = EinsumExpr((terms[0],), output)
     letters = letters_of(EinsumExpr((output,), output))
@@ -270,7 +278,14 @@ def bind_elementwise(
     space = iteration_space(expr, shapes, strides[:1], output_strides, letters, extras, extents)
     problem = Problem(space, arithmetics, machine)
     # IterationSpace -> LoopNest -> Kernel
-    (schedule,) = direct.FAMILY.propose(problem)
+    if schedule is None:
+        (schedule,) = direct.FAMILY.propose(problem)
+    elif not isinstance(schedule, direct.DirectSchedule):
+        raise ScheduleError(
+            f"{schedule}: functions of corresponding elements take Direct schedules"
+        )
+    else:
+        direct.FAMILY.check(problem, schedule)
     bound = direct.FAMILY.bind(problem, schedule, dump)
     if dump is not None:
         dump("source", bound.kernel.source)
@@ -318,7 +333,12 @@ def _split(problem: Problem, whole: Bound) -> Split | None:
     return None if chosen is None else split_sum(problem.space, problem.arithmetics, *chosen)
 
 
-def _bind(problem: Problem, dump: Dump, schedule: Schedule | None = None) -> Bound:
+def _chosen(problem: AnyProblem, dump: Dump, schedule: Schedule | Chooser | None) -> Bound:
+    given = schedule(problem) if callable(schedule) else schedule
+    return _bind(problem, dump, given)
+
+
+def _bind(problem: AnyProblem, dump: Dump, schedule: Schedule | None = None) -> Bound:
     # IterationSpace -> Schedule
     family, schedule = choose(problem, schedule)
     if dump is not None:

@@ -167,6 +167,9 @@ class CompiledFunction(PreparedCalls):
             targets.append(out if out is not None and is_apart else None)
             written += [] if out is None else [out]
         results = program.run_all(given, targets, threads, self._backend)
+        if all(out is None for out in outs):
+            evaluation = program.evaluation(given, *results)
+            self.keep(tuple(arrays), {}, evaluation, results, self._backend)
         wrap = wrapper_for(arrays)
         for out, result in zip(outs, results, strict=True):
             if out is not None and out is not result:
@@ -174,9 +177,9 @@ class CompiledFunction(PreparedCalls):
         pairs = zip(outs, results, strict=True)
         return tuple(wrap(result) if out is None else out for out, result in pairs)
 
-    def evaluation(self, arrays: Sequence[Array], result: Array) -> Evaluation:
-        """Return how ``result`` was computed."""
-        return self._program(arrays).evaluation(arrays, result)
+    def evaluation(self, arrays: Sequence[Array], *results: Array) -> Evaluation:
+        """Return how the results were computed."""
+        return self._program(arrays).evaluation(arrays, *results)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle as what it was compiled from."""
@@ -270,13 +273,13 @@ class CompiledFunction(PreparedCalls):
         """FLOPs, bytes and intensity of the order that is chosen."""
         from einloom.report.cost import cost_of
 
-        return cost_of((self.expression.node,), self._optimize)
+        return cost_of(tuple(each.node for each in self.expressions), self._optimize)
 
     @cached_property
     def _report(self) -> PlanReport | GraphReport:
         from einloom.report.plan import report
 
-        return report(self.expression, self._optimize, choices=self._choices)
+        return report(self.expressions, self._optimize, choices=self._choices)
 
     @property
     def plan(self) -> str:
@@ -321,14 +324,14 @@ class CompiledFunction(PreparedCalls):
         """
         from einloom.report.plan import report
 
-        return report(self.expression, self._optimize, shapes, self._choices)
+        return report(self.expressions, self._optimize, shapes, self._choices)
 
     def explain(self) -> str:
         """Return notation, shapes, formula, cost, order, and the plan for this machine as text."""
         from einloom.report.explain import explain
         from einloom_compiler.schedule.machine import host
 
-        parts = [explain(self.expression, optimize=self._optimize)]
+        parts = [explain(each, optimize=self._optimize) for each in self.expressions]
         for title, body in (("plan", self.plan), ("machine", str(host()))):
             parts.append("\n".join([title, *(f"  {line}" for line in body.splitlines())]))
         return "\n\n".join(parts)

@@ -14,13 +14,17 @@ What ``f.schedule`` prints is one of these, as text, and can be given back as it
 
 from einloom_compiler.families.direct import DirectSchedule as Direct
 from einloom_compiler.families.packed import PackedSchedule as Packed
+from einloom_compiler.ir.attention import PanelSchedule as Panel
+from einloom_compiler.lowering.rows import RowsSchedule as Rows
 from einloom_compiler.schedule.steps import Parallelize, Sink, Tile, Transpose, Unroll, Vectorize
 from einloom_compiler.schedule.tiled_schedule import TiledSchedule as Tiled
 
 __all__ = [
     "Direct",
     "Packed",
+    "Panel",
     "Parallelize",
+    "Rows",
     "Sink",
     "Tile",
     "Tiled",

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, overload
 
 import numpy as np
@@ -156,7 +156,11 @@ class Jit(PreparedFunction):
         if traced.result == 0 and type(traced.result) is int:
             return wrap(results), traced.run.evaluation(arrays, results)
         listed = results if isinstance(results, tuple) else (results,)
-        return _mapped(traced.result, lambda number: wrap(listed[number])), None
+        evaluation = traced.run.evaluation(arrays, *listed)
+        if traced.result != tuple(range(len(listed))):
+            finish = functools.partial(_arranged, traced.result)
+            evaluation = replace(evaluation, finish=finish)
+        return _arranged(traced.result, [wrap(result) for result in listed]), evaluation
 
     def _traced(
         self,
@@ -283,6 +287,11 @@ def _mapped(value: Any, function: Callable[[Any], Any]) -> Any:
             return {key: _mapped(item, function) for key, item in value.items()}
         case _:
             return function(value)
+
+
+def _arranged(structure: Any, results: Sequence[Any]) -> Any:
+    """Return the results in a function's structure of numbers."""
+    return _mapped(structure, lambda number: results[number])
 
 
 def _leaves(value: Any) -> Iterator[Any]:

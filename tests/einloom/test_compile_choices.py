@@ -3,6 +3,7 @@
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -178,3 +179,57 @@ def test_negative_strides_are_tuned_within_their_memory(few_contenders: Path) ->
     f = el.compile("ij->ji", el.spec("I", "J"), tune=True)
     np.testing.assert_array_equal(f(x), x.T)
     assert list(few_contenders.glob("*.json"))
+
+
+# --- rows, attention, functions of elements ------------------------------------------------------
+
+
+def _attention(heads: int = 2) -> Any:
+    q, k, v = (el.spec("B", length, heads, 8, dtype="f4", name=n) for n, length in
+               (("q", "T"), ("k", "S"), ("v", "S")))  # fmt: skip
+    scores = el.einsum("bthd,bshd->bhts", q, k) * 0.25
+    mixed = el.einsum("bhts,bshd->bthd", el.softmax(scores), v)
+    return el.softmax(el.relu(mixed) + 1.0)
+
+
+def test_schedules_of_rows_and_attention_can_be_given_back_and_changed() -> None:
+    f = el.compile(_attention())
+    panel, rows = f.schedule.splitlines()
+    assert el.compile(_attention(), schedule=f.schedule).schedule == f.schedule
+    lanes = int(rows.partition("lanes=")[2].partition(",")[0].partition(")")[0])
+    given = [schedules.Panel(lanes, 1, 4, keys=16), schedules.Rows((0, 1), None)]
+    g = el.compile(_attention(), schedule=given)
+    assert g.schedule == f"Panel(width={lanes}, vectors=1, rows=4, keys=16)\nRows(order=(0, 1))"
+    rng = np.random.default_rng(0)
+    arrays = [rng.random((3, n, 2, 8), np.float32) for n in (19, 37, 37)]
+    np.testing.assert_allclose(g(*arrays), f(*arrays), rtol=1e-5)
+    one = el.compile(_attention(), schedule=[None, rows])
+    np.testing.assert_allclose(one(*arrays), f(*arrays), rtol=1e-5)
+    assert panel.startswith("Panel(")
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (["Panel(width=3, vectors=2, rows=6)", None], "width=3 is not allowed"),
+        (["Panel(width=W, vectors=2, rows=6, keys=4)", None], "holds a register block"),
+        (["Rows(order=(0, 1))", None], "schedule of rows kernels; this step takes Panel"),
+        ([None, "Rows(order=(1, 0))"], "index|indices"),
+        ([None, "Rows(order=(0, 1), vector=5, lanes=8)"], "do not run along index 5"),
+        ([None, "Rows(order=(0, 1), vector=1, lanes=3)"], "lanes="),
+        ([None], r"1 schedules given for 2 steps \(attention, rows\)"),
+    ],
+)
+def test_illegal_schedules_of_rows_and_attention_are_named(given: Any, words: str) -> None:
+    arrays = [np.ones((3, 17, 2, 8), "f4")] * 3
+    width = min(16, host().simd_bits // 32)
+    given = [line and line.replace("W", str(width)) for line in given]
+    with pytest.raises(ScheduleError, match=words):
+        el.compile(_attention(), schedule=given)(*arrays)
+
+
+def test_rows_and_attention_are_tuned(few_contenders: Path) -> None:
+    f = el.compile(_attention(), tune=True)
+    arrays = [np.random.default_rng(0).random((2, 18, 2, 8), np.float32) for _ in range(3)]
+    np.testing.assert_allclose(f(*arrays), el.compile(_attention())(*arrays), rtol=1e-5)
+    assert len([*few_contenders.glob("*.json")]) == 2

@@ -109,7 +109,7 @@ def test_several_results_are_written_to_arrays_that_are_given() -> None:
     with pytest.raises(el.SpecError, match="tuple of 3 arrays"):
         f(given, out=outs[0])
     with pytest.raises(el.UnsupportedError, match="several results"):
-        _ = f.plan
+        _ = f.output_shape
 
 
 def test_mistakes_are_named() -> None:

@@ -16,7 +16,7 @@ from einloom.runtime.launch import launch
 from einloom_compiler.codegen.printing import print_functions
 from einloom_compiler.dtypes import arithmetic, as_dtype, dtype_name
 from einloom_compiler.errors import InternalCompilerError, UnsupportedError
-from einloom_compiler.ir.attention import Mask, PanelBlock, print_attention, verify_attention
+from einloom_compiler.ir.attention import Mask, PanelSchedule, print_attention, verify_attention
 from einloom_compiler.ir.einsum import Index, Term
 from einloom_compiler.ir.graph import Attention, Input
 from einloom_compiler.ir.reference import evaluate_graph
@@ -398,8 +398,8 @@ def test_broken_nests_are_refused() -> None:
     for change in (
         {"compute": "int32"},
         {"score": Value(3)},
-        {"block": PanelBlock(3, 2, 8)},
-        {"block": PanelBlock(16, 2, 8, keys=4)},
+        {"block": PanelSchedule(3, 2, 8)},
+        {"block": PanelSchedule(16, 2, 8, keys=4)},
         {"masks": (Mask("bool", "transposed"),)},
     ):
         with pytest.raises(InternalCompilerError, match="test: "):

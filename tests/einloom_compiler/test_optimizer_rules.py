@@ -259,3 +259,61 @@ def test_what_is_known_before_a_call_is_not_fused_with_what_is_not() -> None:
     added = _only(add("ab,ab->ab", x, bias))
     assert isinstance(added, Elementwise)
     assert added.operands == (x, bias)
+
+
+def test_products_of_one_operand_are_columns_of_one_product() -> None:
+    x = Input("x", (N, 5, 6), F64)
+    wide, narrow, square = weight("w", 6, 2, 4), weight("v", 3, 6), weight("u", 6, 6)
+    bias = weight("b", 4)
+    scaled = each(combined("add", MULTIPLY, Value(2)), "btnd,,d->btnd",
+                  einsum("btc,cnd->btnd", x, wide), Constant(np.array(0.3)), bias)  # fmt: skip
+    moved = einsum("abj,kj->akb", x, narrow)
+    plain = each(combined("divide", Value(0), Number(3.0)), "btd->btd",
+                 einsum("btc,cd->btd", x, square))  # fmt: skip
+    # Each is used by something that reads it where it is.
+    roots = (softmax(scaled), reduced(moved, "max"), reduced(plain, "sum"))
+    made = check_same(roots)
+    (whole,) = (node for node in nodes_of(*made) if isinstance(node, Contraction))
+    assert shape_of(whole) == (N, 5, 2 * 4 + 3 + 6)
+    assert sum(isinstance(node, Strided) for node in nodes_of(*made)) == 3
+    assert optimize(roots) == made
+    apart = optimize(roots, without=("join siblings",))
+    assert sum(isinstance(node, Contraction) for node in nodes_of(*apart)) == 3
+
+
+def test_products_are_joined_layer_after_layer() -> None:
+    layer: Node = Input("x", (N, 6), F64)
+    for name in "pq":
+        first, second = (weight(f"{name}{part}", 6, 6) for part in ("first", "second"))
+        parts = [softmax(einsum("ab,bc->ac", layer, kernel)) for kernel in (first, second)]
+        layer = add("ab,ab->ab", *parts)
+    made = _only(layer)
+    found = [shape_of(node) for node in nodes_of(made) if isinstance(node, Contraction)]
+    assert found == [(N, 12), (N, 12)]
+
+
+def test_products_with_unlike_epilogues_stay_apart_and_with_like_ones_do_not() -> None:
+    def joined(first: str, second: str) -> int:
+        branches = [
+            softmax(mapped(name, add("ac,c->ac", einsum("ab,bc->ac", X, kernel), bias)))
+            for name, kernel, bias in (
+                (first, weight("k", 6, 3), weight("d", 3)),
+                (second, weight("l", 6, 5), weight("e", 5)),
+            )
+        ]
+        made = check_same(tuple(branches))
+        return sum(isinstance(node, Contraction) for node in nodes_of(*made))
+
+    assert joined("tanh", "tanh") == 1
+    assert joined("tanh", "relu") == 2
+
+
+def test_results_and_integers_are_joined_only_where_nothing_is_copied_or_rounded() -> None:
+    results = check_same((einsum("ab,bc->ac", X, weight("k", 6, 3)),
+                          einsum("ab,bc->ac", X, weight("l", 6, 5))))  # fmt: skip
+    assert all(isinstance(node, Contraction) for node in results)
+    x = Input("n", (N, 6), I64)
+    kernels = [Constant(np.arange(6 * n, dtype=np.int64).reshape(6, n)) for n in (3, 4)]
+    sums = tuple(reduced(einsum("ab,bc->ac", x, kernel), "max") for kernel in kernels)
+    (whole,) = (n for n in nodes_of(*check_same(sums)) if isinstance(n, Contraction))
+    assert shape_of(whole) == (N, 7)

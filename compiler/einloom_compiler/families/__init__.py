@@ -1,8 +1,8 @@
-"""The families of kernels: the ways in which a contraction can be computed.
+"""The families of kernels: the ways in which a contraction, rows or attention can be computed.
 
-In comes a problem (a contraction's iteration space, its arithmetics, a machine); out come schedules
-that are legal for it, what each is predicted to cost, and a kernel bound to memory. Each family is
-one module with the functions of :class:`~.base.Family`.
+In comes a problem (such as a contraction's iteration space, its arithmetics, a machine); out come
+schedules that are legal for it, what each is predicted to cost, and a kernel bound to memory. Each
+family is one module with the functions of :class:`~.base.Family`.
 """
 
 from __future__ import annotations
@@ -14,17 +14,34 @@ from math import inf
 from typing import Any
 
 from einloom_compiler.errors import ScheduleError
-from einloom_compiler.families import direct, packed, tiled
-from einloom_compiler.families.base import Bound, Dump, Family, Problem, Schedule
+from einloom_compiler.families import attention, direct, packed, rows, tiled
+from einloom_compiler.families.attention import AttentionProblem
+from einloom_compiler.families.base import Bound, Dump, Facts, Family, Problem, Schedule
+from einloom_compiler.families.rows import RowsProblem
 from einloom_compiler.lowering.formula import is_open
 from einloom_compiler.schedule import steps
 from einloom_compiler.schedule.text import parse_schedule, shown_name
 
-#: All families, those first whose prediction takes the least.
+#: Those of contractions, those first whose prediction takes the least; and all.
 FAMILIES: tuple[Family, ...] = (direct.FAMILY, packed.FAMILY, tiled.FAMILY)
+ALL: tuple[Family, ...] = (*FAMILIES, rows.FAMILY, attention.FAMILY)
+
+AnyProblem = Problem | RowsProblem | AttentionProblem
 
 
-def choose(problem: Problem, schedule: Schedule | None = None) -> tuple[Family, Schedule]:
+def families_of(problem: AnyProblem) -> tuple[Family, ...]:
+    """Return the families that may compute a problem."""
+    match problem:
+        case RowsProblem():
+            return (rows.FAMILY,)
+        case AttentionProblem():
+            return (attention.FAMILY,)
+        case _:
+            # Only the direct family's kernels start behind their pointers.
+            return (direct.FAMILY,) if problem.space.starts else FAMILIES
+
+
+def choose(problem: AnyProblem, schedule: Schedule | None = None) -> tuple[Family, Schedule]:
     """Return the family and schedule that are predicted to take the least time.
 
     Args:
@@ -35,20 +52,19 @@ def choose(problem: Problem, schedule: Schedule | None = None) -> tuple[Family, 
         ScheduleError: the given schedule is not legal for the problem.
     """
     if schedule is not None:
-        family = family_of(schedule)
-        family.check(problem, schedule)
-        return family, schedule
-    # Only the direct family's kernels start behind their pointers.
-    families = (direct.FAMILY,) if problem.space.starts else FAMILIES
+        check(problem, schedule)
+        return family_of(schedule), schedule
     best, least = None, inf
-    for family in families:
+    for family in families_of(problem):
         for schedule in family.propose(problem, least):
             seconds = family.seconds(problem, schedule)
             if best is None or seconds < least:
                 best, least = (family, schedule), seconds
-    assert best is not None  # the direct family takes every problem
+    assert best is not None  # there is one that takes every problem
     known = _known.get()
-    return best if known is None else _reused(known, problem, best)
+    return (
+        best if known is None or not isinstance(problem, Problem) else _reused(known, problem, best)
+    )
 
 
 @contextmanager
@@ -95,16 +111,33 @@ def _reused(
     return best
 
 
+def check(problem: AnyProblem, schedule: Schedule) -> None:
+    """Raise unless a schedule is one for this kind of problem, and legal for it.
+
+    Raises:
+        ScheduleError: it is not.
+    """
+    family = family_of(schedule)
+    kind = FAMILIES if isinstance(problem, Problem) else families_of(problem)
+    if family not in kind:
+        allowed = ", ".join(shown_name(each.schedule_type) for each in kind)
+        raise ScheduleError(
+            f"{schedule} is a schedule of {family.name} kernels; this step takes {allowed}, or "
+            "None for the policy's"
+        )
+    family.check(problem, schedule)
+
+
 def family_of(schedule: Schedule) -> Family:
     """Return the family whose schedule this is.
 
     Raises:
         ScheduleError: it is none of any family.
     """
-    for family in FAMILIES:
+    for family in ALL:
         if isinstance(schedule, family.schedule_type):
             return family
-    known = ", ".join(shown_name(family.schedule_type) for family in FAMILIES)
+    known = ", ".join(shown_name(family.schedule_type) for family in ALL)
     raise ScheduleError(
         f"{schedule!r} is no schedule; known are {known}, and None for the policy's"
     )
@@ -116,7 +149,7 @@ def parse(text: str) -> Schedule | None:
     Raises:
         ScheduleError: the text is malformed, or names no schedule.
     """
-    types = [family.schedule_type for family in FAMILIES]
+    types = [family.schedule_type for family in ALL]
     found = parse_schedule(text, (*types, *steps.STEPS))
     if found is not None:
         family_of(found)
@@ -124,13 +157,20 @@ def parse(text: str) -> Schedule | None:
 
 
 __all__ = [
+    "ALL",
     "FAMILIES",
+    "AnyProblem",
+    "AttentionProblem",
     "Bound",
     "Dump",
+    "Facts",
     "Family",
     "Problem",
+    "RowsProblem",
     "Schedule",
+    "check",
     "choose",
+    "families_of",
     "family_of",
     "few_kernels",
     "parse",

@@ -25,6 +25,30 @@ Schedule = Any
 
 
 @dataclass(frozen=True, slots=True)
+class Facts:
+    """What tuning needs to know of a problem: its memory, and what its schedules depend on.
+
+    Attributes:
+        labels: a name for each index, as schedules call it.
+        extents: of each index.
+        n_output: how many of the indices are the output's.
+        columns: strides of each operand and, last, of the output along the indices, in elements;
+            None along those that it lacks.
+        dtypes: their dtype names.
+        how: what is computed.
+        constant: whether each operand is the same array in all calls; empty where none is.
+    """
+
+    labels: tuple[str, ...]
+    extents: tuple[int, ...]
+    n_output: int
+    columns: tuple[tuple[int | None, ...], ...]
+    dtypes: tuple[str, ...]
+    how: str
+    constant: tuple[bool, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Problem:
     """One contraction in memory, and the machine that computes it.
 
@@ -55,6 +79,20 @@ class Problem:
     def points(self) -> int:
         """Number of points of the loop nest."""
         return math.prod(self.space.extents)
+
+    @property
+    def facts(self) -> Facts:
+        """What tuning needs to know."""
+        space, how = self.space, self.arithmetics
+        return Facts(
+            space.labels,
+            space.extents,
+            space.n_output,
+            (*space.strides[:-1], *space.extras, space.strides[-1]),
+            (*how.inputs, *how.extras, how.output),
+            str(how),
+            self.constant,
+        )
 
     @property
     def moved_bytes(self) -> int:
@@ -110,7 +148,10 @@ class Bound:
 
 
 class Family(Protocol):
-    """One way to compute contractions; families inherit from it for :meth:`neighbours`.
+    """One way to compute problems of one kind; families inherit from it for :meth:`neighbours`.
+
+    A problem is a contraction (:class:`Problem`), or of the rows' or the attention family's own
+    type, with the same ``points``, ``machine`` and ``facts``.
 
     A schedule is a frozen dataclass of integers, text, tuples and other such dataclasses, which
     holds choices only, none of the problem's facts: it prints as a call of its name and is read
@@ -125,26 +166,26 @@ class Family(Protocol):
     def schedule_type(self) -> type[Any]:
         """The dataclass of its schedules."""
 
-    def check(self, problem: Problem, schedule: Schedule) -> None:
+    def check(self, problem: Any, schedule: Schedule) -> None:
         """Raise unless a schedule given by hand is legal for the problem.
 
         Raises:
             ScheduleError: it is not; the message names the field, its value and what is allowed.
         """
 
-    def neighbours(self, problem: Problem, schedule: Schedule) -> tuple[Schedule, ...]:
+    def neighbours(self, problem: Any, schedule: Schedule) -> tuple[Schedule, ...]:
         """Return schedules near ``schedule`` that measured tuning tries; they need not be legal."""
         del problem, schedule
         return ()
 
-    def propose(self, problem: Problem, below: float = math.inf) -> tuple[Schedule, ...]:
+    def propose(self, problem: Any, below: float = math.inf) -> tuple[Schedule, ...]:
         """Return the legal schedules worth trying, the best guess first; none if it cannot.
 
         Those that must take more than ``below`` seconds by prediction may be left out.
         """
 
-    def seconds(self, problem: Problem, schedule: Schedule) -> float:
+    def seconds(self, problem: Any, schedule: Schedule) -> float:
         """Return the predicted time on one thread, in seconds, for one of its schedules."""
 
-    def bind(self, problem: Problem, schedule: Schedule, dump: Dump) -> Bound:
+    def bind(self, problem: Any, schedule: Schedule, dump: Dump) -> Bound:
         """Return the kernel of one of its schedules, bound to the problem's memory."""

@@ -7,19 +7,22 @@ short that gathering one element of each is less work.
 
 from __future__ import annotations
 
-from math import ceil, prod
+from dataclasses import dataclass, replace
+from math import ceil, inf, prod
 
 import numpy as np
 
 from einloom_compiler.codegen import jit
 from einloom_compiler.dtypes import arithmetic
-from einloom_compiler.families.base import Bound, Dump
+from einloom_compiler.errors import ScheduleError
+from einloom_compiler.families.base import Bound, Dump, Facts, Family
 from einloom_compiler.ir.rows import RowsNest, is_shifted_sum, print_rows, verify_rows
 from einloom_compiler.ir.scalar import Combined, Mapped, Scalar, Value, parts_of, positions_of
 from einloom_compiler.lowering.formula import is_open
 from einloom_compiler.lowering.iteration import IterationSpace
 from einloom_compiler.lowering.rows import RowsExpr, RowsSchedule, lower_rows, rows_numbers
 from einloom_compiler.schedule.machine import Machine
+from einloom_compiler.schedule.text import require_integer
 
 #: Cycles of a vector's parts: instructions, functions made of them, a division.
 _SIMPLE, _FUNCTION, _DIVISION = 0.5, 10.0, 16.0
@@ -29,28 +32,128 @@ _GATHERED = 1.0
 _PASS = 25.0
 #: Cycles of a scalar point's access and of a function of scalars, whose latency shows.
 _SCALAR = 3.0
+#: Vectors at once, at most.
+_MOST_COPIES = 16
 #: Maps that are a few instructions.
 _MAPS = frozenset(("linear", "negative", "abs", "square", "add", "multiply", "maximum", "minimum"))
 
 
-def bind(expr: RowsExpr, space: IterationSpace, machine: Machine, dump: Dump) -> Bound:
-    """Return the kernel that is predicted to be the fastest, bound to the space's memory."""
-    nests = [(shape, lower_rows(expr, space, shape)) for shape in _shapes(expr, space, machine)]
-    seconds = [_predict(nest, space, shape, machine) for shape, nest in nests]
-    best = min(seconds)
-    shape, nest = nests[seconds.index(best)]
-    verify_rows(nest, "rows")
-    if dump is not None:
-        dump("rows", print_rows(nest))
-    return Bound(
-        kernel=jit.build(nest),
-        schedule=shape,
-        operands=tuple(range(len(expr.terms))),
-        numbers=rows_numbers(nest, space, shape),
-        total=nest.parallel_extent([space.extents[n] for n in shape.order]),
-        points=prod(space.extents),
-        seconds=best,
-    )
+@dataclass(frozen=True)
+class RowsProblem:
+    """Reductions along rows in memory, and the machine that computes them.
+
+    Attributes:
+        expr: what is computed.
+        space: its indices, with extents and strides.
+        machine: the target.
+    """
+
+    expr: RowsExpr
+    space: IterationSpace
+    machine: Machine
+
+    @property
+    def points(self) -> int:
+        """Number of points of all rows."""
+        return prod(self.space.extents)
+
+    @property
+    def facts(self) -> Facts:
+        """What tuning needs to know."""
+        space = self.space
+        return Facts(
+            tuple(str(number) for number in range(len(space.extents))),
+            space.extents,
+            space.n_output,
+            space.strides,
+            (*self.expr.inputs, self.expr.result),
+            str(self.expr),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Rows(Family):
+    """The family; see the module."""
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return "rows"
+
+    @property
+    def schedule_type(self) -> type[RowsSchedule]:
+        """The dataclass of its schedules."""
+        return RowsSchedule
+
+    def check(self, problem: RowsProblem, schedule: RowsSchedule) -> None:
+        """Raise unless the schedule is legal."""
+        space, order, vector = problem.space, schedule.order, schedule.vector
+        numbers = range(len(space.extents))
+        kept = tuple(n < space.n_output for n in order) if sorted(order) == [*numbers] else ()
+        if len(order) != len(numbers) or kept != tuple(sorted(kept, reverse=True)):
+            raise ScheduleError(
+                f"{schedule}: order must hold each of the indices 0 to {len(numbers) - 1} once, "
+                f"those below {space.n_output}, which number the rows, before the others"
+            )
+        vectors = {each.vector: each for each in _shapes(problem.expr, space, problem.machine)}
+        if vector not in vectors:
+            known = ", ".join(map(str, vectors))
+            raise ScheduleError(
+                f"{schedule}: vectors do not run along index {vector} of these operands; vector "
+                f"may be {known}"
+            )
+        if schedule.lanes != vectors[vector].lanes:
+            raise ScheduleError(
+                f"{schedule}: vectors of this machine have lanes={vectors[vector].lanes} here"
+            )
+        group = [
+            n
+            for n in order
+            if vector is not None and (n < space.n_output) == (vector < space.n_output)
+        ]
+        if group and group[-1] != vector:
+            raise ScheduleError(
+                f"{schedule}: the index that vectors run along, {vector}, must be the innermost of "
+                "the rows', or of those along them"
+            )
+        require_integer("Rows", "copies", schedule.copies, 1, _MOST_COPIES if group else 1)
+
+    def neighbours(self, problem: RowsProblem, schedule: RowsSchedule) -> tuple[RowsSchedule, ...]:
+        """Return schedules with more or fewer vectors at once."""
+        if schedule.vector is None:
+            return ()
+        copies = (schedule.copies * 2, schedule.copies // 2)
+        return tuple(replace(schedule, copies=n) for n in copies if n)
+
+    def propose(self, problem: RowsProblem, below: float = inf) -> tuple[RowsSchedule, ...]:
+        """Return a schedule for each index that vectors may run along."""
+        del below
+        return tuple(_shapes(problem.expr, problem.space, problem.machine))
+
+    def seconds(self, problem: RowsProblem, schedule: RowsSchedule) -> float:
+        """Return the predicted time on one thread."""
+        nest = lower_rows(problem.expr, problem.space, schedule)
+        return _predict(nest, problem.space, schedule, problem.machine)
+
+    def bind(self, problem: RowsProblem, schedule: RowsSchedule, dump: Dump) -> Bound:
+        """Return the kernel, bound to the space's memory."""
+        expr, space = problem.expr, problem.space
+        nest = lower_rows(expr, space, schedule)
+        verify_rows(nest, "rows")
+        if dump is not None:
+            dump("rows", print_rows(nest))
+        return Bound(
+            kernel=jit.build(nest),
+            schedule=schedule,
+            operands=tuple(range(len(expr.terms))),
+            numbers=rows_numbers(nest, space, schedule),
+            total=nest.parallel_extent([space.extents[n] for n in schedule.order]),
+            points=prod(space.extents),
+            seconds=self.seconds(problem, schedule),
+        )
+
+
+FAMILY = Rows()
 
 
 def _shapes(expr: RowsExpr, space: IterationSpace, machine: Machine) -> list[RowsSchedule]:

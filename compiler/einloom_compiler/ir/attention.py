@@ -3,7 +3,7 @@
 Grammar::
 
     AttentionNest = (query: dtype name, key: dtype name, value: dtype name, masks: Mask*,
-                     output: dtype name, compute: dtype name, block: PanelBlock, n_batch,
+                     output: dtype name, compute: dtype name, block: PanelSchedule, n_batch,
                      n_contracted, is_query_contiguous, is_value_contiguous,
                      is_output_contiguous, score: Scalar, is_causal)
     MaskLanes     = "same" | "vectors" | "transposed" | "converted" | "staged"
@@ -31,6 +31,7 @@ from typing import Literal
 from einloom_compiler.dtypes import arithmetic
 from einloom_compiler.errors import InternalCompilerError
 from einloom_compiler.ir.scalar import Scalar, positions_of, print_scalar
+from einloom_compiler.schedule.text import schedule_text
 
 #: How a mask's elements for the lanes of a vector are found: it is the same one for all of them;
 #: they are neighbours in memory; those of one query are, to be transposed, or to be converted and
@@ -60,7 +61,7 @@ class Mask:
 
 
 @dataclass(frozen=True, slots=True)
-class PanelBlock:
+class PanelSchedule:
     """The blocking of an attention nest.
 
     Attributes:
@@ -83,6 +84,10 @@ class PanelBlock:
     def lanes(self) -> int:
         """Queries of a panel."""
         return self.width * self.vectors
+
+    def __str__(self) -> str:
+        """Print as a call."""
+        return schedule_text(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +116,7 @@ class AttentionNest:
     masks: tuple[Mask, ...]
     output: str
     compute: str
-    block: PanelBlock
+    block: PanelSchedule
     n_batch: int
     n_contracted: int
     is_query_contiguous: bool

@@ -17,7 +17,7 @@ import numpy as np
 
 from einloom_compiler.dtypes import arithmetic, dtype_name
 from einloom_compiler.errors import UnsupportedError
-from einloom_compiler.ir.attention import COMPUTED, AttentionNest, Mask, MaskLanes, PanelBlock
+from einloom_compiler.ir.attention import COMPUTED, AttentionNest, Mask, MaskLanes, PanelSchedule
 from einloom_compiler.ir.einsum import Index, Term
 from einloom_compiler.ir.graph import Attention
 from einloom_compiler.ir.scalar import Scalar, check_scalar
@@ -58,8 +58,11 @@ class BoundAttention:
         nest: what is computed.
         numbers: extents and strides, in the order of the kernel ABI.
         total: number of tasks.
-        pairs: number of pairs of a query and a key.
-        points: number of pairs of a query and a key, times contracted points and columns.
+        pairs: number of pairs of a query and a key, whether or not they are left out.
+        points: that times contracted points and columns.
+        share: computed pairs by pairs: less than 1 where causality leaves blocks out, more where
+            panels are not full.
+        moved: elements of queries that are packed and of sums that are stored, one by one.
         moved_bytes: of every operand read once and the output written once.
     """
 
@@ -69,6 +72,8 @@ class BoundAttention:
     pairs: int
     points: int
     moved_bytes: int
+    share: float = 1.0
+    moved: int = 0
 
 
 def form_of(node: Attention) -> AttentionForm:
@@ -109,6 +114,7 @@ def bind_nest(
     strides: Sequence[tuple[int, ...]],
     output_strides: tuple[int, ...],
     machine: Machine,
+    block: PanelSchedule | None = None,
 ) -> BoundAttention:
     """Return the nest and numbers of ``form`` for operands of these layouts.
 
@@ -118,6 +124,7 @@ def bind_nest(
         strides: theirs, in elements, any sign.
         output_strides: the output's, in elements.
         machine: the target.
+        block: the blocking; the usual one for the machine where None.
 
     Raises:
         UnsupportedError: attention is not computed in this dtype.
@@ -156,7 +163,7 @@ def bind_nest(
         masks=tuple(_mask(form, 3 + n, query, keys, is_single) for n in range(n_masks)),
         output=form.result,
         compute=form.compute,
-        block=_block(query.extent, arithmetic(form.compute).compute, machine, is_single),
+        block=block or _block(query.extent, arithmetic(form.compute).compute, machine, is_single),
         n_batch=len(batch),
         n_contracted=len(outer),
         is_query_contiguous=point.strides[0] == 1,
@@ -183,7 +190,20 @@ def bind_nest(
         pairs,
         pairs * (depth + column.extent),
         space.moved_bytes,
+        _computed_share(query.extent, keys.extent, nest),
+        n_batches * query.extent * (depth + column.extent),
     )
+
+
+def _computed_share(n_queries: int, n_keys: int, nest: AttentionNest) -> float:
+    """Return computed pairs by pairs: panels are full, causal ones end with their last query."""
+    if is_open(n_queries) or is_open(n_keys) or not n_queries * n_keys:
+        return 1.0
+    starts = range(0, n_queries, nest.panel)
+    if not nest.is_causal:
+        return len(starts) * nest.panel / n_queries
+    computed = sum(min(n_keys, start + nest.panel, n_queries) for start in starts) * nest.panel
+    return computed / (n_queries * n_keys)
 
 
 class _Roles:
@@ -275,14 +295,14 @@ def _mask(form: AttentionForm, access: int, query: _Axis, keys: _Axis, is_single
     return Mask(form.inputs[access], lanes)
 
 
-def _block(n_queries: int, element: str, machine: Machine, is_single: bool) -> PanelBlock:
+def _block(n_queries: int, element: str, machine: Machine, is_single: bool) -> PanelSchedule:
     """Return the blocking for so many queries.
 
     A register block leaves registers for one vector of each of its columns and an element.
     """
     width = machine.simd_bits // (8 * np.dtype(element).itemsize)
     if is_single:
-        return PanelBlock(width, 1, 1, keys=256)
+        return PanelSchedule(width, 1, 1, keys=256)
     vectors = 1 if n_queries <= width and not is_open(n_queries) else 2
     rows = 8 if machine.n_registers >= 32 else 6
-    return PanelBlock(width, vectors, rows)
+    return PanelSchedule(width, vectors, rows)

@@ -20,6 +20,7 @@ from einloom_compiler.optimizer import (
     merge,
     reshapes,
     rows,
+    siblings,
     simplify,
     views,
 )
@@ -42,6 +43,9 @@ FUSION: tuple[Pass, ...] = (
 )
 #: After that, since a merged contraction would hide the scores of attention.
 MERGING: tuple[Pass, ...] = (("merge contractions", merge.RULES), *FUSION)
+
+#: Last, since views of a joined result would hide the products from the others.
+SIBLINGS = "join siblings"
 
 _MOST_ROUNDS = 8
 
@@ -70,13 +74,22 @@ def optimize(
                 roots = _run(name, rules, roots, dump)
             if roots == before:
                 break
+    if SIBLINGS not in without:
+        roots = _verified(SIBLINGS, siblings.join_siblings(roots), roots, dump)
+        # Only how axes are ordered: a view's part of the joined result is not computed again.
+        roots = _run("views become terms", (*views.TERMS, *simplify.RULES), roots, dump)
     return roots
 
 
 def _run(
     name: str, rules: tuple[Rule, ...], roots: tuple[Node, ...], dump: Dump | None
 ) -> tuple[Node, ...]:
-    made = rewrite(roots, *rules)
+    return _verified(name, rewrite(roots, *rules), roots, dump)
+
+
+def _verified(
+    name: str, made: tuple[Node, ...], roots: tuple[Node, ...], dump: Dump | None
+) -> tuple[Node, ...]:
     if made != roots:
         verify_graph(*made, stage=f"optimizer: {name}")
         if dump is not None:

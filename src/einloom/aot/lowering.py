@@ -15,6 +15,7 @@ from einloom.aot.symbols import bound_symbols, checks_of, representative, unifie
 from einloom.runtime import recipe as recipes
 from einloom.runtime.choices import Choices
 from einloom.runtime.launch import PARALLEL_SECONDS
+from einloom.runtime.lookups import Gather
 from einloom.runtime.program import Program
 from einloom.runtime.values import c_layout
 from einloom_compiler.aot import library as ir
@@ -255,7 +256,7 @@ class _LevelBuilder:
         return ir.Variant(buffers, steps)
 
     def _step(self, recipe: recipes.Recipe, step: recipes.Step) -> ir.Step:
-        if isinstance(step, recipes.Gather):
+        if isinstance(step, Gather):
             return self._gather(recipe, step)
         bound = step.bound
         *offsets, target_offset = step.offsets or (0,) * (len(step.operands) + 1)
@@ -274,7 +275,7 @@ class _LevelBuilder:
             parallel_points=_parallel_points(int(bound.points), bound.seconds),
         )
 
-    def _gather(self, recipe: recipes.Recipe, step: recipes.Gather) -> ir.Gather:
+    def _gather(self, recipe: recipes.Recipe, step: Gather) -> ir.Gather:
         values = (step.table, step.indices, step.target)
         if any(value.layout != c_layout(value.shape, value.dtype) for value in values):
             raise InternalCompilerError("aot", "a lookup is not of arrays in C order", str(step))

@@ -116,7 +116,7 @@ def einsum(
     contractor = _contractor(expr, compute, optimize)
     evaluation = _evaluate(contractor, arrays, out, order)
     if out is None:
-        return wrapper_for(given, numpy_scalar)(evaluation.result), evaluation
+        return wrapper_for(given, numpy_scalar)(*evaluation.results), evaluation
     return out, evaluation
 
 
@@ -309,7 +309,7 @@ def _evaluate(
     recipe.run(operands, target, None, default_backend())
     if out is not None and not is_same_memory(target, out):
         np.copyto(out.view(np.ndarray), target, casting="unsafe")
-    return Evaluation(recipe, operands, target)
+    return Evaluation(recipe, operands, (target,))
 
 
 def _result_axes(expr: EinsumExpr, arrays: Sequence[Array], order: str) -> tuple[int, ...]:

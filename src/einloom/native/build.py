@@ -24,8 +24,21 @@ VARIABLE = "EINLOOM_NATIVE"
 #: Name of the extension module.
 MODULE = "_einloom_native"
 FOLDER = Path(__file__).parent
-SOURCES = ("module.c", "caller.c", "table.c", "record.c", "call.c", "scratch.c", "pool.c")
-HEADERS = ("numpy_api.h", "caller.h", "table.h", "record.h", "call.h", "scratch.h", "pool.h")
+SOURCES = (
+    *("module.c", "caller.c", "table.c", "record.c", "call.c", "gather.c", "scratch.c", "pool.c"),
+)
+HEADERS = (
+    *(
+        "numpy_api.h",
+        "caller.h",
+        "table.h",
+        "record.h",
+        "call.h",
+        "gather.h",
+        "scratch.h",
+        "pool.h",
+    ),
+)
 #: No -march: homes are shared between unlike machines, and nothing here is heavy arithmetic.
 FLAGS = ("-std=c11", "-O2", "-fPIC", "-shared", "-fvisibility=hidden", "-pthread")
 #: Seconds after which a compiler is given up.

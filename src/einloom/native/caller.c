@@ -6,6 +6,7 @@
 #include <structmember.h>
 #include <time.h>
 
+#include "gather.h"
 #include "scratch.h"
 #include "table.h"
 
@@ -91,17 +92,18 @@ static int settle(Effort *effort, const Caller *caller, const Record *record, co
     return 0;
 }
 
-static void launch(const Record *record, void *const *addresses, const char *workspace,
-                   const char *memory, const Effort *effort) {
+/* Launch all steps; return 0 if a lookup met an index that is not there. */
+static int launch(const Record *record, void *const *addresses, const char *workspace,
+                  const char *memory, const Effort *effort) {
+    Py_ssize_t n_given = record->n_operands + record->n_results;
     int64_t *block = alloca((size_t)record->max_words * sizeof *block);
     for (Py_ssize_t s = 0; s < record->n_steps; s++) {
         const Step *step = &record->steps[s];
         memcpy(block, step->words, (size_t)step->n_words * sizeof *block);
         for (Py_ssize_t p = 0; p < step->n_patches; p++) {
             int32_t slot = step->patches[p].slot;
-            const char *address = slot <= record->n_operands
-                                      ? addresses[slot]
-                                      : workspace + record->buffers[slot - record->n_operands - 1];
+            const char *address =
+                slot < n_given ? addresses[slot] : workspace + record->buffers[slot - n_given];
             block[step->patches[p].word] += (int64_t)(intptr_t)address;
         }
         block[step->n_words - 1] = (int64_t)(intptr_t)memory;
@@ -111,10 +113,14 @@ static void launch(const Record *record, void *const *addresses, const char *wor
         else
             einloom_pool_run(step->entry, block, step->acc_step, step->total,
                              parts_of(step, threads), threads);
+        if (step->is_refusable && block[GATHER_REFUSED])
+            return 0;
     }
+    return 1;
 }
 
-/* Launch all steps, with memory for them; return -1 with an error set. */
+/* Launch all steps, with memory for them; return -1 with an error set, 0 if the call must be made
+ * in Python, which says which index of a lookup is wrong. */
 static int launch_all(const Record *record, void *const *addresses, const Effort *effort) {
     int64_t bytes = effort->scratch_bytes + SCRATCH_ALIGNMENT - 1;
     bytes -= bytes % SCRATCH_ALIGNMENT;
@@ -129,14 +135,15 @@ static int launch_all(const Record *record, void *const *addresses, const Effort
     }
     if (!is_kept && (workspace = scratch_alone(record->workspace_bytes, &own)) == NULL)
         return -1;
+    int is_done;
     if (effort->is_parallel || record->releases_gil) {
         Py_BEGIN_ALLOW_THREADS
-        launch(record, addresses, workspace, memory, effort);
+        is_done = launch(record, addresses, workspace, memory, effort);
         Py_END_ALLOW_THREADS
     } else
-        launch(record, addresses, workspace, memory, effort);
+        is_done = launch(record, addresses, workspace, memory, effort);
     PyMem_RawFree(own);
-    return 0;
+    return is_done;
 }
 
 /* Collect the operands' addresses; return 0 if `out` may overlap one of them. */
@@ -158,35 +165,83 @@ static int read_addresses(void **addresses, const Record *record, const Call *ca
     return 1;
 }
 
+/* Memory of results that become NumPy scalars. */
+typedef struct {
+    _Alignas(SCRATCH_ALIGNMENT) char bytes[SCALAR_BYTES];
+} Scalar;
+
+/* Make the arrays that are written; return -1 with an error set. */
+static int make_results(const Record *record, const Call *call, PyObject **made) {
+    for (Py_ssize_t i = 0; i < record->n_results; i++) {
+        const Result *result = &record->results[i];
+        if (call->out != NULL)
+            made[i] = Py_NewRef((PyObject *)call->out);
+        else if (!result->is_scalar) {
+            PyObject *dtype = Py_NewRef((PyObject *)result->dtype);
+            made[i] = PyArray_NewFromDescr(result->type, (PyArray_Descr *)dtype, result->ndim,
+                                           result->layout, result->layout + result->ndim, NULL, 0,
+                                           NULL);
+            if (made[i] == NULL)
+                return -1;
+        }
+    }
+    return 0;
+}
+
+/* Return what a call returns, which takes over the references to what was made. */
+static PyObject *returned(const Record *record, PyObject **made) {
+    if (!record->is_tuple) {
+        PyObject *only = made[0];
+        made[0] = NULL;
+        return only;
+    }
+    PyObject *tuple = PyTuple_New(record->n_results);
+    if (tuple == NULL)
+        return NULL;
+    for (Py_ssize_t i = 0; i < record->n_results; i++) {
+        PyTuple_SET_ITEM(tuple, i, made[i]);
+        made[i] = NULL;
+    }
+    if (record->finish == NULL)
+        return tuple;
+    PyObject *finished = PyObject_CallOneArg(record->finish, tuple);
+    Py_DECREF(tuple);
+    return finished;
+}
+
 /* Return the result of a call by its record; NULL with an error set, or without one if the call
  * must be made in Python. */
 static PyObject *run(const Caller *caller, const Record *record, const Call *call) {
-    void *addresses[MAX_ARGUMENTS + 1];
+    void *addresses[MAX_ARGUMENTS + MAX_RESULTS];
+    PyObject *made[MAX_RESULTS];
     Effort effort;
+    Py_ssize_t n = record->n_results;
     if (settle(&effort, caller, record, call) < 0)
         return NULL;
     if (effort.is_parallel && !record->uses_pool)
         return NULL;
     if (!read_addresses(addresses, record, call))
         return NULL;
-    _Alignas(SCRATCH_ALIGNMENT) char scalar[SCALAR_BYTES];
+    Scalar *scalars = alloca((size_t)n * sizeof *scalars + SCRATCH_ALIGNMENT);
+    scalars = (Scalar *)(((uintptr_t)scalars + SCRATCH_ALIGNMENT - 1) & -(uintptr_t)SCRATCH_ALIGNMENT);
     PyObject *result = NULL;
-    if (call->out != NULL)
-        result = Py_NewRef((PyObject *)call->out);
-    else if (!record->is_scalar) {
-        result = PyArray_NewFromDescr(record->type,
-                                      (PyArray_Descr *)Py_NewRef((PyObject *)record->dtype),
-                                      record->ndim, record->layout, record->layout + record->ndim,
-                                      NULL, 0, NULL);
-        if (result == NULL)
-            return NULL;
-    }
-    addresses[record->n_operands] = result == NULL ? scalar : PyArray_DATA((PyArrayObject *)result);
-    if (launch_all(record, addresses, &effort) < 0) {
-        Py_XDECREF(result);
-        return NULL;
-    }
-    return result == NULL ? PyArray_Scalar(scalar, record->dtype, NULL) : result;
+    memset(made, 0, (size_t)n * sizeof *made);
+    if (make_results(record, call, made) < 0)
+        goto done;
+    for (Py_ssize_t i = 0; i < n; i++)
+        addresses[record->n_operands + i] =
+            made[i] == NULL ? scalars[i].bytes : PyArray_DATA((PyArrayObject *)made[i]);
+    if (launch_all(record, addresses, &effort) <= 0)
+        goto done;
+    for (Py_ssize_t i = 0; i < n; i++)
+        if (made[i] == NULL &&
+            (made[i] = PyArray_Scalar(scalars[i].bytes, record->results[i].dtype, NULL)) == NULL)
+            goto done;
+    result = returned(record, made);
+done:
+    for (Py_ssize_t i = 0; i < n; i++)
+        Py_XDECREF(made[i]);
+    return result;
 }
 
 static PyObject *call_python(PyObject *self, PyObject *const *values, size_t n_flagged,
@@ -240,7 +295,7 @@ static PyObject *Caller_vectorcall(PyObject *self, PyObject *const *values, size
 PyDoc_STRVAR(keep_doc,
              "keep($self, arguments, keywords, plan, /)\n--\n\n"
              "Remember a call that passed all checks; say whether it can be remembered.\n\n"
-             "Its arrays are operand slots 0, 1, ... in order, the result is the next slot, then\n"
+             "Its arrays are operand slots 0, 1, ... in order, the results are the next slots, then\n"
              "come the intermediates. See record.h for the plan.");
 
 static PyObject *Caller_keep(Caller *caller, PyObject *given) {
@@ -293,8 +348,10 @@ static PyObject *Caller_new(PyTypeObject *type, PyObject *Py_UNUSED(arguments),
 
 static int Caller_traverse(Caller *caller, visitproc visit, void *arg) {
     for (Record *record = caller->table.oldest; record != NULL; record = record->younger)
-        if (record->n_references == 1)
+        if (record->n_references == 1) {
             Py_VISIT(record->owners);
+            Py_VISIT(record->finish);
+        }
     return 0;
 }
 

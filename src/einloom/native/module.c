@@ -7,6 +7,7 @@
 
 #include "call.h"
 #include "caller.h"
+#include "gather.h"
 #include "pool.h"
 #include "scratch.h"
 
@@ -109,5 +110,12 @@ PyMODINIT_FUNC PyInit__einloom_native(void) {
         Py_DECREF(module);
         return NULL;
     }
+    PyObject *entry = PyLong_FromVoidPtr((void *)(uintptr_t)einloom_gather);
+    if (entry == NULL || PyModule_AddObjectRef(module, "gather_entry", entry) < 0) {
+        Py_XDECREF(entry);
+        Py_DECREF(module);
+        return NULL;
+    }
+    Py_DECREF(entry);
     return module;
 }

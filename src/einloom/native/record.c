@@ -1,5 +1,7 @@
 #include "record.h"
 
+#include "gather.h"
+
 static void *zeroed(Py_ssize_t n, size_t size) {
     void *memory = PyMem_Calloc(n > 0 ? (size_t)n : 1, size);
     if (memory == NULL)
@@ -20,10 +22,14 @@ void record_release(Record *record) {
     PyMem_Free(record->arguments);
     PyMem_Free(record->steps);
     PyMem_Free(record->buffers);
-    PyMem_Free(record->layout);
+    for (Py_ssize_t i = 0; record->results != NULL && i < record->n_results; i++) {
+        PyMem_Free(record->results[i].layout);
+        Py_XDECREF((PyObject *)record->results[i].type);
+        Py_XDECREF((PyObject *)record->results[i].dtype);
+    }
+    PyMem_Free(record->results);
     Py_XDECREF(record->keywords);
-    Py_XDECREF((PyObject *)record->type);
-    Py_XDECREF((PyObject *)record->dtype);
+    Py_XDECREF(record->finish);
     Py_XDECREF(record->owners);
     PyMem_Free(record);
 }
@@ -111,7 +117,8 @@ static int keep_step(Record *record, Step *step, PyObject *given) {
     for (Py_ssize_t i = 0; is_kept && i < n_slots; i++) {
         if (numbers[i] < 0)
             continue;
-        if (numbers[i] > record->n_operands + record->n_buffers || i >= step->n_words) {
+        if (numbers[i] >= record->n_operands + record->n_results + record->n_buffers ||
+            i >= step->n_words) {
             PyErr_Format(PyExc_ValueError, "word %zd is to hold slot %lld, which is not there", i,
                          (long long)numbers[i]);
             is_kept = 0;
@@ -129,40 +136,58 @@ static int keep_step(Record *record, Step *step, PyObject *given) {
         record->max_words = step->n_words;
     if (scratch_bytes > record->scratch_bytes)
         record->scratch_bytes = scratch_bytes;
+    step->is_refusable = step->entry == einloom_gather;
     record->has_large |= step->is_large;
     return 0;
 }
 
-static int keep_result(Record *record, PyObject *result) {
+static int keep_result(Result *kept, PyObject *result) {
     if (PyArray_Check(result)) {
         PyArrayObject *array = (PyArrayObject *)result;
-        record->type = (PyTypeObject *)Py_NewRef((PyObject *)Py_TYPE(array));
-        record->dtype = (PyArray_Descr *)Py_NewRef((PyObject *)PyArray_DESCR(array));
-        record->ndim = PyArray_NDIM(array);
-        record->layout = copied_layout(array);
-        return record->layout == NULL ? -1 : 0;
+        kept->type = (PyTypeObject *)Py_NewRef((PyObject *)Py_TYPE(array));
+        kept->dtype = (PyArray_Descr *)Py_NewRef((PyObject *)PyArray_DESCR(array));
+        kept->ndim = PyArray_NDIM(array);
+        kept->layout = copied_layout(array);
+        return kept->layout == NULL ? -1 : 0;
     }
     if (!PyArray_IsScalar(result, Generic)) {
         PyErr_SetString(PyExc_TypeError, "a kept result is an array or a NumPy scalar");
         return -1;
     }
-    record->is_scalar = 1;
-    record->dtype = PyArray_DescrFromScalar(result);
-    if (record->dtype == NULL)
+    kept->is_scalar = 1;
+    kept->dtype = PyArray_DescrFromScalar(result);
+    if (kept->dtype == NULL)
         return -1;
-    if (PyDataType_ELSIZE(record->dtype) > SCALAR_BYTES) {
+    if (PyDataType_ELSIZE(kept->dtype) > SCALAR_BYTES) {
         PyErr_SetString(PyExc_ValueError, "the scalar is too large to be kept");
         return -1;
     }
     return 0;
 }
 
+static int keep_results(Record *record, PyObject *result) {
+    record->is_tuple = PyTuple_Check(result);
+    Py_ssize_t n = record->is_tuple ? PyTuple_GET_SIZE(result) : 1;
+    if (n > MAX_RESULTS || (n != 1 && record->has_out)) {
+        PyErr_SetString(PyExc_ValueError, "a call with so many results is not kept");
+        return -1;
+    }
+    if ((record->results = zeroed(n, sizeof *record->results)) == NULL)
+        return -1;
+    record->n_results = n;
+    for (Py_ssize_t i = 0; i < n; i++)
+        if (keep_result(&record->results[i], record->is_tuple ? PyTuple_GET_ITEM(result, i) : result) < 0)
+            return -1;
+    return 0;
+}
+
 Record *record_new(const Call *call, PyObject *plan) {
-    PyObject *result, *steps, *buffers, *owners;
+    PyObject *result, *finish, *steps, *buffers, *owners;
     long long workspace_bytes;
     int uses_pool, releases_gil;
-    if (!PyArg_ParseTuple(plan, "OO!O!LppO", &result, &PyTuple_Type, &steps, &PyTuple_Type,
-                          &buffers, &workspace_bytes, &releases_gil, &uses_pool, &owners))
+    if (!PyArg_ParseTuple(plan, "OOO!O!LppO", &result, &finish, &PyTuple_Type, &steps,
+                          &PyTuple_Type, &buffers, &workspace_bytes, &releases_gil, &uses_pool,
+                          &owners))
         return NULL;
     Record *record = zeroed(1, sizeof *record);
     if (record == NULL)
@@ -172,7 +197,8 @@ Record *record_new(const Call *call, PyObject *plan) {
     record->uses_pool = uses_pool;
     record->releases_gil = releases_gil;
     record->owners = Py_NewRef(owners);
-    if (keep_arguments(record, call) < 0 || keep_result(record, result) < 0)
+    record->finish = finish == Py_None ? NULL : Py_NewRef(finish);
+    if (keep_arguments(record, call) < 0 || keep_results(record, result) < 0)
         goto failed;
     if ((record->buffers = numbers_of(buffers, &record->n_buffers)) == NULL)
         goto failed;

@@ -7,6 +7,7 @@
 
 enum {
     MAX_WORDS = 8192,  /* of an argument block, which lives on the stack */
+    MAX_RESULTS = 64,  /* of a call that is kept */
     SCALAR_BYTES = 64, /* no dtype of a kernel is larger */
 };
 
@@ -18,11 +19,21 @@ typedef struct {
 typedef struct {
     einloom_entry entry;
     int64_t total, acc_step, scratch_bytes;
-    int is_large; /* it uses threads unasked */
+    int is_large;     /* it uses threads unasked */
+    int is_refusable; /* a lookup, which may meet an index that is not there */
     Py_ssize_t n_words, n_patches;
     int64_t *words; /* numbers, offsets, and addresses of tables and constants */
     Patch *patches; /* which words need addresses of operands, result, intermediates */
 } Step;
+
+/* What a result is made as: an array of this layout, or a NumPy scalar. */
+typedef struct {
+    PyTypeObject *type;
+    PyArray_Descr *dtype;
+    int is_scalar;
+    int ndim;
+    npy_intp *layout;
+} Result;
 
 typedef struct Record {
     struct Record *next;   /* of the same bucket */
@@ -34,12 +45,10 @@ typedef struct Record {
     PyObject *keywords;  /* their names */
     int has_out;
     Argument out;
-    /* the result */
-    PyTypeObject *type;
-    PyArray_Descr *dtype;
-    int is_scalar;
-    int ndim;
-    npy_intp *layout;
+    Py_ssize_t n_results;
+    Result *results;
+    int is_tuple;     /* calls return a tuple of the results, or what `finish` makes of it */
+    PyObject *finish; /* NULL where nothing is */
     /* the launches */
     Py_ssize_t n_steps, n_buffers;
     Step *steps;
@@ -50,12 +59,13 @@ typedef struct Record {
 } Record;
 
 /* Return a new record, NULL with an error set, of a call and its plan:
- * (result, steps, buffers, workspace_bytes, releases_gil, uses_pool, owners).
+ * (result, finish, steps, buffers, workspace_bytes, releases_gil, uses_pool, owners).
  *
- * `result` stands for the results to come; a step is (entry, total, acc_step, scratch_bytes,
+ * `result` stands for the results to come, a tuple of them where there are several; `finish` is
+ * called with a tuple of them unless it is None. A step is (entry, total, acc_step, scratch_bytes,
  * is_large, words, slots), to whose first words the addresses of these slots are
  * added where they are no -1; a buffer is the offset of an intermediate. The call's arrays are slots
- * 0, 1, ... in order, the result is the next slot, then come the buffers. */
+ * 0, 1, ... in order, the results are the next slots, then come the buffers. */
 Record *record_new(const Call *call, PyObject *plan);
 
 /* Give up a reference. */

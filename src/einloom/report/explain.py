@@ -78,7 +78,7 @@ def sections(
     if steps:
         from einloom.report.plan import report
 
-        plan = report(expression, optimize)
+        plan = report((expression,), optimize)
         found.append(Section("order", _indented(plan.order)))
         if code:
             found.append(Section("schedule", _indented(plan.schedule)))

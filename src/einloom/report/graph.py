@@ -7,32 +7,30 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from einloom.frontends.dispatch import settle
 from einloom.report.tables import table
 from einloom.runtime.choices import Choices
 from einloom.runtime.program import Program
 from einloom.runtime.recipe import Launch, Recipe
-from einloom_compiler.dtypes import as_dtype
 from einloom_compiler.ir.printer import print_graph, print_tree
 from einloom_compiler.ir.shapes import extents_at, representative_sizes
-from einloom_compiler.ir.traversal import contractions_of, inputs_of
+from einloom_compiler.ir.traversal import contractions_of
 from einloom_compiler.order.cost import tree_cost
 from einloom_compiler.order.estimate import LAUNCH_SECONDS
 from einloom_compiler.order.search import Optimize
 from einloom_compiler.order.select import tree_at
 
 if TYPE_CHECKING:
-    from einloom.expression import Expression
     from einloom_compiler.codegen.jit import Kernel
     from einloom_compiler.ir.contraction import ContractionTree
+    from einloom_compiler.ir.graph import Node
 
 
 @dataclass(frozen=True)
 class GraphReport:
-    """What was decided for one graph at given or representative sizes, for arrays in C order.
+    """What was decided for graphs at given or representative sizes, for arrays in C order.
 
     Attributes:
-        graph: the graph, printed.
+        graph: the graphs, printed.
         recipe: its steps.
         trees: the contraction tree of each contraction, in order of evaluation.
         flops: FLOPs of the contractions at these sizes, counted as opt_einsum counts them.
@@ -64,7 +62,9 @@ class GraphReport:
                 read = ", ".join(self._place(step.operands[n]) for n in step.bound.operands)
                 rows.append((title, read, self._place(step.target), seconds))
             else:
-                rows.append((type(step).__name__.lower(), "", "", ""))
+                read = f"{self._place(step.table.slot)}, {self._place(step.indices.slot)}"
+                seconds = f"{step.seconds * 1e6:.3g} us"
+                rows.append(("lookup", read, self._place(step.target.slot), seconds))
         return table(("step", "reads", "writes", "predicted"), rows) if rows else ""
 
     def _place(self, slot: int) -> str:
@@ -73,7 +73,8 @@ class GraphReport:
         if slot < self.recipe.n_inputs:
             return f"input {slot}"
         if slot < self.recipe.first_buffer:
-            return "result"
+            number = slot - self.recipe.n_inputs
+            return "result" if self.recipe.n_results == 1 else f"result {number}"
         return f"buffer {slot - self.recipe.first_buffer}"
 
     @property
@@ -102,8 +103,8 @@ class GraphReport:
 
     @property
     def schedule(self) -> str:
-        """Each kernel's schedule, as printable data."""
-        return "\n".join(str(step.bound.schedule) for step in self.recipe.launches)
+        """Each step's schedule, as ``schedule=`` takes it; None where it is no single kernel."""
+        return "\n".join(map(str, self.recipe.schedules))
 
     @property
     def source(self) -> str:
@@ -127,31 +128,34 @@ class GraphReport:
 
 
 def graph_report(
-    expression: Expression,
+    roots: tuple[Node, ...],
+    names: Mapping[str, str],
     optimize: Optimize,
     shapes: Sequence[tuple[int, ...]] | None,
     choices: Choices,
 ) -> GraphReport:
     """Return what is decided for operands of these shapes, or of representative ones.
 
-    Operands without dtype are float32.
+    Args:
+        roots: optimized graphs with settled dtypes, one a result.
+        names: what messages call each input.
+        optimize: how orders are chosen.
+        shapes: one an input; representative ones where None.
+        choices: what else was settled about kernels.
 
     Raises:
         ShapeError: the shapes do not fit the expression.
         UnsupportedError: a node has no kernel.
     """
-    names = expression.operand_names
-    dtypes = {node.name: node.dtype or as_dtype("float32") for node in inputs_of(expression.node)}
-    (settled,) = settle((expression,), dtypes)
-    program = Program(settled.node, names, optimize, choices)
+    program = Program(roots, names, optimize, choices, optimizes=False)
     sizes: Mapping[str, int] = (
-        representative_sizes(settled.node) if shapes is None else program.signature.check(shapes)
+        representative_sizes(*roots) if shapes is None else program.signature.check(shapes)
     )
-    nodes = contractions_of(settled.node)
+    nodes = contractions_of(*roots)
     extents = [extents_at(node, sizes) for node in nodes]
     trees = tuple(
         tree_at(node, own, optimize, choices.ranges)
         for node, own in zip(nodes, extents, strict=True)
     )
     flops = sum(int(tree_cost(t, own, 1).flops) for t, own in zip(trees, extents, strict=True))
-    return GraphReport(print_graph(settled.node), program.recipe_at(sizes), trees, flops)
+    return GraphReport(print_graph(*roots), program.recipe_at(sizes), trees, flops)

@@ -11,11 +11,12 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from einloom.expression import names_of
 from einloom.frontends.dispatch import settle
 from einloom.report.graph import GraphReport, graph_report
 from einloom.report.program import ProgramText, print_program
-from einloom.runtime.choices import Choices, split_schedules
-from einloom.runtime.optimizing import optimized
+from einloom.runtime.choices import Choices, split_schedules, step_names
+from einloom.runtime.optimizing import is_one_step, optimized
 from einloom.runtime.signature import Signature
 from einloom_compiler.dtypes import arithmetic, as_dtype, dtype_name
 from einloom_compiler.extents import Extent, factored, text
@@ -137,7 +138,7 @@ class PlanReport:
 
 
 def report(
-    expression: Expression,
+    expressions: tuple[Expression, ...],
     optimize: Optimize = True,
     shapes: Sequence[tuple[int, ...]] | None = None,
     choices: Choices | None = None,
@@ -145,7 +146,7 @@ def report(
     """Return what is decided for operands of these shapes, or of representative ones.
 
     Args:
-        expression: what is computed.
+        expressions: what is computed, one a result.
         optimize: how orders are chosen.
         shapes: one an input; representative ones where None.
         choices: what else was settled about kernels. Tuned schedules are shown where they were
@@ -156,10 +157,12 @@ def report(
         ScheduleError: the schedules do not fit its steps.
     """
     choices = choices or Choices()
-    expression = _optimized(expression, optimize)
-    node = expression.node
-    if not all(map(_is_contracting, nodes_of(node))):
-        return graph_report(expression, optimize, shapes, choices)
+    made = _optimized(expressions, optimize)
+    expression, node = made[0], made[0].node
+    if len(made) > 1 or not all(map(_is_contracting, nodes_of(node))):
+        roots = tuple(each.node for each in _settled(made))
+        names = names_of(*(each.node for each in expressions))
+        return graph_report(roots, names, optimize, shapes, choices)
     if shapes is not None:
         signature = Signature((node,), expression.operand_names, choices.ranges)
         sizes: Mapping[str, int] = signature.check(shapes)
@@ -178,7 +181,7 @@ def report(
             expression, trees, extents, [(known,) * len(t.steps) for t in trees]
         )
     else:
-        shares = split_schedules(choices.schedules, trees)
+        shares = split_schedules(choices.schedules, [*map(step_names, trees)])
         printed = print_program(expression, trees, extents, shares)
     peak = max(
         (
@@ -201,14 +204,28 @@ def report(
     )
 
 
-def _optimized(expression: Expression, optimize: Optimize) -> Expression:
-    """Return the graph that programs run; operands without dtype are float32 in it."""
-    (node,) = optimized((expression.node,), optimize)
-    if node is expression.node:
-        return expression
-    dtypes = {part.name: part.dtype or as_dtype("float32") for part in inputs_of(expression.node)}
-    (settled,) = settle((expression,), dtypes)
-    return replace(expression, node=optimized((settled.node,), optimize)[0], call=None)
+def _optimized(expressions: tuple[Expression, ...], optimize: Optimize) -> tuple[Expression, ...]:
+    """Return the graphs that programs run; operands without dtype are float32 where they differ."""
+    nodes = tuple(each.node for each in expressions)
+    if is_one_step(nodes):
+        return expressions
+    settled = _settled(expressions)
+    before = tuple(each.node for each in settled)
+    made = optimized(before, optimize)
+    if made == before:
+        return expressions
+    return tuple(
+        replace(each, node=node, call=None) for each, node in zip(settled, made, strict=True)
+    )
+
+
+def _settled(expressions: tuple[Expression, ...]) -> tuple[Expression, ...]:
+    """Return the expressions with float32 for operands without dtype."""
+    inputs = inputs_of(*(each.node for each in expressions))
+    if all(part.dtype is not None for part in inputs):
+        return expressions
+    dtypes = {part.name: part.dtype or as_dtype("float32") for part in inputs}
+    return settle(expressions, dtypes)
 
 
 def _is_contracting(node: Node) -> bool:

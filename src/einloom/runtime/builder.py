@@ -10,6 +10,7 @@ import numpy.typing as npt
 from einloom.runtime.recipe import Contracted, Launch, Recipe, Step
 from einloom.runtime.values import Value, c_layout, layout
 from einloom_compiler.dtypes import AnyDType, as_dtype
+from einloom_compiler.families import Schedule
 from einloom_compiler.lowering.prepacking import Packing
 from einloom_compiler.pipeline import Bound, Stages
 
@@ -55,6 +56,7 @@ class Builder:
         self._buffers: list[tuple[tuple[int, ...], AnyDType]] = []
         self._steps: list[Step] = []
         self._contractions: list[Contracted] = []
+        self._schedules: list[Schedule | None] = []
 
     @property
     def n_steps(self) -> int:
@@ -125,6 +127,10 @@ class Builder:
         """Append a step."""
         self._steps.append(step)
 
+    def scheduled(self, schedule: Schedule | None) -> None:
+        """Say what the schedule of the last step is, as one can be given for it; see `Recipe`."""
+        self._schedules.append(schedule)
+
     def contracted(self, whole: Contracted) -> None:
         """Say that the last steps are one contraction."""
         self._contractions.append(whole)
@@ -138,4 +144,5 @@ class Builder:
             tuple(self._steps),
             tuple(self._contractions),
             self.n_results,
+            tuple(self._schedules),
         )

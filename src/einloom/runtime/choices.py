@@ -91,21 +91,29 @@ def _read(given: Any) -> Schedule | None:
 
 
 def split_schedules(
-    schedules: Sequence[Schedule | None], trees: Sequence[ContractionTree]
+    schedules: Sequence[Schedule | None], steps: Sequence[Sequence[str]]
 ) -> list[tuple[Schedule | None, ...]]:
-    """Return each tree's share of the schedules, one a step.
+    """Return each node's share of the schedules, one a step.
+
+    Args:
+        schedules: all of them; none where the policy chooses.
+        steps: what messages call each node's steps.
 
     Raises:
         ScheduleError: there are more or fewer schedules than steps.
     """
     if not schedules:
-        return [(None,) * len(tree.steps) for tree in trees]
-    steps = [step for tree in trees for step in tree.steps]
-    if len(steps) != len(schedules):
-        listed = ", ".join(print_einsum(step.expr) for step in steps)
+        return [(None,) * len(own) for own in steps]
+    names = [name for own in steps for name in own]
+    if len(names) != len(schedules):
         raise ScheduleError(
-            f"{len(schedules)} schedules given for {len(steps)} steps ({listed}); give one a step "
-            "in this order, None where the policy may choose"
+            f"{len(schedules)} schedules given for {len(names)} steps ({', '.join(names)}); give "
+            "one a step in this order, None where the policy may choose"
         )
     rest = iter(schedules)
-    return [tuple(next(rest) for _ in tree.steps) for tree in trees]
+    return [tuple(next(rest) for _ in own) for own in steps]
+
+
+def step_names(tree: ContractionTree) -> list[str]:
+    """Return what messages call the steps of a contraction."""
+    return [print_einsum(step.expr) for step in tree.steps]

@@ -133,6 +133,7 @@ class Contractor:
                 result = builder.buffer(shape, as_dtype(of_step.output))
             known.append(result)
             if 0 in result.shape:
+                builder.scheduled(None)
                 continue
             inputs = [known[position] for position in step.positions]
             bound = bind(
@@ -147,6 +148,8 @@ class Contractor:
                 extras=extras if is_last else (),
             )
             builder.stages(bound, inputs, result, further if is_last else ())
+            (first, *others) = bound.stages
+            builder.scheduled(None if others else first.bound.schedule)
         builder.contracted(
             Contracted(
                 steps=range(start, builder.n_steps),

@@ -12,8 +12,8 @@ import numpy as np
 from einloom.runtime.builder import Builder
 from einloom.runtime.choices import Choices
 from einloom.runtime.contractor import Contractor
+from einloom.runtime.lookups import Gather
 from einloom.runtime.moving import copy, fill
-from einloom.runtime.recipe import Gather
 from einloom.runtime.values import Value, c_layout
 from einloom_compiler.dtypes import AnyDType, dtype_name, has_kernel
 from einloom_compiler.errors import InternalCompilerError, UnsupportedError
@@ -39,7 +39,13 @@ from einloom_compiler.lowering.nest import Arithmetics
 from einloom_compiler.lowering.rows import rows_expr
 from einloom_compiler.order.search import Optimize
 from einloom_compiler.order.select import orders_of
-from einloom_compiler.pipeline import Bound, bind_attention, bind_elementwise, bind_rows
+from einloom_compiler.pipeline import (
+    Bound,
+    Chooser,
+    bind_attention,
+    bind_elementwise,
+    bind_rows,
+)
 from einloom_compiler.schedule.machine import Machine, host
 
 Sizes = Mapping[str, int]
@@ -76,6 +82,7 @@ class Compute:
     terms: tuple[Term, ...]
     output: Term
     dtype: AnyDType
+    schedule: Schedule | None = None
 
     def append(
         self, builder: Builder, operands: Sequence[Value], target: Value, sizes: Sizes
@@ -83,6 +90,7 @@ class Compute:
         """Append its launch."""
         del sizes
         if 0 in target.shape:
+            builder.scheduled(None)
             return
         first, *others = (dtype_name(operand.dtype) for operand in operands)
         bound = bind_elementwise(
@@ -100,8 +108,10 @@ class Compute:
                 tuple(others),
             ),
             host(),
+            schedule=self.schedule,
         )
         builder.launch(bound, operands, target)
+        builder.scheduled(bound.schedule)
 
 
 class Bind(Protocol):
@@ -113,6 +123,8 @@ class Bind(Protocol):
         strides: Sequence[tuple[int, ...]],
         output_strides: tuple[int, ...],
         machine: Machine,
+        *,
+        schedule: Schedule | Chooser | None,
     ) -> Bound:
         """Return the kernel; strides are in elements."""
 
@@ -122,6 +134,7 @@ class OneKernel:
     """Compute rows, or attention, in one launch."""
 
     bind: Bind
+    schedule: Schedule | Chooser | None = None
 
     def append(
         self, builder: Builder, operands: Sequence[Value], target: Value, sizes: Sizes
@@ -129,14 +142,17 @@ class OneKernel:
         """Append its launch."""
         del sizes
         if 0 in target.shape:
+            builder.scheduled(None)
             return
         bound = self.bind(
             [operand.shape for operand in operands],
             [operand.steps for operand in operands],
             target.steps,
             host(),
+            schedule=self.schedule,
         )
         builder.launch(bound, operands, target)
+        builder.scheduled(bound.schedule)
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,13 +282,13 @@ def operation_of(
         case Contraction():
             return _contract(node, optimize, choices, schedules)
         case Elementwise():
-            return _elementwise(node)
+            return _elementwise(node, *schedules)
         case Rows():
             required(node.dtype)
-            return OneKernel(partial(bind_rows, rows_expr(node)))
+            return OneKernel(partial(bind_rows, rows_expr(node)), _one(choices, schedules))
         case Attention():
             required(node.dtype)
-            return OneKernel(partial(bind_attention, form_of(node)))
+            return OneKernel(partial(bind_attention, form_of(node)), _one(choices, schedules))
         case Pad(before=before, after=after, value=value):
             return Extend(before, after, value)
         case Join(axis=axis):
@@ -309,10 +325,19 @@ def _contract(
     )
 
 
-def _elementwise(node: Elementwise) -> Compute:
+def _one(choices: Choices, schedules: tuple[Schedule | None, ...]) -> Schedule | Chooser | None:
+    """Return the schedule of a node of one kernel, or what chooses it."""
+    if schedules or not choices.is_tuned:
+        return schedules[0] if schedules else None
+    from einloom.runtime.tuning import tuned
+
+    return tuned
+
+
+def _elementwise(node: Elementwise, schedule: Schedule | None = None) -> Compute:
     dtype = required(node.dtype)
     check_body(node.body, dtype_name(dtype))
-    return Compute(node.body, node.terms, node.output, dtype)
+    return Compute(node.body, node.terms, node.output, dtype, schedule)
 
 
 def required(dtype: AnyDType | None) -> AnyDType:

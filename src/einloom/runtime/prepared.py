@@ -30,6 +30,9 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 Class = TypeVar("Class", bound=type)
 
 
+#: Results of a call that is kept, at most; as in ``record.h``.
+MAX_RESULTS = 64
+
 _native = load().module
 _runtime: Any = replay if _native is None else _native
 if _native is not None:
@@ -57,12 +60,15 @@ class Evaluation:
     Attributes:
         recipe: its steps.
         arrays: what they were done on, in order.
-        result: what they wrote.
+        results: what they wrote.
+        finish: makes what the call returns of a tuple of the results; None where it returns the
+            only one, or that tuple.
     """
 
     recipe: Recipe
     arrays: Sequence[Array]
-    result: Array
+    results: tuple[Array, ...]
+    finish: Callable[[tuple[Array, ...]], Any] | None = None
 
 
 class PreparedCalls(Caller, metaclass=_AdoptedClass):
@@ -78,15 +84,15 @@ class PreparedCalls(Caller, metaclass=_AdoptedClass):
     ) -> None:
         """Remember a call that passed all checks and has been made, where that can be.
 
-        It can where its positional arrays are the evaluation's, in order, none of them copied, it
-        has no other but ``out=``, and all that is done is launches of kernels.
+        It can where its positional arrays are the evaluation's, in order, none of them copied, and
+        it has no other but ``out=`` of a single result.
 
         Args:
             arguments: as they were given.
             keywords: as they were given.
             evaluation: how it was made.
-            result: what it returned: ``out``, or an array or NumPy scalar. Without ``out=``, later
-                calls return new ones of its type, dtype, shape and strides.
+            result: what it returned: ``out``, or an array or NumPy scalar, or a tuple of these.
+                Without ``out=``, later calls return new ones of its type, dtype, shape and strides.
             backend: whose threads large launches use.
         """
         recipe = evaluation.recipe
@@ -94,15 +100,23 @@ class PreparedCalls(Caller, metaclass=_AdoptedClass):
             return  # kernels run as Python, or NumPy answers while they are compiled
         given = [value for value in arguments if isinstance(value, np.ndarray)]
         named = [name for name, value in keywords.items() if isinstance(value, np.ndarray)]
-        returned = [result] if isinstance(result, np.ndarray) else [evaluation.result]
+        if evaluation.finish is not None:
+            result = evaluation.results
+        returned = result if isinstance(result, tuple) else (result,)
         is_kept = (
             named in ([], ["out"])
+            and (not isinstance(result, tuple) or keywords.get("out") is None)
             and len(given) == len(evaluation.arrays)
+            and len(returned) == len(evaluation.results) <= MAX_RESULTS
             and all(map(is_same_memory, given, evaluation.arrays))
-            and all(map(is_same_memory, returned, [evaluation.result]))
+            and all(
+                is_same_memory(one, other)
+                for one, other in zip(returned, evaluation.results, strict=True)
+                if isinstance(one, np.ndarray)
+            )
         )
-        if is_kept and recipe.native_plan is not None:
-            plan = (result, *recipe.native_plan, backend == "pool", recipe)
+        if is_kept:
+            plan = (result, evaluation.finish, *recipe.native_plan, backend == "pool", recipe)
             self._keep(arguments, dict(keywords), plan)
 
     def replayed(self, arguments: tuple[Any, ...], keywords: Mapping[str, Any]) -> Any:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from einloom.runtime.builder import Builder, PackedConstants
-from einloom.runtime.choices import Choices, split_schedules
+from einloom.runtime.choices import Choices, split_schedules, step_names
 from einloom.runtime.folding import fold
 from einloom.runtime.memory import kernel_ready
 from einloom.runtime.moving import copy
@@ -24,9 +24,20 @@ from einloom.runtime.values import Layout, Value, c_layout, layout
 from einloom.runtime.views import evaluated, reshaped, seen_through, strided
 from einloom_compiler.dtypes import AnyDType
 from einloom_compiler.families import Schedule
-from einloom_compiler.ir.graph import Constant, Input, Node, Reshape, Shape, Strided
+from einloom_compiler.ir.graph import (
+    Attention,
+    Constant,
+    Contraction,
+    Elementwise,
+    Input,
+    Node,
+    Reshape,
+    Rows,
+    Shape,
+    Strided,
+)
 from einloom_compiler.ir.shapes import extents_at, representative_sizes, shape_of
-from einloom_compiler.ir.traversal import contractions_of, dtype_of, nodes_of, operands_of
+from einloom_compiler.ir.traversal import dtype_of, nodes_of, operands_of
 from einloom_compiler.ir.verify_graph import verify_graph
 from einloom_compiler.order.search import Optimize
 from einloom_compiler.order.select import tree_at
@@ -105,8 +116,8 @@ class Program:
         for leaf in self.signature.inputs:
             required(leaf.dtype)
         given = optimized(self.roots, optimize) if optimizes else self.roots
-        # Schedules are given for the graph's contractions as they were written.
-        if folds and not choices.schedules:
+        # Of contractions alone, schedules are given for all, those of constants too.
+        if folds and not (choices.schedules and _is_contracting(given)):
             given = fold(given, lambda node: _value_of(node, optimize))
         self._constants: list[Array] = []
         self._packed: PackedConstants = {}
@@ -202,10 +213,10 @@ class Program:
             self._recipes[key] = found
         return found
 
-    def evaluation(self, arrays: Sequence[Array], result: Array) -> Evaluation:
-        """Return how ``result``, the only one, was computed from ``arrays``."""
-        *ready, target = map(kernel_ready, (*arrays, result))
-        return Evaluation(self.recipe_for(ready, target), ready, target)
+    def evaluation(self, arrays: Sequence[Array], *results: Array) -> Evaluation:
+        """Return how the results were computed from ``arrays``."""
+        ready, targets = [*map(kernel_ready, arrays)], tuple(map(kernel_ready, results))
+        return Evaluation(self.recipe_for(ready, *targets), ready, targets)
 
     def recipe_at(self, sizes: Sizes, *, packs: bool = True, is_shipped: bool = False) -> Recipe:
         """Return the recipe for operands and results in C order at these values of symbols.
@@ -311,13 +322,28 @@ def _value_of(node: Node, optimize: Optimize) -> Array:
     return program.run((), None, None, "pool")
 
 
+def _is_contracting(roots: tuple[Node, ...]) -> bool:
+    kinds = Contraction | Input | Constant | Reshape
+    return len(roots) == 1 and all(isinstance(node, kinds) for node in nodes_of(*roots))
+
+
 def _schedules(
     roots: tuple[Node, ...], optimize: Optimize, choices: Choices
 ) -> dict[Node, tuple[Schedule | None, ...]]:
-    """Return the schedules given for each contraction's steps; none where the policy chooses."""
+    """Return the schedules given for each node's steps; none where the policy chooses."""
     if not choices.schedules:
         return {}
-    nodes = contractions_of(*roots)
+    nodes = [
+        node
+        for node in nodes_of(*roots)
+        if isinstance(node, Contraction | Elementwise | Rows | Attention)
+    ]
     sizes = representative_sizes(*roots)
-    trees = [tree_at(part, extents_at(part, sizes), optimize, choices.ranges) for part in nodes]
-    return dict(zip(nodes, split_schedules(choices.schedules, trees), strict=True))
+
+    def names(node: Node) -> list[str]:
+        if not isinstance(node, Contraction):
+            return [type(node).__name__.lower()]
+        return step_names(tree_at(node, extents_at(node, sizes), optimize, choices.ranges))
+
+    shares = split_schedules(choices.schedules, [*map(names, nodes)])
+    return dict(zip(nodes, shares, strict=True))

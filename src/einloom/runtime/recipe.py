@@ -17,17 +17,19 @@ import numpy.typing as npt
 
 from einloom.runtime import cold
 from einloom.runtime.launch import (
+    PARALLEL_SECONDS,
     RELEASING_SECONDS,
     address_of,
     entry_of,
     is_large,
     launch,
 )
+from einloom.runtime.lookups import Gather, native_entry
 from einloom.runtime.memory import shifted, viewed
 from einloom.runtime.threads import Backend
 from einloom.runtime.values import Value
 from einloom_compiler.dtypes import AnyDType
-from einloom_compiler.errors import IndicesError
+from einloom_compiler.families import Schedule
 from einloom_compiler.ir.einsum import EinsumExpr, Term
 from einloom_compiler.ir.scalar import Scalar
 from einloom_compiler.pipeline import Bound
@@ -55,33 +57,6 @@ class Launch:
     operands: tuple[int, ...]
     target: int
     offsets: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Gather:
-    """Look up rows of a table: ``target[i..., j...] = table[indices[i...], j...]``.
-
-    Attributes:
-        table, indices, target: where they are.
-        name: what messages call the indices.
-    """
-
-    table: Value
-    indices: Value
-    target: Value
-    name: str
-
-    def run(self, values: Mapping[int, Array]) -> None:
-        """Look the rows up.
-
-        Raises:
-            IndicesError: an index lies outside the table.
-        """
-        table, indices, target = (
-            viewed(values, value) for value in (self.table, self.indices, self.target)
-        )
-        check_indices(indices, len(table), self.name)
-        target[...] = table[indices]
 
 
 Step = Launch | Gather
@@ -123,6 +98,8 @@ class Recipe:
         steps: what is done, in order.
         contractions: what the launches among them are parts of.
         n_results: number of results.
+        schedules: of each step that one can be given for: steps of contractions, rows, attention,
+            functions of elements; None where a step is no single kernel.
     """
 
     n_inputs: int
@@ -131,6 +108,7 @@ class Recipe:
     steps: tuple[Step, ...]
     contractions: tuple[Contracted, ...] = ()
     n_results: int = 1
+    schedules: tuple[Schedule | None, ...] = ()
 
     @property
     def first_buffer(self) -> int:
@@ -221,27 +199,26 @@ class Recipe:
         return max((o + n for o, n in zip(self.offsets, sizes, strict=True)), default=0)
 
     @cached_property
-    def native_plan(self) -> tuple[Any, ...] | None:
-        """What the native runtime keeps of it: record.h says what; None if it has other steps.
+    def native_plan(self) -> tuple[Any, ...]:
+        """What the native runtime keeps of it: record.h says what.
 
         Kernels that are not ready are compiled.
         """
-        if len(self.launches) < len(self.steps) or self.n_results > 1:
-            return None
-        seconds = sum(step.bound.seconds for step in self.launches)
-        steps = tuple(map(self._native_step, self.launches))
+        seconds = sum(
+            step.seconds if isinstance(step, Gather) else step.bound.seconds for step in self.steps
+        )
+        steps = tuple(
+            self._native_lookup(step) if isinstance(step, Gather) else self._native_launch(step)
+            for step in self.steps
+        )
         return steps, self.offsets, self.workspace_bytes, seconds >= RELEASING_SECONDS
 
-    def _native_step(self, step: Launch) -> tuple[Any, ...]:
+    def _native_launch(self, step: Launch) -> tuple[Any, ...]:
         bound, kernel = step.bound, step.bound.kernel
-        offsets = step.offsets or (0,) * (len(step.operands) + 1)
+        given = step.offsets or (0,) * (len(step.operands) + 1)
         slots = [*(step.operands[position] for position in bound.operands), step.target]
-        # Words of operands hold their offsets, to which the native runtime adds the address.
-        addresses = [*(offsets[position] for position in bound.operands), offsets[-1]]
-        for word, slot in enumerate(slots):
-            if slot < 0:
-                addresses[word] += address_of(self.constants[-1 - slot])
-        addresses += [address_of(table) for table in bound.tables]
+        offsets = [*(given[position] for position in bound.operands), given[-1]]
+        addresses = [*self._addresses(slots, offsets), *map(address_of, bound.tables)]
         return (
             entry_of(kernel),
             bound.total,
@@ -251,6 +228,23 @@ class Recipe:
             (*addresses, *bound.numbers, 0),
             tuple(max(slot, -1) for slot in slots),
         )
+
+    def _native_lookup(self, step: Gather) -> tuple[Any, ...]:
+        values = (step.table, step.indices, step.target)
+        slots = [value.slot for value in values]
+        addresses = self._addresses(slots, [value.offset for value in values])
+        return (
+            *(native_entry(), step.total, 0, 0, step.seconds >= PARALLEL_SECONDS),
+            (*addresses, *step.numbers, 0),
+            tuple(max(slot, -1) for slot in slots),
+        )
+
+    def _addresses(self, slots: Sequence[int], offsets: Sequence[int]) -> list[int]:
+        """Return the addresses of constants, and the offsets to which those of others are added."""
+        return [
+            offset + (address_of(self.constants[-1 - slot]) if slot < 0 else 0)
+            for slot, offset in zip(slots, offsets, strict=True)
+        ]
 
     def life(self, slot: int) -> range:
         """Return the steps during which the value in a slot is needed."""
@@ -272,20 +266,3 @@ def _sources(step: Step) -> tuple[int, ...]:
             return operands
         case Gather(table=table, indices=indices):
             return table.slot, indices.slot
-
-
-def check_indices(indices: Array, extent: int, name: str) -> None:
-    """Refuse indices outside a table of ``extent`` rows.
-
-    Raises:
-        IndicesError: one of them is negative, or too large.
-    """
-    if indices.size == 0:
-        return
-    least, most = int(indices.min()), int(indices.max())
-    if least < 0 or most >= extent:
-        wrong = least if least < 0 else most
-        raise IndicesError(
-            f"{name} hold the index {wrong}, but axis 0 of the table has extent {extent}; indices "
-            f"run from 0 to {extent - 1}"
-        )

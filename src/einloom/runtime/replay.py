@@ -5,12 +5,14 @@ The module offers what the extension module does; see ``src/einloom/native/modul
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from einloom.runtime.recipe import Recipe
+from einloom.runtime.threads import Backend
 from einloom_compiler.dtypes import AnyDType
 
 _KEPT = 1024
@@ -32,6 +34,17 @@ def adopt(cls: type) -> None:
 disown = adopt
 
 
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """A call's recipe; of each result its shape, dtype, and whether it is a NumPy scalar."""
+
+    recipe: Recipe
+    layouts: tuple[tuple[tuple[int, ...], AnyDType, bool], ...]
+    is_tuple: bool
+    finish: Callable[[tuple[Any, ...]], Any] | None
+    backend: Backend
+
+
 class Caller:
     """What the native runtime's type of this name offers."""
 
@@ -39,7 +52,7 @@ class Caller:
     _takes_threads: bool = False
 
     @property
-    def _kept(self) -> dict[Hashable, tuple[Recipe, tuple[int, ...], AnyDType, bool, Any]]:
+    def _kept(self) -> dict[Hashable, _Kept]:
         kept: dict[Hashable, Any] = self.__dict__.setdefault("_kept_calls", {})
         return kept
 
@@ -48,17 +61,17 @@ class Caller:
         return len(self._kept)
 
     def _keep(self, arguments: tuple[Any, ...], keywords: dict[str, Any], plan: Any, /) -> bool:
-        result, *_, uses_pool, recipe = plan
+        result, finish, *_, uses_pool, recipe = plan
         key = _key(arguments, keywords)
-        is_scalar = isinstance(result, np.generic)
-        if key is None or not (is_scalar or result.flags.c_contiguous):
-            return False
-        if not is_scalar and type(result) is not np.ndarray:
+        results = result if isinstance(result, tuple) else (result,)
+        if key is None or not all(map(_is_plain, results)):
             return False
         kept = self._kept
         if len(kept) >= _KEPT:
             kept.pop(next(iter(kept)), None)
-        kept[key] = recipe, result.shape, result.dtype, is_scalar, "pool" if uses_pool else "numba"
+        layouts = tuple((r.shape, r.dtype, isinstance(r, np.generic)) for r in results)
+        backend: Backend = "pool" if uses_pool else "numba"
+        kept[key] = _Kept(recipe, layouts, isinstance(result, tuple), finish, backend)
         return True
 
     def _forget(self) -> None:
@@ -71,15 +84,27 @@ class Caller:
         found = kept.get(key) if key is not None else None
         if found is None:
             return None
-        recipe, shape, dtype, is_scalar, backend = found
         arrays = [value for value in arguments if isinstance(value, np.ndarray)]
         out = keywords.get("out")
         if out is None:
-            out = np.empty(shape, dtype)
+            outs = [np.empty(shape, dtype) for shape, dtype, _ in found.layouts]
         elif not out.flags.writeable or any(np.may_share_memory(out, array) for array in arrays):
             return None
-        recipe.run(arrays, out, self._default_threads or None, backend)
-        return out[()] if is_scalar else out
+        else:
+            outs = [out]
+        found.recipe.run_into(arrays, outs, self._default_threads or None, found.backend)
+        scalars = (is_scalar for *_, is_scalar in found.layouts)
+        results = tuple(o[()] if s else o for o, s in zip(outs, scalars, strict=True))
+        if not found.is_tuple:
+            return results[0]
+        return results if found.finish is None else found.finish(results)
+
+
+def _is_plain(result: Any) -> bool:
+    """Say whether ``np.empty`` makes one like it."""
+    return isinstance(result, np.generic) or (
+        type(result) is np.ndarray and result.flags.c_contiguous
+    )
 
 
 def _key(arguments: tuple[Any, ...], keywords: Mapping[str, Any]) -> Hashable:

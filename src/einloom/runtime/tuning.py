@@ -24,7 +24,7 @@ from einloom_compiler import __version__, families
 from einloom_compiler.codegen.jit import is_jit_disabled
 from einloom_compiler.dtypes import arithmetic
 from einloom_compiler.errors import ScheduleError
-from einloom_compiler.families import Bound, Problem, Schedule
+from einloom_compiler.families import AnyProblem, Bound, Schedule
 from einloom_compiler.schedule.machine import Machine
 from einloom_compiler.schedule.measuring import ensure_measured
 from einloom_compiler.schedule.processor import identity
@@ -48,7 +48,7 @@ CLEARLY = 0.97
 _found: dict[str, Schedule | None] = {}
 
 
-def tuned(problem: Problem) -> Schedule | None:
+def tuned(problem: AnyProblem) -> Schedule | None:
     """Return the fastest schedule that is found for a problem, measured unless it is known.
 
     None where nothing can be measured: empty problems, and NUMBA_DISABLE_JIT.
@@ -62,7 +62,7 @@ def tuned(problem: Problem) -> Schedule | None:
     return schedule
 
 
-def known(problem: Problem) -> Schedule | None:
+def known(problem: AnyProblem) -> Schedule | None:
     """Return the schedule that was measured before for problems like this one, None if none was."""
     key = describe(problem)
     if key in _found:
@@ -79,23 +79,20 @@ def known(problem: Problem) -> Schedule | None:
     return schedule
 
 
-def describe(problem: Problem) -> str:
+def describe(problem: AnyProblem) -> str:
     """Return what a problem's best schedule depends on, as text: problems of one text share it."""
-    space, how = problem.space, problem.arithmetics
-    columns = [
-        " ".join(_stride_class(step, column) for step in column)
-        for column in (*space.strides, *space.extras)
-    ]
+    facts = problem.facts
+    columns = [" ".join(_stride_class(step, column) for step in column) for column in facts.columns]
     # Loops are named by letters in schedules, so problems that differ in them share nothing.
-    indices = [f"{la}={_size_class(n)}" for la, n in zip(space.labels, space.extents, strict=True)]
+    indices = [f"{la}={_size_class(n)}" for la, n in zip(facts.labels, facts.extents, strict=True)]
     return "; ".join(
         (
             f"einloom {__version__}",
             _facts(problem.machine),
-            f"{' '.join(indices)}, {space.n_output} of the output",
+            f"{' '.join(indices)}, {facts.n_output} of the output",
             *columns,
-            str(how),
-            *(f"operand {n} is constant" for n, flag in enumerate(problem.constant) if flag),
+            facts.how,
+            *(f"operand {n} is constant" for n, flag in enumerate(facts.constant) if flag),
         )
     )
 
@@ -125,12 +122,12 @@ def _stride_class(step: int | None, column: Sequence[int | None]) -> str:
     return f"{'n' if step < 0 else 'r'}{smaller}"
 
 
-def _legal(problem: Problem, schedule: Schedule | None) -> Schedule | None:
+def _legal(problem: AnyProblem, schedule: Schedule | None) -> Schedule | None:
     """Return ``schedule`` where the problem allows it, else None."""
     if schedule is None:
         return None
     try:
-        families.family_of(schedule).check(problem, schedule)
+        families.check(problem, schedule)
     except ScheduleError:
         return None
     return schedule
@@ -145,7 +142,7 @@ class _Contender:
     seconds: float = field(default=float("inf"))
 
 
-def _search(problem: Problem) -> Schedule:
+def _search(problem: AnyProblem) -> Schedule:
     """Return the fastest schedule found, and keep it on disk."""
     _, policy = families.choose(problem)
     arrays = [*map(_operand, *_memory(problem))]
@@ -163,7 +160,7 @@ def _search(problem: Problem) -> Schedule:
                 entered.append(contender)
         return entered
 
-    proposed = [s for family in families.FAMILIES for s in family.propose(problem)]
+    proposed = [s for family in families.families_of(problem) for s in family.propose(problem)]
     first = [policy, *(s for s in proposed if s != policy)]
     deadline = time.perf_counter() + PATIENCE
     with _progress(problem) as advance:
@@ -223,15 +220,14 @@ def _timed(run: Callable[[], None], count: int) -> float:
     return (time.thread_time_ns() - start) / count * 1e-9
 
 
-def _memory(problem: Problem) -> tuple[list[str], list[list[tuple[int, int]]]]:
+def _memory(problem: AnyProblem) -> tuple[list[str], list[list[tuple[int, int]]]]:
     """Return dtype name and (extent, stride) pairs of each operand and, last, of the output."""
-    how, space = problem.arithmetics, problem.space
-    names = [*how.inputs, *how.extras, how.output]
+    facts = problem.facts
     pairs = [
-        [(n, step) for n, step in zip(space.extents, column, strict=True) if step]
-        for column in (*space.strides[:-1], *space.extras, space.strides[-1])
+        [(n, step) for n, step in zip(facts.extents, column, strict=True) if step]
+        for column in facts.columns
     ]
-    return names, pairs
+    return list(facts.dtypes), pairs
 
 
 def _operand(name: str, axes: Sequence[tuple[int, int]]) -> tuple[Array, int]:
@@ -278,7 +274,7 @@ def _runner(bound: Bound, arrays: Sequence[tuple[Array, int]]) -> Callable[[], N
 
 
 @contextmanager
-def _progress(problem: Problem) -> Iterator[Callable[[str], None]]:
+def _progress(problem: AnyProblem) -> Iterator[Callable[[str], None]]:
     """Show a bar while contenders are compiled and timed, if stderr is a terminal."""
     if not sys.stderr.isatty():
         yield lambda _: None
@@ -286,9 +282,8 @@ def _progress(problem: Problem) -> Iterator[Callable[[str], None]]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-    sizes = " ".join(
-        f"{label}={n}" for label, n in zip(problem.space.labels, problem.space.extents, strict=True)
-    )
+    facts = problem.facts
+    sizes = " ".join(f"{la}={n}" for la, n in zip(facts.labels, facts.extents, strict=True))
     columns = (TextColumn("einloom: tuning {task.description}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task(sizes, total=MOST_CONTENDERS)
