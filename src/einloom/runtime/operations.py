@@ -14,6 +14,7 @@ from einloom.runtime.choices import Choices
 from einloom.runtime.contractor import Contractor
 from einloom.runtime.lookups import Gather
 from einloom.runtime.moving import copy, fill
+from einloom.runtime.reductions import Reduce
 from einloom.runtime.values import Value, c_layout
 from einloom_compiler.dtypes import AnyDType, dtype_name, has_kernel
 from einloom_compiler.errors import InternalCompilerError, UnsupportedError
@@ -44,7 +45,6 @@ from einloom_compiler.pipeline import (
     Chooser,
     bind_attention,
     bind_elementwise,
-    bind_rows,
 )
 from einloom_compiler.schedule.machine import Machine, host
 
@@ -131,7 +131,7 @@ class Bind(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class OneKernel:
-    """Compute rows, or attention, in one launch."""
+    """Compute attention in one launch."""
 
     bind: Bind
     schedule: Schedule | Chooser | None = None
@@ -285,7 +285,7 @@ def operation_of(
             return _elementwise(node, *schedules)
         case Rows():
             required(node.dtype)
-            return OneKernel(partial(bind_rows, rows_expr(node)), _one(choices, schedules))
+            return Reduce(rows_expr(node), _one(choices, schedules))
         case Attention():
             required(node.dtype)
             return OneKernel(partial(bind_attention, form_of(node)), _one(choices, schedules))

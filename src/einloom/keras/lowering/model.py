@@ -14,8 +14,10 @@ from typing import Any, Protocol, TypeAlias
 from einloom.keras.lowering.layer_call import LayerCall, Outputs, Tensor, Weights
 from einloom.keras.lowering.operations import KNOWN_OPERATIONS, lower_operation
 from einloom.keras.lowering.table import lower_layer
-from einloom.keras.models.dataflow import call_order, tensor_inputs
+from einloom.keras.models.dataflow import call_depths, call_order, tensor_inputs
 from einloom.keras.models.kinds import Kind, Unknown, kind_of
+from einloom.keras.models.kinds.attention import MultiHeadAttention
+from einloom.keras.models.kinds.table import release_of
 from einloom.keras.models.record import (
     LayerRecord,
     ModelRecord,
@@ -100,11 +102,17 @@ class _ModelLowering:
         self.boundary, self.path = boundary, path
         self.layers = {layer.name: layer for layer in model.layers}
         self.tensors: dict[TensorRef, Tensor] = {}
+        self.taken: set[int] = set()  # of nodes whose masks are gone; tensors keep the nodes alive
 
     def run(self, inputs: Mapping[str, Tensor]) -> TensorStructure:
         for name, tensor in inputs.items():
             self.tensors[TensorRef(name)] = tensor
-        for name, number in call_order(self.model):
+        depths = call_depths(self.model)
+        level = 0
+        for name, number in sorted(call_order(self.model), key=lambda key: -depths[key]):
+            if depths[name, number] != level:  # what a level takes is missing from the next one on
+                self._forget_taken_masks()
+                level = depths[name, number]
             if all(ref in self.tensors for ref in self.layers[name].calls[number].references()):
                 self._call(self.layers[name], number)
         return self._structured(self.model.outputs)
@@ -155,13 +163,28 @@ class _ModelLowering:
         }
         tensors = tuple(self._tensor(ref) for ref in refs)
         try:
-            return lower_layer(LayerCall(layer, kind, tensors, further, self.weights))
+            outputs = lower_layer(LayerCall(layer, kind, tensors, further, self.weights))
         except ShapeError as error:
             if layer.name in str(error):
                 raise
             raise ShapeError(f"layer {layer.name!r} ({layer.class_name}): {error}") from None
         except UnsupportedError as error:
             raise _UncoveredError(str(error)) from None
+        if isinstance(kind, MultiHeadAttention) and release_of(self.model.keras_version)[0] >= 3:
+            self.taken |= {id(tensor.node) for tensor in tensors}
+        return outputs
+
+    def _forget_taken_masks(self) -> None:
+        """Forget the masks of tensors that a MultiHeadAttention of Keras 3 was given.
+
+        It takes them off its inputs, so that layers which run later see none, but where the model
+        records a mask as their argument (Keras records those that it finds when the model is
+        built, which are none behind a model within it). Calls of one depth run in no settled
+        order; they are taken to run before the masks are gone.
+        """
+        for ref, tensor in self.tensors.items():
+            if tensor.mask is not None and id(tensor.node) in self.taken:
+                self.tensors[ref] = Tensor(tensor.node)
 
     def _operation(self, layer: LayerRecord, number: int) -> Outputs:
         if layer.class_name not in KNOWN_OPERATIONS:

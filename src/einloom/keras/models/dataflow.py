@@ -158,6 +158,24 @@ def call_order(model: ModelRecord) -> Iterator[tuple[str, int]]:
                 ready.append(user)
 
 
+def call_depths(model: ModelRecord) -> Mapping[tuple[str, int], int]:
+    """Return how many calls lie between each call and the outputs, on the longest way.
+
+    Keras 3 runs calls from the deepest on; calls of one layer count as deep as its deepest one
+    behind them. Source: ``map_graph`` of ``keras/src/ops/function.py``.
+    """
+    calls = {(layer.name, n): call for layer in model.layers for n, call in enumerate(layer.calls)}
+    depths: dict[tuple[str, int], int] = {}
+    of_layers: dict[str, int] = {}
+    for key in reversed(tuple(call_order(model))):
+        depth = max(depths.get(key, 0), of_layers.get(key[0], 0))
+        depths[key] = of_layers[key[0]] = depth
+        for ref in calls[key].references():
+            parent = (ref.layer, ref.call)
+            depths[parent] = max(depths.get(parent, 0), depth + 1)
+    return depths
+
+
 def _claim(
     stated: Mapping[tuple[str, int], list[tuple[TensorRef, TensorSpec]]],
     layer: LayerRecord,

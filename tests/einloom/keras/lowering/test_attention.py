@@ -81,6 +81,42 @@ def test_multi_head_attention(drawn: tuple[dict[str, Any], dict[str, Any], list[
     check(randomized(layer), *arrays, **call)
 
 
+@pytest.mark.slow
+@settings(max_examples=15)
+@given(configurations())
+def test_multi_head_attention_runs(drawn: tuple[dict[str, Any], dict[str, Any], list[Any]]) -> None:
+    """The same as kernels: each example compiles some, so that few are drawn."""
+    arguments, call, arrays = drawn
+    layer = L.MultiHeadAttention(**arguments)
+    layer(*arrays)
+    check(randomized(layer), *arrays, runs=True, **call)
+
+
+def test_attention_runs_as_kernels() -> None:
+    """Each way in which masks reach the scores is a kernel of its own; here are two of them."""
+    query, value = floats(1, 2, 3, 6), floats(2, 2, 5, 6)
+    mask = flags(2, 2, 3, 5)
+    mask[0, 1] = False  # a query that sees no key: the average of the values
+    layer = L.MultiHeadAttention(2, 4, value_dim=3, sliding_window=2)
+    layer(query, value)
+    check(randomized(layer), query, value, runs=True, attention_mask=mask, use_causal_mask=True)
+    groups = L.GroupQueryAttention(4, 4, 2)
+    groups(query, value)
+    check(randomized(groups), query, value, runs=True, use_causal_mask=True)
+
+
+@pytest.mark.slow
+def test_attention_of_other_forms_runs_as_kernels() -> None:
+    query, value = floats(1, 2, 3, 6), floats(2, 2, 5, 6)
+    zeros = L.MultiHeadAttention(2, 4, dropout=0.1, use_gate=True, use_bias=False)
+    zeros(query, value)
+    check(randomized(zeros), query, value, runs=True, attention_mask=flags(2, 2, 3, 5))
+    image = floats(3, 2, 3, 4, 6)
+    axes = L.MultiHeadAttention(2, 4, attention_axes=(2,), output_shape=(2, 3))
+    axes(image, image)
+    check(randomized(axes), image, image, runs=True, return_attention_scores=True)
+
+
 @pytest.mark.parametrize("dropout", [0.0, 0.5])
 def test_queries_that_see_no_key(dropout: float) -> None:
     """The average of all values, or nothing but the output's bias: Keras's two ways."""
@@ -149,6 +185,23 @@ def test_plain_attention(name: str, with_key: bool, with_scores: bool, is_causal
 
 def test_plain_attention_of_rank_4() -> None:
     check(L.Attention(), floats(1, 2, 2, 3, 4), floats(2, 2, 2, 5, 4))
+
+
+POLICIES = ("mixed_float16", "mixed_bfloat16", "float16", "bfloat16", "float64")
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("call", [{}, {"use_causal_mask": True, "return_attention_scores": True}])
+def test_policies_of_dtypes(policy: str, call: dict[str, Any]) -> None:
+    """Floats of another dtype are cast before the call, as Keras does."""
+    query, value = floats(1, 2, 3, 6), floats(2, 2, 5, 6)
+    layer = L.MultiHeadAttention(2, 4, dtype=policy)
+    layer(query, value)
+    bound = {"float16": 8e-3, "bfloat16": 6e-2, "float64": None}[policy.removeprefix("mixed_")]
+    check(randomized(layer), query, value, bound=bound, **call)
+    plain = L.AdditiveAttention(dtype=policy)
+    plain([query, value])
+    check(randomized(plain), query, value, bound=bound, **call)
 
 
 def test_causality_over_other_axes_is_refused() -> None:
