@@ -233,7 +233,7 @@ def _beyond_weights(folder: Path) -> int:
     return int((folder / manifest["library"]).stat().st_size - manifest["weights_bytes"])
 
 
-def _start(imports: str, load: str, folder: Path, repeats: int = 5) -> dict[str, float]:
+def _start(imports: str, load: str, folder: Path, repeats: int = 3) -> dict[str, float]:
     """Return the least seconds to load, of the first and of a later call, in fresh processes."""
     script = (
         f"import time\nimport numpy as np\n{imports}\n"

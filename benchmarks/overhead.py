@@ -1,7 +1,8 @@
 """What a call costs: nanoseconds of einloom's and NumPy's calls on operands of 3 x 3.
 
 The arithmetic takes some 10 ns, so that all else is overhead. Each line is the least of many short
-turns, taken in rounds; by hand or by ``make bench-overhead``.
+turns, taken in rounds; by hand or by ``make bench-overhead``. The last lines are calls of layouts
+that were not seen before, whose kernels are: they are planned anew.
 """
 
 from __future__ import annotations
@@ -69,6 +70,37 @@ def measure(found: Calls, rounds: int) -> dict[str, float]:
     return best
 
 
+#: Each equation meets so many layouts; their arithmetic takes microseconds.
+NEW_LAYOUTS = {"ij,jk->ik": 60, "bij,bjk->bik": 60, "ij->ji": 60}
+
+
+def new_layouts() -> dict[str, float]:
+    """Return the nanoseconds of a call of a new layout: the least, over many, of each equation."""
+    import einloom as el
+
+    found = {}
+    for equation, n_layouts in NEW_LAYOUTS.items():
+        terms, output = equation.split("->")
+        letters = sorted({*terms} - {","})
+        symbols = [
+            el.spec(*(letter.upper() for letter in term), dtype="float32")
+            for term in terms.split(",")
+        ]
+        function = el.compile(equation, *symbols)
+        least = float("inf")
+        for number in range(n_layouts):
+            extents = {letter: 33 + place for place, letter in enumerate(letters)}
+            extents[letters[0]] += number
+            operands = [
+                np.zeros([extents[letter] for letter in term], np.float32)
+                for term in terms.split(",")
+            ]
+            out = np.empty([extents[letter] for letter in output], np.float32)
+            least = min(least, timed(partial(function, *operands, out=out), 1))
+        found[f"a new layout, {equation}"] = 1e9 * least
+    return found
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(
@@ -78,15 +110,19 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse_args()
     found = measure(calls(), options.rounds)
+    pool = [found[name] for name in found if name.startswith("8 inner products")]
+    found |= new_layouts()
     if options.json:
         print(json.dumps({name: round(value, 1) for name, value in found.items()}, indent=2))
         return
     width = max(map(len, found))
     for name, value in found.items():
         print(f"{name:<{width}} {value:8.0f} ns")
-    *_, serial, shared = found.values()
-    if "8 inner products, threads=2" in found:
-        print(f"{'the pool, hot':<{width}} {shared - serial:8.0f} ns (the difference of these two)")
+    if pool:
+        serial, shared = pool
+        print(
+            f"{'the pool, hot':<{width}} {shared - serial:8.0f} ns (8 inner products on 2 threads)"
+        )
 
 
 if __name__ == "__main__":

@@ -223,6 +223,8 @@ PRODUCTS: list[tuple[str, tuple[int, ...], tuple[int, ...]]] = [
     ("aibj,kjab->kib", (3, 19, 2, 17), (35, 17, 3, 2)),
     ("dabfe,fc->edcba", (3, 17, 2, 12, 5), (12, 14)),
     ("dac,bcd->ba", (6, 21, 20), (23, 20, 6)),
+    ("ce,deba->dcba", (5, 20), (3, 20, 2, 41)),  # several panels of each of several runs
+    ("ec,deba->dcba", (20, 95), (3, 20, 2, 41)),
 ]
 
 
@@ -459,5 +461,5 @@ def test_printed_packed_kernel_is_the_golden_one(golden: Golden) -> None:
 def test_the_schedule_prints_in_one_line() -> None:
     nest = _square("complex64", AVX2, epilogue=SUM)
     assert str(nest) == (
-        "Packed(mr=2, nr=16, kc=192, mc=1364, nc=170, float32 pairs, rows by k, columns by panel)"
+        "Packed(mr=2, nr=16, kc=192, mc=1336, nc=160, float32 pairs, rows by k, columns by panel)"
     )

@@ -163,13 +163,17 @@ def register_transpose(made: Types, declare: Declare, width: int) -> None:
         *(types.CPointer, types.Integer, types.Integer, types.UniTuple, types.Integer),
     )
     def lower_transpose(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        """Interleave the two halves of the rows, round by round; each group of R lanes is a k."""
+        """Interleave the two halves of the rows, round by round; each group of R lanes is a k.
+
+        Rows are filled up to a power of two by ones that are not stored.
+        """
         from llvmlite import ir
 
         kind = signature.args[3]
         to, pitch, n = wide(context, builder, signature, values, 1, 2, 4)
         rows = [row[0] for row in unpack(builder, values[3], kind)]
-        n_rows = kind.count
+        n_rows = 1 << (kind.count - 1).bit_length()
+        rows += rows[:1] * (n_rows - kind.count)
         low, high = interleaved(width)
         half = n_rows // 2
         for _ in range(n_rows.bit_length() - 1):
@@ -182,9 +186,9 @@ def register_transpose(made: Types, declare: Declare, width: int) -> None:
 
         def store(lane: int) -> None:
             part = rows[lane // groups]
-            if groups > 1:
+            if kind.count < width:
                 first = lane % groups * n_rows
-                part = shuffle(builder, part, part, list(range(first, first + n_rows)))
+                part = shuffle(builder, part, part, list(range(first, first + kind.count)))
             address = address_of(builder, moved(builder, values[0], to, pitch, lane), part.type, 0)
             builder.store(part, address).align = itemsize(kind)
 

@@ -126,21 +126,24 @@ def _print_kernel(nest: PackedNest) -> str:
         for n in range(len(nest.extras))
     )
     columns_start = f"    columns = acc_0 + {nest.column_start}\n"
+    n_block = f"""\
+    pitch = {parts * nr} * k_step + {nest.line}
+    n_block = max(1, {nest.column_elements} // pitch)
+    n_block = -(-task_n_panels // -(-task_n_panels // n_block))
+"""
     if nest.columns.is_prepacked:
-        columns_start = ""
+        columns_start = n_block = ""
     return f"""\
 @njit({OPTIONS})
 {head}
 {columns_start}    tiles = acc_0 + {nest.tile_start}
     row_blocks = (m_run + {mr - 1}) // {mr}
-    # Blocks of equal shares that fit the packed rows and columns.
-    m_block = max(1, {nest.row_elements} // ({parts * mr} * k_step))
-    m_block = -(-task_m_panels // -(-task_m_panels // m_block))
     # A line between panels keeps stores to neighbouring panels out of one cache set.
-    pitch = {parts * nr} * k_step + {nest.line}
-    n_block = max(1, {nest.column_elements} // pitch)
-    n_block = -(-task_n_panels // -(-task_n_panels // n_block))
-    for task in range(lo, hi):
+    row_pitch = {parts * mr} * k_step + {nest.line}
+    # Blocks of equal shares that fit the packed rows and columns.
+    m_block = max(1, {nest.row_elements} // row_pitch)
+    m_block = -(-task_m_panels // -(-task_m_panels // m_block))
+{n_block}    for task in range(lo, hi):
         i_lo = task % m_tasks * task_m_panels
         i_hi = min(i_lo + task_m_panels, m_panels)
         j_lo = task // m_tasks % n_tasks * task_n_panels
@@ -154,51 +157,13 @@ def _print_kernel(nest: PackedNest) -> str:
 
 def _print_blocks(nest: PackedNest) -> str:
     """Return the loops of one task over packed blocks."""
-    mr, nr = nest.block.mr, nest.block.nr
-    tile = "tiles"
-    if nest.sum_elements:
-        tile = f"tiles + ((i - i_lo) * task_n_panels + j - j_lo) * {nest.tile_elements}"
-    rows, columns = _print_rows(nest), _print_columns(nest)
+    return _near_columns(nest) if nest.columns.is_prepacked else _near_rows(nest)
+
+
+def _near_rows(nest: PackedNest) -> str:
+    """Return the loops in which a row panel meets all packed columns, which pass by from L2."""
+    rows = _print_rows(nest, "j_0 == j_lo")
     row_starts, further = _print_extras(nest)
-    ends = f"k_lo == 0, k_lo + kc == n_k{_more(further, 32)}"
-    packed = "x0, a" if nest.rows.is_prepacked else "acc, a"
-    if nest.columns.is_prepacked:
-        if nest.is_streamed:
-            # Points ahead, as many as memory's latency takes.
-            near = f"b + {AHEAD * nr * nest.parts}"
-        else:
-            # Each row panel asks for a line a point of the columns that come next, if any are left.
-            parts = -(-nr * nest.parts // nest.line)
-            near = f"near + (i - i_0) * kc * {nest.line} if i - i_0 < {parts} else b"
-        return f"""\
-        i_0 = i_lo
-        while i_0 < i_hi:
-            i_1 = min(i_0 + m_block, i_hi)
-            k_lo = 0
-            while k_lo < n_k:
-                kc = min(k_step, n_k - k_lo)
-                for i in range(i_0, i_1):
-                    row = i % row_blocks * {mr}
-                    n_rows = min({mr}, m_run - row)
-{_indented(rows, 20)}
-                for j in range(j_lo, j_hi):
-{_indented(columns, 20)}
-                    n_columns = min({nr}, n_run - n_offsets[3 * j + 2])
-                    for i in range(i_0, i_1):
-                        row = i % row_blocks * {mr}
-                        n_rows = min({mr}, m_run - row)
-                        a = acc_0 + (i - i_0) * {mr * nest.parts} * kc
-                        out_i = out_0 + offset_of(m_digits, n_m_digits, 3, i // row_blocks)
-                        out_i += row * out_row
-{row_starts}                        multiply(
-                            out, acc, acc, a, x1, b, {near}, {tile}, kc,
-                            out_i + n_offsets[3 * j + 1], out_row, out_column,
-                            n_rows, n_columns, k_lo == 0, k_lo + kc == n_k{_more(further, 28)}
-                        )
-                k_lo += kc
-            i_0 = i_1
-"""
-    packed += ", acc, b"
     return f"""\
         i_0 = i_lo
         while i_0 < i_hi:
@@ -206,34 +171,93 @@ def _print_blocks(nest: PackedNest) -> str:
             k_lo = 0
             while k_lo < n_k:
                 kc = min(k_step, n_k - k_lo)
+                rows_end = i_0
                 j_0 = j_lo
                 while j_0 < j_hi:
                     j_1 = min(j_0 + n_block, j_hi)
+                    columns_end = j_0
                     for i in range(i_0, i_1):
-                        row = i % row_blocks * {mr}
-                        n_rows = min({mr}, m_run - row)
+{_indented(_ROW_PANEL.format(mr=nest.block.mr), 24)}
 {_indented(rows, 24)}
-                        out_i = out_0 + offset_of(m_digits, n_m_digits, 3, i // row_blocks)
-                        out_i += row * out_row
-{row_starts}                        for j in range(j_0, j_1):
-                            n_columns = min({nr}, n_run - n_offsets[3 * j + 2])
-{_indented(columns, 28)}
-                            multiply(
-                                out, acc, {packed}, {tile}, kc, out_i + n_offsets[3 * j + 1],
-                                out_row, out_column, n_rows, n_columns, {ends}
-                            )
+{_indented(row_starts, 24)}
+                        for j in range(j_0, j_1):
+                            n_columns = min({nest.block.nr}, n_run - n_offsets[3 * j + 2])
+{_indented(_print_columns(nest, "i == i_0"), 28)}
+{_indented(_print_call(nest, further), 28)}
                     j_0 = j_1
                 k_lo += kc
             i_0 = i_1
 """
 
 
+def _near_columns(nest: PackedNest) -> str:
+    """Return the loops in which a prepacked column panel meets all packed rows."""
+    rows = _print_rows(nest, "j == j_lo")
+    row_starts, further = _print_extras(nest)
+    return f"""\
+        i_0 = i_lo
+        while i_0 < i_hi:
+            i_1 = min(i_0 + m_block, i_hi)
+            k_lo = 0
+            while k_lo < n_k:
+                kc = min(k_step, n_k - k_lo)
+                rows_end = i_0
+                for j in range(j_lo, j_hi):
+                    n_columns = min({nest.block.nr}, n_run - n_offsets[3 * j + 2])
+{_indented(_print_columns(nest, ""), 20)}
+                    for i in range(i_0, i_1):
+{_indented(_ROW_PANEL.format(mr=nest.block.mr), 24)}
+{_indented(rows, 24)}
+{_indented(row_starts, 24)}
+{_indented(_print_call(nest, further), 24)}
+                k_lo += kc
+            i_0 = i_1
+"""
+
+
+_ROW_PANEL = """\
+row = i % row_blocks * {mr}
+n_rows = min({mr}, m_run - row)"""
+
+
+def _print_call(nest: PackedNest, further: list[str]) -> str:
+    """Return the call that multiplies row panel ``i`` by column panel ``j``."""
+    tile = "tiles"
+    if nest.sum_elements:
+        tile = f"tiles + ((i - i_lo) * task_n_panels + j - j_lo) * {nest.tile_elements}"
+    a = "x0, a" if nest.rows.is_prepacked else "acc, a"
+    b = "acc, b"
+    if nest.columns.is_prepacked:
+        b = f"x1, b, {_near(nest)}"
+    return f"""\
+multiply(
+    out, acc, {a}, {b}, {tile}, kc,
+    out_i + n_offsets[3 * j + 1], out_row, out_column,
+    n_rows, n_columns, k_lo == 0, k_lo + kc == n_k{_more(further, 4)}
+)"""
+
+
+def _near(nest: PackedNest) -> str:
+    """Return where the columns are that come next, if any are left to ask for."""
+    nr = nest.block.nr
+    if nest.is_streamed:
+        # Points ahead, as many as memory's latency takes.
+        return f"b + {AHEAD * nr * nest.parts}"
+    # Each row panel asks for a line a point of the columns that come next, if any are left.
+    parts = -(-nr * nest.parts // nest.line)
+    return f"near + (i - i_0) * kc * {nest.line} if i - i_0 < {parts} else b"
+
+
 def _print_extras(nest: PackedNest) -> tuple[str, list[str]]:
     """Return lines that find the epilogue's operands of a row panel, and what ``multiply`` gets."""
-    row_starts, further = "", []
+    row_starts = """\
+out_i = out_0 + offset_of(m_digits, n_m_digits, 3, i // row_blocks)
+out_i += row * out_row
+"""
+    further = []
     for name in (f"e{number}" for number in range(len(nest.extras))):
         at = f"{name}_0 + offset_of({name}_m_digits, n_m_digits, 1, i // row_blocks)"
-        row_starts += f"{' ' * 24}{name}_i = {at} + row * {name}_row\n"
+        row_starts += f"{name}_i = {at} + row * {name}_row\n"
         further.append(f"{name}, {name}_i + {name}_n_offsets[j], {name}_row, {name}_column")
     return row_starts, further
 
@@ -243,26 +267,39 @@ def _more(arguments: list[str], spaces: int) -> str:
     return "".join(f",\n{' ' * spaces}{argument}" for argument in arguments)
 
 
-def _print_rows(nest: PackedNest) -> str:
-    """Return the lines that find the packed rows of panel ``i``, packed now where they must be."""
+def _print_rows(nest: PackedNest, is_first: str) -> str:
+    """Return the lines that find packed row panel ``i``, packed where it is met first."""
     size = nest.block.mr * nest.parts
     start = "start = x0_0 + offset_of(m_digits, n_m_digits, 1, i // row_blocks)"
     if nest.rows.is_prepacked:
         return f"{start}\na = start + row * x0_row + k_lo * {size}"
-    pack = f"""\
-{start}
-pack_rows(
-    x0, acc, a, start + row * x0_row, x0_row, x0_run, x0_hop, n_rows,
-    k_offsets, k_lo, kc
-)"""
-    if not nest.columns.is_prepacked:
-        pack = f"if j_0 == j_lo:\n{_indented(pack, 4)}"
-    return f"a = acc_0 + (i - i_0) * {size} * kc\n{pack}"
+    if nest.rows.order == "panel":
+        # Panels that are neighbours in memory are packed together, in whole cache lines.
+        return f"""\
+a = acc_0 + (i - i_0) * row_pitch
+if {is_first} and i >= rows_end:
+    rows_end = min(i + {nest.together("rows")}, i_1, i + row_blocks - i % row_blocks)
+    {start}
+    pack_rows(
+        x0, acc, a, row_pitch, start + row * x0_row,
+        min(m_run - row, (rows_end - i) * {nest.block.mr}), k_offsets, k_lo, kc
+    )"""
+    runs = f", {nest.block.mr} * x0_row, x0_run, x0_hop" if nest.rows.order == "k" else ""
+    return f"""\
+a = acc_0 + (i - i_0) * row_pitch
+if {is_first}:
+    {start}
+    pack_rows(
+        x0, acc, a, start + row * x0_row,
+        x0_row{runs},
+        n_rows, k_offsets, k_lo, kc
+    )"""
 
 
-def _print_columns(nest: PackedNest) -> str:
-    """Return the lines that find the packed columns of panel ``j``."""
-    size = nest.block.nr * nest.parts
+def _print_columns(nest: PackedNest, is_first: str) -> str:
+    """Return the lines that find packed column panel ``j``, packed where it is met first."""
+    nr = nest.block.nr
+    size = nr * nest.parts
     if nest.columns.is_prepacked:
         b = f"b = x1_0 + n_offsets[3 * j] + k_lo * {size}"
         if nest.is_streamed:
@@ -274,9 +311,9 @@ if j + 1 < j_hi:
     near = x1_0 + n_offsets[3 * j + 3] + k_lo * {size}"""
     if nest.columns.order == "digit":
         # Panels of a group of digits are packed at once, before the first of them is used.
-        return """\
+        return f"""\
 b = columns + (j - j_0) * pitch
-if i == i_0:
+if {is_first}:
     first = max(j - j % x1_digit_run, j_0)
     last = min(j - j % x1_digit_run + x1_digit_run, j_1)
     if j == first:
@@ -284,11 +321,25 @@ if i == i_0:
             x1, acc, b, pitch, last - first, x1_0 + n_offsets[3 * j], x1_column, n_columns,
             k_offsets, k_lo, kc
         )"""
-    return """\
+    if nest.columns.order == "panel":
+        return f"""\
 b = columns + (j - j_0) * pitch
-if i == i_0:
+if {is_first} and j >= columns_end:
+    left = n_run - n_offsets[3 * j + 2]
+    columns_end = min(j + {nest.together("columns")}, j_1, j + (left + {nr - 1}) // {nr})
     pack_columns(
-        x1, acc, b, x1_0 + n_offsets[3 * j], x1_column, x1_run, x1_hop,
+        x1, acc, b, pitch, x1_0 + n_offsets[3 * j],
+        min(left, (columns_end - j) * {nr}), k_offsets, k_lo, kc
+    )"""
+    runs, ahead = "", ""
+    if nest.columns.order == "k":
+        runs = ", ahead, x1_run, x1_hop"
+        ahead = "    ahead = n_offsets[3 * min(j + 1, j_1 - 1)] - n_offsets[3 * j]\n"
+    return f"""\
+b = columns + (j - j_0) * pitch
+if {is_first}:
+{ahead}    pack_columns(
+        x1, acc, b, x1_0 + n_offsets[3 * j], x1_column{runs},
         n_columns, k_offsets, k_lo, kc
     )"""
 

@@ -26,12 +26,15 @@ class _Packing:
 
     def text(self) -> str:
         name = "rows" if self.is_rows else "columns"
-        runs = "" if self.side.order == "digit" else "run, hop, "
-        more = "pitch, n_panels, " if self.side.order == "digit" else ""
+        arguments = {
+            "panel": "pitch, start, n",
+            "k": "start, step, ahead, run, hop, n",
+            "digit": "pitch, n_panels, start, step, n",
+        }.get(self.side.order, "start, step, n")
         lines = [
             f"@njit({OPTIONS})",
             f"def pack_{name}(",
-            f"    {self.x}, acc, to, {more}start, step, {runs}n, k_offsets, k_lo, n_k",
+            f"    {self.x}, acc, to, {arguments}, k_offsets, k_lo, n_k",
             "):",
             *getattr(self, f"_{self.side.order}")(),
         ]
@@ -45,44 +48,78 @@ class _Packing:
 
     def _panel(self) -> list[str]:
         vectors = -(-self.size // self.width)
+        block = f"1, {vectors * self._memory_parts}, {self.x}, source"
+        stored = "bstore{width}(acc, {to}, 0, {value})"
         return [
-            f'    """Pack {self.size} neighbours in memory for each point, zeros beyond n."""',
+            '    """Pack n neighbours of each point into panels, pitch apart; zeros beyond n."""',
+            f"    whole = n // {self.size}",
             "    for k in range(n_k):",
-            f"        x = bload{self.width}_masked(",
-            f"            1, {vectors * self._memory_parts}, {self.x}, "
-            f"start + {self._offset('k_lo + k')}, 0, 1, {self._times('n')}",
-            "        )",
-            *self._converted("        "),
-            *self._stored(
-                "        ", "bstore{width}(acc, {to}, 0, {value})", f"to + k * {self.panel}"
-            ),
+            f"        source = start + {self._offset('k_lo + k')}",
+            f"        target = to + k * {self.panel}",
+            "        for _ in range(whole):",
+            f"            x = {self._whole_panel(vectors, block)}",
+            *self._converted("            "),
+            *self._stored("            ", stored, "target"),
+            f"            source += {self._times(str(self.size))}",
+            "            target += pitch",
+            f"        if whole * {self.size} < n:",
+            f"            rest = {self._times(f'(n - whole * {self.size})')}",
+            f"            x = bload{self.width}_masked({block}, 0, 1, rest)",
+            *self._converted("            "),
+            *self._stored("            ", stored, "target"),
         ]
+
+    def _whole_panel(self, vectors: int, block: str) -> str:
+        """Return the load of a whole panel, which reads no neighbour where vectors overhang."""
+        if vectors * self.width == self.size:
+            return f"bload{self.width}({block}, 0)"
+        return f"bload{self.width}_masked({block}, 0, 1, {self._times(str(self.size))})"
 
     # --- contiguous along contracted points ------------------------------------------------------
 
     def _k(self) -> list[str]:
-        rows = self._transposed_rows
+        rows, size, width = self._transposed_rows, self.size, self.width
         pitch = f"{self.panel} * hop"
-        return [
-            f'    """Pack runs of points by transposed blocks of {rows} lines of memory."""',
+        transposed = "btranspose{width}(acc, {to}, " + pitch + ", {value}, "
+        lines = [
+            '    """Pack runs of points by transposed blocks of lines; the next panel is ahead."""',
             "    k_0 = 0",
             "    while k_0 < n_k:",
             "        length = min(run - (k_lo + k_0) // hop % run, (n_k - k_0) // hop)",
+            f"        whole = length - length % {width} if n == {size} else 0",
             "        for k_1 in range(k_0, k_0 + hop):",
             f"            source = start + {self._offset('k_lo + k_1')}",
             f"            target = to + k_1 * {self.panel}",
-            f"            for k in range(0, length, {self.width}):",
-            f"                for r in range(0, {self.size}, {rows}):",
-            f"                    x = bload{self.width}_masked(",
+            f"            for k in range(0, whole, {width}):",
+            f"                at = source + {self._times('k')}",
+            f"                bprefetch_far{width}({size}, 1, {self.x}, at + ahead, step)",
+        ]
+        for r in range(0, size, width):
+            after = f" + {r}" if r else ""
+            shape = f"{min(width, size - r)}, {self._memory_parts}"
+            lines += [
+                f"                x = bload{width}({shape}, {self.x}, at, step)",
+                *self._converted("                "),
+                *self._stored(
+                    "                ",
+                    f"{transposed}{width})",
+                    f"target + k * {pitch}{after}",
+                ),
+            ]
+            if r + width < size:
+                lines.append(f"                at += {width} * step")
+        return [
+            *lines,
+            f"            for k in range(whole, length, {width}):",
+            f"                for r in range(0, {size}, {rows}):",
+            f"                    x = bload{width}_masked(",
             f"                        {rows}, {self._memory_parts}, {self.x}, "
             f"source + r * step + {self._times('k')}, step,",
             f"                        n - r, {self._times('(length - k)')}",
             "                    )",
             *self._converted("                    "),
             *self._stored(
-                "                    ",
-                f"btranspose{{width}}(acc, {{to}}, {pitch}, {{value}}, length - k)",
-                f"target + k * {pitch} + r",
+                "                    ", f"{transposed}length - k)", f"target + k * {pitch} + r"
             ),
             "        k_0 += length * hop",
         ]

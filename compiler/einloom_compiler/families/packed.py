@@ -147,13 +147,13 @@ class Packed(Family):
 
 def _schedule_of(nest: PackedNest) -> PackedSchedule:
     """Return the choices that a nest was made by."""
-    mr, nr, size = nest.block.mr, nest.block.nr, nest.depth * nest.parts
+    mr, nr = nest.block.mr, nest.block.nr
     return PackedSchedule(
         mr=mr,
         nr=nr,
         kc=nest.depth,
-        mc=max(1, nest.row_elements // size // mr) * mr,
-        nc=max(nr, nest.column_elements // size),
+        mc=max(1, nest.row_elements // nest.panel_elements(mr)) * mr,
+        nc=max(1, nest.column_elements // nest.panel_elements(nr)) * nr,
         prepacked=next(
             (n for n, k in policy.PREPACKED.items() if (nest.rows, nest.columns)[k].is_prepacked),
             "",
@@ -220,11 +220,11 @@ def _derived(problem: Problem, schedule: PackedSchedule) -> tuple[Groups, Packed
     keeps_sums = policy.keeps_sums(nest.compute, nest.output) and policy.exceeds(
         groups.k_points, kc
     )
+    block = RegisterBlock(schedule.mr, max(1, schedule.nr // width), width)
+    nest = replace(nest, block=block, depth=kc)
     choices: dict[str, Any] = {
-        "block": RegisterBlock(schedule.mr, max(1, schedule.nr // width), width),
-        "depth": kc,
-        "row_elements": schedule.mc * kc * nest.parts,
-        "column_elements": schedule.nc * kc * nest.parts,
+        "row_elements": -(-schedule.mc // block.mr) * nest.panel_elements(block.mr),
+        "column_elements": -(-schedule.nc // block.nr) * nest.panel_elements(block.nr),
         "sum_elements": policy.SUM_BYTES // nest.itemsize if keeps_sums else 0,
     }
     return groups, replace(nest, **choices)

@@ -156,6 +156,7 @@ def bind_nest(
         and column.strides[2] == 1
         and not any(_is_cast(form, access) for access in (1, 2))
     )
+    element = arithmetic(form.compute).compute
     nest = AttentionNest(
         query=form.inputs[0],
         key=form.inputs[1],
@@ -163,7 +164,7 @@ def bind_nest(
         masks=tuple(_mask(form, 3 + n, query, keys, is_single) for n in range(n_masks)),
         output=form.result,
         compute=form.compute,
-        block=block or _block(query.extent, arithmetic(form.compute).compute, machine, is_single),
+        block=block or _block(query.extent, column.extent, element, machine, is_single),
         n_batch=len(batch),
         n_contracted=len(outer),
         is_query_contiguous=point.strides[0] == 1,
@@ -295,14 +296,20 @@ def _mask(form: AttentionForm, access: int, query: _Axis, keys: _Axis, is_single
     return Mask(form.inputs[access], lanes)
 
 
-def _block(n_queries: int, element: str, machine: Machine, is_single: bool) -> PanelSchedule:
-    """Return the blocking for so many queries.
+def _block(
+    n_queries: int, n_columns: int, element: str, machine: Machine, is_single: bool
+) -> PanelSchedule:
+    """Return the blocking for so many queries and columns of the values.
 
-    A register block leaves registers for one vector of each of its columns and an element.
+    A register block leaves registers for one vector of each of its columns and an element. Where a
+    panel is one vector and there are 16 registers, 12 sums hide the latency of multiply-adds that 6
+    do not; fewer columns than two such blocks would be computed one by one or twice.
     """
     width = machine.simd_bits // (8 * np.dtype(element).itemsize)
     if is_single:
         return PanelSchedule(width, 1, 1, keys=256)
     vectors = 1 if n_queries <= width and not is_open(n_queries) else 2
     rows = 8 if machine.n_registers >= 32 else 6
+    if vectors == 1 and rows == 6 and not is_open(n_columns) and n_columns >= 24:
+        rows = 12
     return PanelSchedule(width, vectors, rows)

@@ -13,6 +13,9 @@ from einloom_compiler.lowering.tables import DigitTable, OffsetTable, Table
 from einloom_compiler.schedule.machine import Machine
 from einloom_compiler.schedule.tasks import split
 
+#: Extent and steps of an index.
+Steps = tuple[int, ...]
+
 
 @dataclass(frozen=True, slots=True)
 class PackedCall:
@@ -80,9 +83,9 @@ def bind_packed(groups: Groups, nest: PackedNest, machine: Machine) -> PackedCal
     tables = (
         k.table((a, b)),
         digit_table(rows.digits, factors),
-        panel_table(columns, block.nr, (b, c)),
+        panel_table(columns, nest, (b, c)),
         digit_table(groups.batch, factors),
-        *(table for number in further for table in extra_tables(groups, number, block.nr)),
+        *(table for number in further for table in extra_tables(groups, nest, number)),
     )
     total = m_tasks * n_tasks * groups.n_batches
     return PackedCall(tables, numbers, total, tuple(packings))
@@ -103,32 +106,30 @@ def extra_steps(groups: Groups, number: int) -> tuple[int, int]:
     return groups.rows.run.extras[number], groups.columns.run.extras[number]
 
 
-def extra_tables(groups: Groups, number: int, nr: int) -> tuple[Table, Table, Table]:
+def extra_tables(groups: Groups, nest: PackedNest, number: int) -> tuple[Table, Table, Table]:
     """Return digits of rows, offsets of column panels and digits of the batch in that operand."""
 
     def digits(axes: tuple[Axis, ...]) -> DigitTable:
         return DigitTable(tuple((axis.extent, axis.extras[number], 0, 0) for axis in axes))
 
-    run = groups.columns.run
-    panels = OffsetTable(
-        (
-            (-(-run.extent // nr), run.extras[number] * nr),
-            *((axis.extent, axis.extras[number]) for axis in groups.columns.digits),
-        )
-    )
+    run, nr = groups.columns.run, nest.block.nr
+    blocks = (-(-run.extent // nr), run.extras[number] * nr)
+    steps = ((axis.extent, axis.extras[number]) for axis in groups.columns.digits)
+    panels = OffsetTable(_panels(nest, blocks, tuple(steps)))
     return digits(groups.rows.digits), panels, digits(groups.batch)
 
 
-def panel_table(columns: Group, nr: int, factors: tuple[int, int]) -> OffsetTable:
+def panel_table(columns: Group, nest: PackedNest, factors: tuple[int, int]) -> OffsetTable:
     """Return one row a column panel: offsets in the operand and the output, column in its run."""
-    run, (b, c) = columns.run, factors
+    run, nr, (b, c) = columns.run, nest.block.nr, factors
     blocks = (-(-run.extent // nr), run.strides[1] * (b * nr), run.strides[2] * (c * nr), nr)
-    return OffsetTable(
-        (
-            blocks,
-            *(
-                (axis.extent, axis.strides[1] * b, axis.strides[2] * c, 0)
-                for axis in columns.digits
-            ),
-        )
-    )
+    digits = ((axis.extent, axis.strides[1] * b, axis.strides[2] * c, 0) for axis in columns.digits)
+    return OffsetTable(_panels(nest, blocks, tuple(digits)))
+
+
+def _panels(nest: PackedNest, blocks: Steps, digits: tuple[Steps, ...]) -> tuple[Steps, ...]:
+    """Return the panels' indices, slowest first: neighbours in memory come one after another.
+
+    Panels of a run are where the operand is contiguous along it, else those of neighbouring digits.
+    """
+    return (*digits, blocks) if nest.columns.order == "panel" else (blocks, *digits)

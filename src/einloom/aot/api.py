@@ -149,7 +149,7 @@ def checked_name(name: str) -> str:
     if not is_plain or iskeyword(name) or name in _DRIVER_WORDS:
         raise SpecError(
             f"name={name!r} must be an identifier of ASCII letters, digits and '_' that neither "
-            "Python nor the driver reserves"
+            "Python nor the driver reserves; give another one (--name)"
         )
     return name
 

@@ -103,7 +103,7 @@ def _settled(
             shown = ", ".join(names[name] for name in missing)
             raise SpecError(
                 f"the dtype of {shown} is not declared, which a library must know; declare it on "
-                "the operand, or give dtype="
+                "the operand, or give dtype= (--dtype)"
             )
         own = as_dtype(dtype)
         dtypes = {node.name: own if node.dtype is None else node.dtype for node in nodes}

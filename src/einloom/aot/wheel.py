@@ -22,6 +22,16 @@ from einloom_compiler.errors import SpecError
 _TIME = (1980, 1, 1, 0, 0, 0)
 
 
+def check_version(version: str) -> None:
+    """Check that a wheel can have this version.
+
+    Raises:
+        SpecError: it is no numbers with dots.
+    """
+    if not version or not all(part.isascii() and part.isdecimal() for part in version.split(".")):
+        raise SpecError(f"a wheel's version is numbers with dots, such as 1.0, not {version!r}")
+
+
 def write_wheel(built: Built, version: str = "1.0") -> Path:
     """Write ``NAME-VERSION-py3-none-manylinux_2_X_ARCH.whl`` into the folder; return its path.
 
@@ -88,8 +98,7 @@ def _written(
     manifests: Sequence[Mapping[str, Any]],
     files: dict[str, bytes],
 ) -> Path:
-    if not version or not all(part.isdecimal() for part in version.split(".")):
-        raise SpecError(f"a wheel's version is numbers with dots, such as 1.0, not {version!r}")
+    check_version(version)
     newest = max((manifest["glibc"] or "2.17" for manifest in manifests), key=_numbers)
     architectures = {manifest["architecture"] for manifest in manifests}
     tag = f"py3-none-manylinux_{newest.replace('.', '_')}_{'_'.join(sorted(architectures))}"

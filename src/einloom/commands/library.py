@@ -14,6 +14,7 @@ from einloom.aot.building import Built, Progress
 from einloom.aot.checking import Checked
 from einloom.aot.piece_checking import CheckedPieces
 from einloom.aot.pieces import BuiltPieces
+from einloom.aot.wheel import check_version
 from einloom.report.cost import cost_of
 from einloom.report.tables import table
 from einloom.text.calls import read_shapes
@@ -59,6 +60,8 @@ def build_libraries(
     Raises:
         EinloomError: as :func:`einloom.aot.build` and :meth:`Built.check`.
     """
+    if options.wheel is not None:
+        check_version(options.wheel)  # before what takes long
     with _progress() as progress:
         built = api.build(
             target,

@@ -25,7 +25,8 @@ VARIABLE = "EINLOOM_NATIVE"
 MODULE = "_einloom_native"
 FOLDER = Path(__file__).parent
 SOURCES = (
-    *("module.c", "caller.c", "table.c", "record.c", "call.c", "gather.c", "scratch.c", "pool.c"),
+    *("module.c", "caller.c", "table.c", "record.c", "call.c", "gather.c", "scratch.c"),
+    *("results.c", "pool.c"),
 )
 HEADERS = (
     *(
@@ -36,6 +37,7 @@ HEADERS = (
         "call.h",
         "gather.h",
         "scratch.h",
+        "results.h",
         "pool.h",
     ),
 )

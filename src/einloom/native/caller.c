@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "gather.h"
+#include "results.h"
 #include "scratch.h"
 #include "table.h"
 
@@ -177,10 +178,8 @@ static int make_results(const Record *record, const Call *call, PyObject **made)
         if (call->out != NULL)
             made[i] = Py_NewRef((PyObject *)call->out);
         else if (!result->is_scalar) {
-            PyObject *dtype = Py_NewRef((PyObject *)result->dtype);
-            made[i] = PyArray_NewFromDescr(result->type, (PyArray_Descr *)dtype, result->ndim,
-                                           result->layout, result->layout + result->ndim, NULL, 0,
-                                           NULL);
+            made[i] = result_new(result->type, result->dtype, result->ndim, result->layout,
+                                 result->layout + result->ndim, result->bytes);
             if (made[i] == NULL)
                 return -1;
         }

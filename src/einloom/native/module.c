@@ -9,6 +9,7 @@
 #include "caller.h"
 #include "gather.h"
 #include "pool.h"
+#include "results.h"
 #include "scratch.h"
 
 static PyTypeObject *subtype(PyObject *type) {
@@ -99,7 +100,7 @@ static struct PyModuleDef definition = {
 
 PyMODINIT_FUNC PyInit__einloom_native(void) {
     import_array();
-    if (call_prepare() < 0 || PyType_Ready(&CallerType) < 0)
+    if (call_prepare() < 0 || results_prepare() < 0 || PyType_Ready(&CallerType) < 0)
         return NULL;
     if (scratch_prepare() != 0)
         return PyErr_Format(PyExc_RuntimeError, "no key for thread-local memory is left");

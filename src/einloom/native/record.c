@@ -148,6 +148,7 @@ static int keep_result(Result *kept, PyObject *result) {
         kept->dtype = (PyArray_Descr *)Py_NewRef((PyObject *)PyArray_DESCR(array));
         kept->ndim = PyArray_NDIM(array);
         kept->layout = copied_layout(array);
+        kept->bytes = PyArray_NBYTES(array);
         return kept->layout == NULL ? -1 : 0;
     }
     if (!PyArray_IsScalar(result, Generic)) {

@@ -30,6 +30,7 @@ typedef struct {
 typedef struct {
     PyTypeObject *type;
     PyArray_Descr *dtype;
+    npy_intp bytes;
     int is_scalar;
     int ndim;
     npy_intp *layout;

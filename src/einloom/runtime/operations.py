@@ -15,6 +15,7 @@ from einloom.runtime.contractor import Contractor
 from einloom.runtime.lookups import Gather
 from einloom.runtime.moving import convert, copy, fill
 from einloom.runtime.recipe import Positions
+from einloom.runtime.reductions import Reduce
 from einloom.runtime.values import Value, c_layout
 from einloom_compiler.dtypes import AnyDType, dtype_name, has_kernel
 from einloom_compiler.errors import InternalCompilerError, ShapeError, UnsupportedError
@@ -46,7 +47,6 @@ from einloom_compiler.pipeline import (
     Chooser,
     bind_attention,
     bind_elementwise,
-    bind_rows,
 )
 from einloom_compiler.schedule.machine import Machine, host
 
@@ -133,7 +133,7 @@ class Bind(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class OneKernel:
-    """Compute rows, or attention, in one launch."""
+    """Compute attention in one launch."""
 
     bind: Bind
     schedule: Schedule | Chooser | None = None
@@ -300,7 +300,7 @@ def operation_of(
             return _elementwise(node, *schedules)
         case Rows():
             required(node.dtype)
-            return OneKernel(partial(bind_rows, rows_expr(node)), _one(choices, schedules))
+            return Reduce(rows_expr(node), _one(choices, schedules))
         case Attention():
             required(node.dtype)
             return OneKernel(partial(bind_attention, form_of(node)), _one(choices, schedules))

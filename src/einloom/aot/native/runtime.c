@@ -6,12 +6,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 enum {
     ALIGNMENT = 64,
     /* Memory that a call takes from its stack instead of the heap. */
     STACK_MEMORY = 8192,
     PARTS_PER_THREAD = 4,
+    PAGE = 4096,
+    HUGE_BYTES = 4 << 20,
     MAX_RANK = 64,
 };
 
@@ -227,6 +230,19 @@ static void release_memory(void) {
     }
 }
 
+/* Walking large blocks of packed operands misses the TLB of small pages. */
+static void prefer_huge_pages(char *memory, int64_t bytes) {
+#ifdef MADV_HUGEPAGE
+    if (bytes >= HUGE_BYTES) {
+        uintptr_t first = ((uintptr_t)memory + PAGE - 1) / PAGE * PAGE;
+        uintptr_t end = ((uintptr_t)memory + (uintptr_t)bytes) / PAGE * PAGE;
+        (void)madvise((void *)first, end - first, MADV_HUGEPAGE); /* only ever a wish */
+    }
+#else
+    (void)memory, (void)bytes;
+#endif
+}
+
 static char *own_memory(int64_t bytes) {
     if (!has_key)
         return NULL;
@@ -236,6 +252,7 @@ static char *own_memory(int64_t bytes) {
         kept = malloc(sizeof *kept + (size_t)bytes + ALIGNMENT);
         if (kept == NULL)
             return NULL;
+        prefer_huge_pages((char *)kept, bytes);
         kept->bytes = bytes;
         kept->aligned = (char *)(uintptr_t)aligned((int64_t)(uintptr_t)(kept + 1));
         pthread_setspecific(kept_key, kept);

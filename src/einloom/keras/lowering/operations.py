@@ -39,7 +39,7 @@ from einloom.keras.lowering.operation_views import (
 from einloom.keras.models.kinds.activation import FUNCTIONS, Function
 from einloom.keras.models.record import LayerRecord
 from einloom_compiler.dtypes import AnyDType, as_dtype
-from einloom_compiler.errors import UnsupportedError
+from einloom_compiler.errors import EinloomError, UnsupportedError
 from einloom_compiler.ir import builders
 from einloom_compiler.ir.graph import Constant, Node
 from einloom_compiler.ir.maps import make_map
@@ -142,6 +142,10 @@ KNOWN_OPERATIONS = frozenset(
 )
 
 
+#: What reading a malformed configuration raises.
+_MALFORMED = (KeyError, IndexError, TypeError, ValueError, AttributeError, ArithmeticError)
+
+
 def lower_operation(
     layer: LayerRecord, args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> Outputs:
@@ -157,6 +161,17 @@ def lower_operation(
     """
     if layer.class_name not in KNOWN_OPERATIONS:
         raise UnsupportedError(f"the operation {layer.class_name} is not interpreted")
+    try:
+        return _lowered(layer, args, kwargs)
+    except EinloomError:
+        raise
+    except _MALFORMED as error:  # settings come from a file as they are, without a schema
+        raise UnsupportedError(
+            f"the operation {layer.class_name} has settings that are none: {error!r}"
+        ) from None
+
+
+def _lowered(layer: LayerRecord, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Outputs:
     if layer.class_name in OPERATIONS:
         given = {name: _expression(value) for name, value in kwargs.items()}
         found = OPERATIONS[layer.class_name](layer.config, *map(_expression, args), **given)

@@ -11,11 +11,12 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-import keras
 import numpy as np
+import pytest
 
 import einloom as el
 
+keras = pytest.importorskip("keras")
 L = keras.layers
 
 

@@ -23,6 +23,7 @@ import einloom as el
 from einloom.aot.naming import identifiers
 from einloom.aot.piece_example import example
 from einloom.aot.pieces import BuiltPieces, names_of_outside
+from einloom.keras.lowering.target import lowered
 from einloom.keras.models import ModelRecord, read_model_bytes
 from einloom.keras.pieces.described import description, told
 from einloom.keras.pieces.plan import Plan
@@ -201,3 +202,26 @@ def test_a_bidirectional_layer_of_nothing_known_has_no_shape() -> None:
         model = sequential(input_entry("x", (None, 5, 3)), entry, dense_entry("d", 4))
         with pytest.raises(UnsupportedError, match="shape of what layer 'm' gives"):
             split(read_model_bytes(archive_bytes(model)))
+
+
+@pytest.mark.parametrize(
+    ("class_name", "argument"),
+    [
+        ("GetItem", {"class_name": "__slice__"}),
+        ("GetItem", {"class_name": "__slice__", "config": {"step": 0}}),
+        (
+            "Add",
+            {"class_name": "__numpy__", "config": {"value": [[1], [2, 3]], "dtype": "float32"}},
+        ),
+        ("Add", {"class_name": "__numpy__", "config": {}}),
+        ("Reshape", "no shape"),
+    ],
+)
+def test_malformed_settings_of_an_operation_name_it(class_name: str, argument: Any) -> None:
+    config = {"name": "op", "newshape": argument}
+    entry = {"module": "keras.src.ops.numpy", "class_name": class_name, "config": config}
+    layers = [called(X), called(entry, tensor("x"), argument)]
+    record = read_model_bytes(archive_bytes(functional(layers, [["x", 0, 0]], [["op", 0, 0]]), {}))
+    with pytest.raises(UnsupportedError, match=r"'op' \(\w+\) of model 'model' cannot be compiled"):
+        lowered(record)
+    assert [step.path for step in split(record).outside] == ["op"]
