@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, overload
 
@@ -133,8 +133,14 @@ class Jit(PreparedFunction):
 
     def compile(self, *args: Any, **kwargs: Any) -> CompiledFunction:
         """Return the compiled function of what these symbolic operands give."""
-        found = [*_leaves(self.trace(*args, **kwargs))]
-        options: Any = {"optimize": self._optimize, "threads": self._threads}
+        return self.compile_traced(self.trace(*args, **kwargs))
+
+    def compile_traced(
+        self, traced: Any, ranges: Mapping[str, Any] | None = None
+    ) -> CompiledFunction:
+        """Return the compiled function of what :meth:`trace` returned."""
+        found = [leaf for _, leaf in leaves_of(traced)]
+        options: Any = {"optimize": self._optimize, "threads": self._threads, "ranges": ranges}
         return compile_expression(tuple(found) if len(found) > 1 else found[0], **options)
 
     def _evaluated(self, *args: Any, **kwargs: Any) -> tuple[Any, Evaluation | None]:
@@ -142,7 +148,7 @@ class Jit(PreparedFunction):
             bound = self._signature.bind(*args, **kwargs)
         except TypeError as error:
             raise TypeError(f"{self._function.__name__}() {error}") from None
-        if any(isinstance(leaf, Expression) for leaf in _leaves((args, kwargs))):
+        if any(isinstance(leaf, Expression) for _, leaf in leaves_of((args, kwargs))):
             return self.trace(*args, **kwargs), None
         given: list[Any] = []
         names: list[str] = []
@@ -294,16 +300,26 @@ def _arranged(structure: Any, results: Sequence[Any]) -> Any:
     return _mapped(structure, lambda number: results[number])
 
 
-def _leaves(value: Any) -> Iterator[Any]:
+def leaves_of(
+    value: Any, path: tuple[str | int, ...] = ()
+) -> Iterator[tuple[tuple[str | int, ...], Any]]:
+    """Yield what tuples, lists and dicts nest, each behind its positions and keys.
+
+    >>> list(leaves_of({"a": (1, 2), "b": 3}))
+    [(('a', 0), 1), (('a', 1), 2), (('b',), 3)]
+    """
     match value:
+        case tuple() if hasattr(value, "_fields"):
+            for key, item in zip(value._fields, value, strict=True):
+                yield from leaves_of(item, (*path, key))
         case tuple() | list():
-            for item in value:
-                yield from _leaves(item)
+            for number, item in enumerate(value):
+                yield from leaves_of(item, (*path, number))
         case dict():
-            for item in value.values():
-                yield from _leaves(item)
+            for key, item in value.items():
+                yield from leaves_of(item, (*path, str(key)))
         case _:
-            yield value
+            yield path, value
 
 
 def _key(value: Any, arrays: list[Any], names: list[str], name: str) -> Hashable:

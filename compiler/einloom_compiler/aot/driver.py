@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from einloom_compiler.aot.expressions import c_number
-from einloom_compiler.aot.library import Library, Port
+from einloom_compiler.aot.library import Level, Library, Port
 from einloom_compiler.aot.names import parameter, symbol_parameter
+from einloom_compiler.aot.packing import packed_offsets
 from einloom_compiler.aot.variants import Variants, constant_offsets, level_key, symbol_names
 from einloom_compiler.dtypes import arithmetic
 
@@ -50,6 +51,7 @@ def print_driver(library: Library, version: str, weights: str = "") -> str:
         '#include "runtime.c"',
         f'#include "{name}.h"',
         _constants(library, weights) if constants else "",
+        _PACKED if any(level.packed for level in library.levels) else "",
         Variants(library).text(),
         _ports(library),
         _levels(library),
@@ -57,6 +59,9 @@ def print_driver(library: Library, version: str, weights: str = "") -> str:
         _interface(library, version),
     ]
     return "\n".join(part for part in parts if part) + "\n"
+
+
+_PACKED = '#define PACKED_CONSTANTS\n#include "packing.c"\n'
 
 
 def identity_function(name: str, digest: str) -> str:
@@ -136,7 +141,7 @@ def _levels(library: Library) -> str:
     """Return the choice of the CPU level and of the cell."""
     rows = [
         f'    {{{level.needs.level}, "{level.needs.vendor}", {level.needs.family}, '
-        f'{level.needs.model}, "{level.cpu}", {level_key(level.cpu)}_choice}},'
+        f'{level.needs.model}, "{level.cpu}", {level_key(level.cpu)}_choice, {_packings(level)}}},'
         for level in reversed(library.levels)
     ]
     bounds = [
@@ -167,6 +172,13 @@ def _levels(library: Library) -> str:
             *cell,
         ]
     )
+
+
+def _packings(level: Level) -> str:
+    if not level.packed:
+        return "NULL, 0, 0"
+    _, n_bytes = packed_offsets(level.packed)
+    return f"{level_key(level.cpu)}_packings, {len(level.packed)}, INT64_C({n_bytes})"
 
 
 def _checks(library: Library) -> str:

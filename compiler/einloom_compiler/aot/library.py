@@ -7,20 +7,23 @@ Grammar::
     Port     = (name, dtype, shape: Number*)
     Symbol   = (name, input, axis, least, most, bounds: int*)
     Check    = (left: Number, right: Number, text, relation: "==" | ">=")
-    Level    = (cpu, needs: Processor, kernels: KernelText*, variants: Variant*,
+    Level    = (cpu, needs: Processor, kernels: KernelText*, packed: Packed*, variants: Variant*,
                 choice: (int | None)+)
+    Packed   = (constant, packing: Packing, dtype)
     Variant  = (buffers: Buffer*, steps: Step*)
     Buffer   = (n_bytes: Number, room)
     Step     = Launch(kernel, operands: Place+, target: Place, tables, numbers: Number*,
-                      total: Number, points: Number, parallel_points)
-             | Copy(source: Place, target: Place, n_bytes: Number)
+                      total: Number, points: Number, parallel_points, long_points)
              | Gather(table: Place, indices: Place, target: Place, dtype, extent: Number,
                       count: Number, row_bytes: Number)
-    Place    = (kind: "input" | "output" | "constant" | "buffer", number, offset: Number)
+             | Positions(target: Place, count: Number)
+    Place    = (kind: "input" | "output" | "constant" | "packed" | "buffer", number, offset: Number)
     Number   = int | Formula of the symbols' names
 
 The sizes of each symbol are cut at its ``bounds`` into ranges; a cell is one range of each, and
 ``choice`` says for each cell which variant serves it, the last symbol's range running fastest.
+Constants are there once, in their own layout; a level's packed ones are made of them when the
+library is loaded on a CPU of that level.
 """
 
 from __future__ import annotations
@@ -30,10 +33,13 @@ from math import prod
 from typing import Literal
 
 from einloom_compiler.codegen.text import KernelText
+from einloom_compiler.lowering.prepacking import Packing
 from einloom_compiler.lowering.tables import Table
 
 #: An integer, or a :class:`~einloom_compiler.lowering.formula.Formula` of symbols.
 Number = int
+#: A number of points that no size has.
+NEVER = 1 << 62
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +118,7 @@ class Place:
         offset: bytes from its first element.
     """
 
-    kind: Literal["input", "output", "constant", "buffer"]
+    kind: Literal["input", "output", "constant", "packed", "buffer"]
     number: int
     offset: Number = 0
 
@@ -129,7 +135,9 @@ class Launch:
         numbers: its integers.
         total: length of its parallel range.
         points: of its loop nest, a measure of the work.
-        parallel_points: from how many on threads are worth waking, unasked.
+        parallel_points: from how many on threads are worth waking, unasked; :data:`NEVER` and 0
+            where none or all sizes are.
+        long_points: from how many on others may want what the caller holds meanwhile.
     """
 
     kernel: int
@@ -140,15 +148,7 @@ class Launch:
     total: Number
     points: Number
     parallel_points: int
-
-
-@dataclass(frozen=True, slots=True)
-class Copy:
-    """Copy a value in C order."""
-
-    source: Place
-    target: Place
-    n_bytes: Number
+    long_points: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +174,15 @@ class Gather:
     row_bytes: Number
 
 
-Step = Launch | Copy | Gather
+@dataclass(frozen=True, slots=True)
+class Positions:
+    """Write 0, 1, 2, ... as ``count`` integers of 64 bits."""
+
+    target: Place
+    count: Number
+
+
+Step = Launch | Gather | Positions
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +224,21 @@ class Processor:
 
 
 @dataclass(frozen=True, slots=True)
+class Packed:
+    """A constant as kernels of a level read it.
+
+    Attributes:
+        constant: its number.
+        packing: how it is packed; all numbers are plain.
+        dtype: the constant's dtype name.
+    """
+
+    constant: int
+    packing: Packing
+    dtype: str
+
+
+@dataclass(frozen=True, slots=True)
 class Level:
     """What runs on CPUs of one level.
 
@@ -223,6 +246,7 @@ class Level:
         cpu: the level's name.
         needs: the CPUs that it may run on.
         kernels: printed kernels.
+        packed: constants as kernels read them.
         variants: different ones only.
         choice: number of the variant of each cell; None where no size of the cell is legal.
     """
@@ -230,6 +254,7 @@ class Level:
     cpu: str
     needs: Processor
     kernels: tuple[KernelText, ...] = field(repr=False)
+    packed: tuple[Packed, ...]
     variants: tuple[Variant, ...]
     choice: tuple[int | None, ...]
 

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from einloom_compiler.aot.library import Copy, Gather, Level, Library, Place, Port, Step, Variant
+from einloom_compiler.aot.library import (
+    Gather,
+    Level,
+    Library,
+    Place,
+    Port,
+    Positions,
+    Step,
+    Variant,
+)
 from einloom_compiler.lowering.formula import formula_text
 
 
@@ -29,6 +38,11 @@ def print_library(library: Library) -> str:
     ]
     for level in library.levels:
         lines.append(f"  level {level.cpu}: cells {_runs(level.choice)}")
+        lines += [
+            f"    packed {number}: constant {packed.constant} of {packed.dtype} as panels of "
+            f"{packed.packing.size}, {packed.packing.n_bytes} bytes"
+            for number, packed in enumerate(level.packed)
+        ]
         for number, variant in enumerate(level.variants):
             lines.append(f"    variant {number}")
             lines += [f"      {line}" for line in _variant(variant, level)]
@@ -48,11 +62,8 @@ def _variant(variant: Variant, level: Level) -> list[str]:
 
 
 def _step(step: Step, level: Level) -> str:
-    if isinstance(step, Copy):
-        return (
-            f"{_place(step.target)} = copy of {formula_text(step.n_bytes)} bytes of "
-            f"{_place(step.source)}"
-        )
+    if isinstance(step, Positions):
+        return f"{_place(step.target)} = 0, 1, ... below {formula_text(step.count)}"
     if isinstance(step, Gather):
         return (
             f"{_place(step.target)} = {formula_text(step.count)} rows of "

@@ -14,25 +14,18 @@ import numpy as np
 from einloom_compiler.aot.expressions import c_definitions, c_number
 from einloom_compiler.aot.library import (
     Constant,
-    Copy,
     Gather,
     Launch,
     Level,
     Library,
     Place,
+    Positions,
     Variant,
 )
+from einloom_compiler.aot.packing import ALIGNMENT, packed_offsets, print_packings
+from einloom_compiler.aot.steps import Steps, braces, is_at_least, scratch_bytes
 from einloom_compiler.aot.verify import numbers_of
-from einloom_compiler.codegen.text import KernelText
 from einloom_compiler.lowering.formula import Formula
-from einloom_compiler.lowering.tables import DigitTable, OffsetTable, Table
-
-#: Constants begin at multiples of it, in bytes.
-ALIGNMENT = 64
-#: Work that takes so much less than what threads are woken for lets others have Python's lock.
-LONG = 8
-#: Words of a table that is kept in the library instead of being built at each call.
-KEPT_WORDS = 2048
 
 
 def symbol_names(library: Library) -> dict[str, str]:
@@ -67,47 +60,49 @@ class Variants:
         self.library = library
         self.names = symbol_names(library)
         self.offsets, _ = constant_offsets(library.constants)
-        self._tables: dict[tuple[int, ...], str] = {}
+        self.steps = Steps(self.names)
 
     def text(self) -> str:
         """Return tables and functions as C."""
-        functions = [self._level(level) for level in self.library.levels]
-        tables = [
-            f"static const int64_t {name}[] = {_braces(list(map(str, words)))};"
-            for words, name in self._tables.items()
-        ]
-        return "\n".join(tables) + "\n\n" + "\n".join(functions)
-
-    def _level(self, level: Level) -> str:
+        levels = self.library.levels
         symbols = [
-            kernel_symbol(self.library.name, level.cpu, n) for n in range(len(level.kernels))
-        ]
-        lines = [
             f'__attribute__((visibility("hidden"))) void {symbol}(int64_t *, int64_t, int64_t, '
             "int64_t);"
-            for symbol in symbols
+            for level in levels
+            for symbol in self._symbols(level)
         ]
+        variants = [self._level(level) for level in levels]
+        return "\n".join([*symbols, self.steps.text(), *variants])
+
+    def _level(self, level: Level) -> str:
         key = level_key(level.cpu)
         names = [f"{key}_variant_{number}" for number in range(len(level.variants))]
-        for name, variant in zip(names, level.variants, strict=True):
-            lines.append(self._variant(name, variant, level.kernels, symbols))
+        lines = [
+            self._variant(name, variant, level)
+            for name, variant in zip(names, level.variants, strict=True)
+        ]
         entries = ["NULL" if n is None else names[n] for n in level.choice]
-        lines.append(f"static const Variant {key}_choice[] = {_braces(entries)};\n")
+        lines.append(f"static const Variant {key}_choice[] = {braces(entries)};\n")
+        if level.packed:
+            lines.append(print_packings(level, key, self.constant_starts()))
         return "\n".join(lines)
 
-    def _variant(
-        self, name: str, variant: Variant, kernels: Sequence[KernelText], symbols: Sequence[str]
-    ) -> str:
+    def _symbols(self, level: Level) -> list[str]:
+        return [kernel_symbol(self.library.name, level.cpu, n) for n in range(len(level.kernels))]
+
+    def constant_starts(self) -> list[int]:
+        """Return where the first element of each constant is among all, in bytes."""
+        constants = self.library.constants
+        return [o + c.start for o, c in zip(self.offsets, constants, strict=True)]
+
+    def _variant(self, name: str, variant: Variant, level: Level) -> str:
         launches = [step for step in variant.steps if isinstance(step, Launch)]
         used = self._used_symbols(variant)
         lines = [f"static int64_t {name}(Request *request) {{"]
         lines += [f"    const int64_t s{n} = request->sizes[{n}];" for n in used]
-        large = [self._large(step) for step in launches]
-        long = [self._large(step, LONG) for step in launches]
-        lines.append(
-            f"    settle_threads(request, {' || '.join(dict.fromkeys(large)) or '0'}, "
-            f"{' || '.join(dict.fromkeys(long)) or '0'});"
-        )
+        large = self._any([(step.points, step.parallel_points) for step in launches])
+        long = self._any([(step.points, step.long_points) for step in launches])
+        lines.append(f"    settle_threads(request, {large}, {long});")
         lines.append("    int64_t need = 0;")
         rooms: dict[int, list[str]] = {}
         for buffer in variant.buffers:
@@ -119,10 +114,12 @@ class Variants:
                     size = f"largest({size}, {other})"
             lines.append(f"    const int64_t room_{room} = need;")
             lines.append(f"    need += aligned({size});")
-        tables = [self._table_places(number, step) for number, step in enumerate(launches)]
-        for _, declarations in tables:
-            lines += declarations
-        scratch = max((_scratch_bytes(kernels[step.kernel]) for step in launches), default=0)
+        for number, launch in enumerate(launches):
+            for position, table in enumerate(self.steps.rooms(launch)):
+                lines.append(f"    const int64_t table_{number}_{position} = need;")
+                lines.append(f"    need += aligned({table.n_bytes});")
+        kernels = level.kernels
+        scratch = max((scratch_bytes(kernels[step.kernel]) for step in launches), default=0)
         if scratch:
             lines.append("    const int64_t scratch = need;")
             lines.append(f"    need += aligned({scratch} * request->threads);")
@@ -130,28 +127,29 @@ class Variants:
         lines.append("    if (memory == NULL)")
         lines.append("        return need;")
         place = {n: f"memory + room_{b.room}" for n, b in enumerate(variant.buffers)}
-        number = 0
+        place_of = Places(self, level, place)
+        symbols, number = self._symbols(level), 0
         for step in variant.steps:
-            if isinstance(step, Copy):
-                source, target = self._place(step.source, place), self._place(step.target, place)
-                lines.append(
-                    f"    memcpy({target}, {source}, (size_t)({self._number(step.n_bytes)}));"
-                )
+            if isinstance(step, Positions):
+                target, count = place_of(step.target), self._number(step.count)
+                lines.append(f"    count_up({target}, {count});")
                 continue
             if isinstance(step, Gather):
-                lines += self._gather(step, place)
+                lines += self._gather(step, place_of)
                 continue
-            lines += self._launch(
-                step, kernels[step.kernel], symbols[step.kernel], tables[number][0], place
-            )
+            kernel = kernels[step.kernel]
+            pointers = [place_of(p) for p in (*step.operands, step.target)]
+            n_tables = len(self.steps.rooms(step))
+            pointers += [f"memory + table_{number}_{position}" for position in range(n_tables)]
+            pointers += ["memory + scratch"] if scratch_bytes(kernel) else []
+            called = self.steps.call(step, kernel, symbols[step.kernel], pointers)
+            lines += [f"    {line}" for line in called]
             number += 1
         lines += ["    return need;", "}", ""]
         return "\n".join(lines)
 
-    def _gather(self, step: Gather, place: Mapping[int, str]) -> list[str]:
-        table, indices, target = (
-            self._place(p, place) for p in (step.table, step.indices, step.target)
-        )
+    def _gather(self, step: Gather, place_of: Places) -> list[str]:
+        table, indices, target = map(place_of, (step.table, step.indices, step.target))
         dtype = np.dtype(step.dtype)
         numbers = ", ".join(map(self._number, (step.extent, step.count, step.row_bytes)))
         kind = f"{dtype.itemsize}, {int(dtype.kind == 'i')}"
@@ -160,94 +158,14 @@ class Variants:
             f"        return -{self.library.name.upper()}_ERROR_INDEX;",
         ]
 
-    def _launch(
-        self,
-        step: Launch,
-        kernel: KernelText,
-        symbol: str,
-        tables: Sequence[str],
-        place: Mapping[int, str],
-    ) -> list[str]:
-        pointers = [self._place(p, place) for p in (*step.operands, step.target)]
-        words = [f"(int64_t)(uintptr_t)({pointer})" for pointer in (*pointers, *tables)]
-        words += [self._number(number) for number in step.numbers]
-        words.append("(int64_t)(uintptr_t)(memory + scratch)" if _scratch_bytes(kernel) else "0")
-        body = [
-            f"const int64_t threads = threads_of(request, {self._large(step)});",
-            *c_definitions((*step.numbers, step.total), self.names),
-            f"int64_t block[] = {_braces(words)};",
-            f"launch({symbol}, block, {kernel.scratch_elements}, "
-            f"{self._number(step.total)}, threads);",
-        ]
-        filled = [
-            line
-            for built, place_of in zip(step.tables, tables, strict=True)
-            for line in self._fill(built, place_of)
-        ]
-        lines = [f"/* {kernel.title} */".replace("*/ */", "*/"), "{"]
-        return [f"    {line}" for line in (*lines, *(f"    {b}" for b in (*filled, *body)), "}")]
-
-    # --- tables ----------------------------------------------------------------------------------
-
-    def _table_places(self, number: int, step: Launch) -> tuple[list[str], list[str]]:
-        """Return where each table of a launch is, and the lines that make room for it."""
-        places, lines = [], []
-        for position, table in enumerate(step.tables):
-            words = _words(table)
-            if words is not None:
-                name = self._tables.setdefault(words, f"table_{len(self._tables)}")
-                places.append(name)
-                continue
-            name = f"table_{number}_{position}"
-            lines.append(f"    const int64_t {name} = need;")
-            lines.append(f"    need += aligned(8 * {self._table_size(table)});")
-            places.append(f"memory + {name}")
-        return places, lines
-
-    def _table_size(self, table: Table) -> str:
-        if isinstance(table, DigitTable):
-            return str(4 * max(1, len(table.rows)))
-        columns = len(table.axes[0]) - 1
-        return " * ".join([str(columns), *(self._number(axis[0]) for axis in table.axes)])
-
-    def _fill(self, table: Table, place: str) -> list[str]:
-        """Return the lines that fill a table in memory; none for one that is kept."""
-        if not place.startswith("memory"):
-            return []
-        pointer = f"(int64_t *)(void *)({place})"
-        if isinstance(table, DigitTable):
-            words = [self._number(n) for row in table.rows or ((1, 0, 0, 0),) for n in row]
-            return [
-                f"memcpy({place}, (const int64_t[]){_braces(words)}, {8 * len(words)});",
-            ]
-        words = [self._number(n) for axis in table.axes for n in axis]
-        shape = f"{len(table.axes)}, {len(table.axes[0]) - 1}"
-        return [f"fill_offsets({pointer}, (const int64_t[]){_braces(words)}, {shape});"]
-
-    # --- parts -----------------------------------------------------------------------------------
+    def _any(self, pairs: Sequence[tuple[int, int]]) -> str:
+        """Return a C expression that says whether any launch has so many points."""
+        found = dict.fromkeys(is_at_least(n, least, self.names) for n, least in pairs)
+        found.pop("0", None)
+        return "1" if "1" in found else " || ".join(found) or "0"
 
     def _number(self, value: int) -> str:
         return c_number(value, self.names)
-
-    def _large(self, step: Launch, share: int = 1) -> str:
-        least = max(1, step.parallel_points // share)
-        return f"{self._number(step.points)} >= {c_number(least, {})}"
-
-    def _place(self, place: Place, buffers: Mapping[int, str]) -> str:
-        start = self._start(place, buffers)
-        offset = self._number(place.offset)
-        return start if offset == "0" else f"{start} + {offset}"
-
-    def _start(self, place: Place, buffers: Mapping[int, str]) -> str:
-        match place.kind:
-            case "input":
-                return f"request->inputs[{place.number}]"
-            case "output":
-                return f"request->outputs[{place.number}]"
-            case "buffer":
-                return buffers[place.number]
-        start = self.offsets[place.number] + self.library.constants[place.number].start
-        return f"constants() + {start}"
 
     def _used_symbols(self, variant: Variant) -> list[int]:
         """Return the numbers of the symbols that a variant's formulas use."""
@@ -260,21 +178,33 @@ class Variants:
         return [n for n in range(len(self.library.symbols)) if f"s{n}" in words]
 
 
-def _scratch_bytes(kernel: KernelText) -> int:
-    return kernel.scratch_elements * np.dtype(kernel.scratch_dtype).itemsize
+class Places:
+    """Where a variant's values are, as C expressions."""
+
+    def __init__(self, variants: Variants, level: Level, buffers: Mapping[int, str]) -> None:
+        """Take where the buffers are."""
+        self.names = variants.names
+        self.buffers = buffers
+        self.constants = variants.constant_starts()
+        self.packed, _ = packed_offsets(level.packed)
+
+    def __call__(self, place: Place) -> str:
+        """Return the address of a value's first element."""
+        offset = c_number(place.offset, self.names)
+        start = self._start(place)
+        return start if offset == "0" else f"{start} + {offset}"
+
+    def _start(self, place: Place) -> str:
+        match place.kind:
+            case "input":
+                return f"request->inputs[{place.number}]"
+            case "output":
+                return f"request->outputs[{place.number}]"
+            case "buffer":
+                return self.buffers[place.number]
+            case "packed":
+                return f"packed() + {self.packed[place.number]}"
+        return f"constants() + {self.constants[place.number]}"
 
 
-def _words(table: Table) -> tuple[int, ...] | None:
-    """Return a table's words where they are known and few, else None."""
-    rows = table.rows if isinstance(table, DigitTable) else table.axes
-    if any(isinstance(number, Formula) for row in rows for number in row):
-        return None
-    words = tuple(int(word) for word in table.array().reshape(-1))
-    return words if len(words) <= KEPT_WORDS else None
-
-
-def _braces(words: Sequence[str]) -> str:
-    return f"{{{', '.join(words)}}}"
-
-
-__all__ = ["OffsetTable", "Variants", "constant_offsets", "kernel_symbol", "level_key"]
+__all__ = ["Variants", "constant_offsets", "kernel_symbol", "level_key"]

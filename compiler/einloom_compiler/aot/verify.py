@@ -8,12 +8,12 @@ from collections.abc import Iterator
 import numpy as np
 
 from einloom_compiler.aot.library import (
-    Copy,
     Gather,
     Launch,
     Level,
     Library,
     Place,
+    Positions,
     Step,
     Variant,
 )
@@ -52,6 +52,9 @@ def _faults(library: Library) -> Iterator[str]:
             yield f"{level.cpu} has {len(level.choice)} cells of {library.n_cells}"
         if any(n is not None and n >= len(level.variants) for n in level.choice):
             yield f"{level.cpu} chooses a variant that it has not"
+        for packed in level.packed:
+            if not 0 <= packed.constant < len(library.constants):
+                yield f"{level.cpu} packs a constant {packed.constant} that there is not"
         for variant in level.variants:
             for step in variant.steps:
                 yield from _step_faults(library, level, variant, step)
@@ -62,13 +65,11 @@ def _step_faults(library: Library, level: Level, variant: Variant, step: Step) -
     if step.target.kind not in ("output", "buffer"):
         yield f"a step of {level.cpu} writes to {step.target}"
     places = [step.target]
-    if isinstance(step, Copy):
-        places.append(step.source)
-    elif isinstance(step, Gather):
+    if isinstance(step, Gather):
         places += [step.table, step.indices]
         if np.dtype(step.dtype).kind not in "iu":
             yield f"rows are looked up by {step.dtype}"
-    else:
+    elif isinstance(step, Launch):
         places += step.operands
         if step.kernel >= len(level.kernels):
             yield f"{level.cpu} has no kernel {step.kernel}"
@@ -83,6 +84,7 @@ def _step_faults(library: Library, level: Level, variant: Variant, step: Step) -
         "input": len(library.inputs),
         "output": len(library.outputs),
         "constant": len(library.constants),
+        "packed": len(level.packed),
         "buffer": len(variant.buffers),
     }
     yield from (f"there is no {p}" for p in places if not _exists(p, counts))
@@ -103,11 +105,11 @@ def numbers_of(variant: Variant) -> Iterator[int]:
                 rows = table.rows if isinstance(table, DigitTable) else table.axes
                 yield from (number for row in rows for number in row)
             yield from (place.offset for place in (*step.operands, step.target))
-        elif isinstance(step, Gather):
+        elif isinstance(step, Positions):
+            yield from (step.count, step.target.offset)
+        else:
             yield from (step.extent, step.count, step.row_bytes)
             yield from (place.offset for place in (step.table, step.indices, step.target))
-        else:
-            yield from (step.n_bytes, step.source.offset, step.target.offset)
 
 
 def _unnamed(values: list[int], names: set[str]) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Read the symbols of ELF files: what they define for others, and what they need.
+"""Read and rename the symbols of ELF files: what they define for others, and what they need.
 
 Source: System V ABI, chapter 4, "Symbol Table" (64-bit little-endian objects, as LLVM writes them).
 """
@@ -49,6 +49,33 @@ def symbols(contents: bytes) -> Symbols:
                 continue
             (exported if section else undefined).add(_string(contents, strings + name))
     return Symbols(frozenset(exported), frozenset(undefined))
+
+
+def renamed(contents: bytes, old: str, new: str) -> bytes:
+    """Return an object whose symbol ``old`` is called ``new``.
+
+    The names move to the end of the file, the new one behind them.
+
+    Raises:
+        ValueError: there is not one such symbol, or the bytes are no such object.
+    """
+    changed = bytearray(contents)
+    sections = _sections(contents)
+    (start,) = struct.unpack_from("<Q", contents, 0x28)
+    (table,) = (section for section in sections if section[1] == _SYMBOL_TABLE)
+    strings = sections[table[6]]
+    found = 0
+    for at in range(table[4], table[4] + table[5], _SYMBOL.size):
+        (name,) = struct.unpack_from("<I", contents, at)
+        if name and _string(contents, strings[4] + name) == old:
+            struct.pack_into("<I", changed, at, strings[5])
+            found += 1
+    if found != 1:
+        raise ValueError(f"the object has {found} symbols {old!r}")
+    names = contents[strings[4] : strings[4] + strings[5]] + new.encode() + b"\0"
+    moved = (*strings[:4], len(contents), len(names), *strings[6:])
+    _SECTION.pack_into(changed, start + _SECTION.size * table[6], *moved)
+    return bytes(changed + names)
 
 
 def _sections(contents: bytes) -> list[tuple[int, ...]]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
@@ -94,6 +94,16 @@ class Packing:
     element: str
     is_conjugated: bool = False
 
+    def plain(self) -> Packing:
+        """Return the packing of a constant whose extents are all known, with plain integers."""
+
+        def known(axes: tuple[Step, ...]) -> tuple[Step, ...]:
+            return tuple((int(n), int(step)) for n, step in axes)
+
+        (run,) = known((self.run,))
+        batch, digits, points = known(self.batch), known(self.digits), known(self.points)
+        return replace(self, batch=batch, run=run, digits=digits, points=points)
+
     @property
     def parts(self) -> int:
         """Packed elements of one of the operand's."""
@@ -117,8 +127,7 @@ class Packing:
 
     def pack(self, x: Array) -> Array:
         """Return the packed array of an operand whose first element is that of ``x``."""
-        plain = [tuple((int(n), int(step)) for n, step in axes) for axes in self._axes]
-        batch, (run,), digits, points = plain
+        batch, (run,), digits, points = self.plain()._axes
         compute = as_dtype(self.compute)
         packed: Array = packed_panels(
             x, batch, run, digits, points, self.size, compute, self.element, self.is_conjugated

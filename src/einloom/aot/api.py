@@ -40,9 +40,10 @@ def build(
 
     Args:
         target: a compiled function, a function made by ``el.jit`` (with specs), an expression or
-            a tuple of them, an equation (with operands), a call as text, the path of a specs file;
-            or a Keras layer or model, the path of a ``.keras`` or ``.h5`` file, or what
-            :func:`einloom.keras.compile` made of one. Files are read without Keras.
+            a tuple or dict of them (keys name outputs), an equation (with operands), a call as
+            text, the path of a specs file; or a Keras layer or model, the path of a ``.keras`` or
+            ``.h5`` file, or what :func:`einloom.keras.compile` made of one. Files are read without
+            Keras.
         path: the folder; what an earlier build wrote there is replaced.
         operands: of an equation, as in :func:`einloom.compile`; specs or shapes of what a layer,
             model or traced function takes.

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from pprint import pformat
 from typing import TYPE_CHECKING, Any
 
 import einloom
@@ -16,11 +17,13 @@ from einloom.aot import archive, shipped, snippets
 from einloom.aot.cpus import Cpus, host_architecture
 from einloom.aot.lowering import Source, lower
 from einloom.aot.toolchain import Toolchain, toolchain
+from einloom.runtime.threads import available_threads
 from einloom_compiler.aot.driver import identity_function, print_driver
 from einloom_compiler.aot.header import print_example, print_header
 from einloom_compiler.aot.library import Library
 from einloom_compiler.aot.variants import constant_offsets, kernel_symbol
-from einloom_compiler.codegen import elf, jit
+from einloom_compiler.codegen import elf
+from einloom_compiler.codegen.several import SYMBOL, compile_several
 from einloom_compiler.errors import InternalCompilerError, SpecError
 from einloom_compiler.lowering.formula import formula_text
 
@@ -31,7 +34,7 @@ if TYPE_CHECKING:
 Progress = Callable[[str, int, int], None]
 #: Bytes of constants that are linked into the library; more are mapped from a file beside it.
 EMBEDDED_BYTES = 256 << 20
-_SOURCES = ("runtime.c", "interface.c", "weights.c", "python.c")
+_SOURCES = ("runtime.c", "interface.c", "weights.c", "packing.c", "python.c")
 _NATIVE = Path(__file__).parent / "native"
 _POOL = Path(einloom.__file__).parent / "native"
 
@@ -173,16 +176,19 @@ def _write(
     (work / "driver.c").write_text(driver, encoding="ascii")
     say("linking", 0, 1)
     objects.insert(0, tools.compile("driver.c", work).name)
-    file = f"lib{name}.so"
-    shared = tools.link(objects, file, work)
-    shutil.copyfile(shared, result / file)
+    shared_name = f"lib{name}.so"
+    shared = tools.link(objects, shared_name, work)
+    shutil.copyfile(shared, result / shared_name)
     if is_static:
         members = [(member, (work / member).read_bytes()) for member in objects]
         (result / f"lib{name}.a").write_bytes(archive.archive(members))
     say("linking", 1, 1)
     (result / f"{name}.h").write_text(header, encoding="ascii")
     loader = Path(shipped.__file__).read_text(encoding="utf-8")
-    loader += f'\n\n{name} = Function(os.path.dirname(os.path.abspath(__file__)), "{name}")\n'
+    facts = {**_facts(library, shared_name), "identity": identity.hexdigest()}
+    shown = pformat(facts, width=100, sort_dicts=False)
+    here = "os.path.dirname(os.path.abspath(__file__))"
+    loader += f'\n\n_FACTS = {shown}\n{name} = Function({here}, "{name}", _FACTS)\n'
     (result / f"{name}.py").write_text(loader, encoding="utf-8")
     equation = source.equation
     texts = {
@@ -203,17 +209,20 @@ def _write(
 
 def _kernel_objects(library: Library, cpus: Cpus, work: Path, say: Progress) -> list[str]:
     """Compile all kernels and return the names of their objects."""
-    n_kernels = sum(len(level.kernels) for level in library.levels)
-    found: list[str] = []
-    for level in library.levels:
-        for number, text in enumerate(level.kernels):
-            say("compiling kernels", len(found), n_kernels)
-            symbol = kernel_symbol(library.name, level.cpu, number)
-            code = jit.compile_for(text, symbol, cpus.levels[level.cpu].target)
-            (work / f"{symbol}.o").write_bytes(code.contents)
-            found.append(f"{symbol}.o")
-    say("compiling kernels", n_kernels, n_kernels)
-    return found
+    kernels = {
+        kernel_symbol(library.name, level.cpu, number): (text, cpus.levels[level.cpu].target)
+        for level in library.levels
+        for number, text in enumerate(level.kernels)
+    }
+    codes = compile_several(
+        list(kernels.values()),
+        available_threads(),
+        lambda done: say("compiling kernels", done, len(kernels)),
+    )
+    for symbol, code in zip(kernels, codes, strict=True):
+        (work / f"{symbol}.o").write_bytes(elf.renamed(code, SYMBOL, symbol))
+    say("compiling kernels", len(kernels), len(kernels))
+    return [f"{symbol}.o" for symbol in kernels]
 
 
 def _constants_source(name: str) -> str:
@@ -247,6 +256,24 @@ def _manifest(
     if unknown:
         raise InternalCompilerError("aot", f"the library needs {', '.join(unknown)}")
     files = {path.name: sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())}
+    return {
+        "einloom": einloom.__version__,
+        **_facts(library, file.name),
+        "equation": source.equation,
+        "kernels": {level.cpu: len(level.kernels) for level in library.levels},
+        "variants": {level.cpu: len(level.variants) for level in library.levels},
+        "weights_bytes": constant_offsets(library.constants)[1],
+        "architecture": cpus.architecture,
+        "glibc": needs.glibc,
+        "libraries": sorted(needs.libraries),
+        "linked_by": tools.name,
+        "files": files,
+        "content": sha256(json.dumps(files, sort_keys=True).encode()).hexdigest(),
+    }
+
+
+def _facts(library: Library, file: str) -> dict[str, Any]:
+    """Return what the loader needs to know."""
     ports = {
         kind: [
             {"name": p.name, "dtype": p.dtype, "shape": [formula_text(n) for n in p.shape]}
@@ -255,9 +282,8 @@ def _manifest(
         for kind, found in (("inputs", library.inputs), ("outputs", library.outputs))
     }
     return {
-        "einloom": einloom.__version__,
         "name": library.name,
-        "library": file.name,
+        "library": file,
         **ports,
         "symbols": [
             {
@@ -278,17 +304,7 @@ def _manifest(
             }
             for check in library.checks
         ],
-        "equation": source.equation,
         "cpu": [level.cpu for level in library.levels],
-        "kernels": {level.cpu: len(level.kernels) for level in library.levels},
-        "variants": {level.cpu: len(level.variants) for level in library.levels},
-        "weights_bytes": constant_offsets(library.constants)[1],
-        "architecture": cpus.architecture,
-        "glibc": needs.glibc,
-        "libraries": sorted(needs.libraries),
-        "linked_by": tools.name,
-        "files": files,
-        "content": sha256(json.dumps(files, sort_keys=True).encode()).hexdigest(),
     }
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import keyword
 import os
-import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -12,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from einloom.aot.lowering import Source
+from einloom.aot.naming import identifiers
 from einloom.keras.compiling import KerasFunction
 from einloom.keras.lowering.target import Lowered, lowered
 from einloom.keras.models.cutting import piece_of
@@ -87,18 +86,13 @@ def lowered_source(
         found = _with_batch(found, batch)
     elif batch is not None:
         ranges = {**(ranges or {}), _BATCH: batch}
+    names = identifiers([node.name for node in found.inputs])
     symbols = frozenset(n for node in found.inputs for e in node.shape for n in free_names(e))
     return Source(
         roots=found.roots,
-        outputs=identifiers(found.output_names),
+        outputs=identifiers(found.output_names, taken=names),
         inputs=found.inputs,
-        names=dict(
-            zip(
-                (node.name for node in found.inputs),
-                identifiers([node.name for node in found.inputs]),
-                strict=True,
-            )
-        ),
+        names={node.name: name for node, name in zip(found.inputs, names, strict=True)},
         equation="; ".join(print_einsum(part.einsum) for part in contractions_of(*found.roots)),
         optimize=True,
         choices=Choices(ranges=read_ranges(ranges, symbols)),
@@ -176,22 +170,3 @@ def called(target: Any, arrays: Sequence[Array]) -> Any:
     has_training = "training" in inspect.signature(target.call).parameters
     is_model = isinstance(target, keras.Model)
     return target(*given, training=False) if is_model or has_training else target(*given)
-
-
-def identifiers(names: Sequence[str]) -> tuple[str, ...]:
-    """Return different identifiers, the names themselves where they are ones.
-
-    >>> identifiers(["x", "dense/kernel", "x"])
-    ('x', 'dense_kernel', 'x_1')
-    """
-    found: list[str] = []
-    for name in names:
-        plain = re.sub(r"\W", "_", name.lstrip("?")) or "x"
-        if plain[0].isdigit() or plain[0] == "_" or keyword.iskeyword(plain):
-            plain = f"x{plain}" if not keyword.iskeyword(plain) else f"{plain}_"
-        unique, number = plain, 0
-        while unique in found or (unique in names and unique != name):
-            number += 1
-            unique = f"{plain}_{number}"
-        found.append(unique)
-    return tuple(found)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from einloom.aot.shipped import parsed, value
 from einloom.aot.symbols import bound_symbols, checks_of, representative, unified
 from einloom.runtime import recipe as recipes
 from einloom.runtime.choices import Choices
@@ -28,12 +29,18 @@ from einloom_compiler.extents import evaluate
 from einloom_compiler.families import few_kernels
 from einloom_compiler.ir.graph import Input, Node, Shape
 from einloom_compiler.ir.shapes import Guard, guards
+from einloom_compiler.lowering.formula import formula_text
+from einloom_compiler.lowering.prepacking import Packing
 from einloom_compiler.order.search import Optimize
 from einloom_compiler.schedule.machine import Machine, assumed
 
 Array = npt.NDArray[Any]
 #: Called after each cell: cells done, cells in all.
 Progress = Callable[[int, int], None]
+#: Least and largest size of each symbol.
+Box = tuple[Mapping[str, int], Mapping[str, int]]
+#: Work that takes so much less than what threads are woken for lets others have Python's lock.
+LONG = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +109,7 @@ def lower(
         ShapeError: there are no legal sizes.
     """
     program = source.program()
-    symbols = bound_symbols(source.inputs, source.choices.ranges)
+    symbols = bound_symbols(source.inputs, source.choices.ranges, source.roots)
     constants = _Constants()
     cells = list(product(*(_ranges(symbol) for symbol in symbols)))
     open_sizes = {symbol.name: representative(symbol, n) for n, symbol in enumerate(symbols)}
@@ -110,15 +117,12 @@ def lower(
         _port(name, shape, dtype, open_sizes)
         for name, shape, dtype in zip(source.outputs, program.shapes, program.dtypes, strict=True)
     )
-    # Each level wants them packed in its own way, beside what they are for small sizes: of several
-    # levels the library would hold its weights as many times.
-    packs = len(cpus) == 1
     levels, done = [], 0
     for cpu, facts in cpus.items():
         level = _LevelBuilder(cpu, facts.processor, constants)
         with assumed(facts.machine), few_kernels():
             for cell in cells:
-                level.add(_recipe_at(program, symbols, cell, packs=packs))
+                level.add(_recipe_at(program, symbols, cell), _box(symbols, cell))
                 done += 1
                 if progress is not None:
                     progress(done, len(cells) * len(cpus))
@@ -157,26 +161,48 @@ def _recipe_at(
     program: Program,
     symbols: Sequence[ir.Symbol],
     cell: Sequence[tuple[int, int | None]],
-    *,
-    packs: bool,
 ) -> recipes.Recipe | None:
-    """Return the recipe that serves a cell, None where no size of it is legal."""
-    sizes: dict[str, int] = {}
-    for number, (symbol, (start, stop)) in enumerate(zip(symbols, cell, strict=True)):
+    """Return the recipe that serves a cell, None where no size of it is legal.
+
+    Its least sizes settle how kernels are chosen; where an extent is negative at these, or a slice
+    leaves its axis, larger ones do.
+    """
+    for symbol, (start, stop) in zip(symbols, cell, strict=True):
         if symbol.most is not None and start > symbol.most:
             return None
         if stop is not None and stop <= symbol.least:
             return None
-        # Indices of extent 0 and 1 are no loops; other sizes share kernels.
-        is_special = start < 2 and stop == start + 1
-        sizes[symbol.name] = start if is_special else representative(symbol, number, start)
-    settled = unified(program.signature.guards, sizes)
-    if settled is None:
-        return None
-    try:
-        return program.recipe_at(settled, packs=packs, is_shipped=True)
-    except ShapeError:  # an extent is negative here, or a slice leaves its axis
-        return None
+    for sizes in _tried(symbols, cell):
+        named = {symbol.name: size for symbol, size in zip(symbols, sizes, strict=True)}
+        settled = unified(program.signature.guards, named)
+        if settled is None:
+            return None
+        try:
+            return program.recipe_at(settled, is_shipped=True)
+        except ShapeError:
+            continue
+    return None
+
+
+def _tried(
+    symbols: Sequence[ir.Symbol], cell: Sequence[tuple[int, int | None]]
+) -> Iterator[tuple[int, ...]]:
+    """Yield sizes of a cell, most of them open: the least, larger ones, then the only one."""
+    seen: set[tuple[int, ...]] = set()
+    for turn in range(4):
+        sizes: list[int] = []
+        for number, (symbol, (start, stop)) in enumerate(zip(symbols, cell, strict=True)):
+            last = 4 * start if stop is None else stop - 1
+            size = min((start, start + 1, (start + last) // 2, last)[turn], last)
+            # Indices of extent 0 and 1 are no loops; other sizes share kernels.
+            is_special = start < 2 and stop == start + 1
+            sizes.append(start if is_special else representative(symbol, number, size))
+        plain = tuple(map(int, sizes))  # open ones are equal at all sizes
+        if plain not in seen:
+            yield tuple(sizes)
+        seen.add(plain)
+    if all(stop == start + 1 for start, stop in cell):
+        yield tuple(start for start, _ in cell)
 
 
 class _Constants:
@@ -229,38 +255,47 @@ class _LevelBuilder:
         self.kernels: dict[KernelText, int] = {}
         self.variants: dict[ir.Variant, int] = {}
         self.choice: list[int | None] = []
-        self._parallel: dict[tuple[int, int], int] = {}
+        self.packed: dict[ir.Packed, int] = {}
 
-    def add(self, recipe: recipes.Recipe | None) -> None:
-        """Append the next cell's recipe."""
+    def add(self, recipe: recipes.Recipe | None, box: Box) -> None:
+        """Append the next cell's recipe; ``box`` holds the cell's sizes."""
         if recipe is None:
             self.choice.append(None)
             return
-        variant = self._variant(recipe)
+        variant = self._variant(recipe, box)
         self.choice.append(self.variants.setdefault(variant, len(self.variants)))
 
     def level(self) -> ir.Level:
         """Return what was built."""
         return ir.Level(
-            self.cpu, self.processor, tuple(self.kernels), tuple(self.variants), tuple(self.choice)
+            self.cpu,
+            self.processor,
+            tuple(self.kernels),
+            tuple(self.packed),
+            tuple(self.variants),
+            tuple(self.choice),
         )
 
-    def _variant(self, recipe: recipes.Recipe) -> ir.Variant:
+    def _variant(self, recipe: recipes.Recipe, box: Box) -> ir.Variant:
         first = recipe.first_buffer
         lives = [recipe.life(first + number) for number in range(len(recipe.buffers))]
         buffers = tuple(
             ir.Buffer(_n_bytes(shape, dtype.itemsize), room)
             for (shape, dtype), room in zip(recipe.buffers, _rooms(lives), strict=True)
         )
-        steps = tuple(self._step(recipe, step) for step in recipe.steps)
+        steps = tuple(self._step(recipe, step, box) for step in recipe.steps)
         return ir.Variant(buffers, steps)
 
-    def _step(self, recipe: recipes.Recipe, step: recipes.Step) -> ir.Step:
+    def _step(self, recipe: recipes.Recipe, step: recipes.Step, box: Box) -> ir.Step:
         if isinstance(step, Gather):
             return self._gather(recipe, step)
+        if isinstance(step, recipes.Positions):
+            target = self._place(recipe, step.target.slot, step.target.offset)
+            return ir.Positions(target, _n_bytes(step.target.shape, 1))
         bound = step.bound
         *offsets, target_offset = step.offsets or (0,) * (len(step.operands) + 1)
         kernel = self.kernels.setdefault(bound.kernel.text, len(self.kernels))
+        least = _parallel_points(int(bound.points), bound.seconds)
         return ir.Launch(
             kernel=kernel,
             operands=tuple(
@@ -272,7 +307,8 @@ class _LevelBuilder:
             numbers=tuple(bound.numbers),
             total=bound.total,
             points=bound.points,
-            parallel_points=_parallel_points(int(bound.points), bound.seconds),
+            parallel_points=decided(bound.points, least, box),
+            long_points=decided(bound.points, least // LONG, box),
         )
 
     def _gather(self, recipe: recipes.Recipe, step: Gather) -> ir.Gather:
@@ -291,7 +327,16 @@ class _LevelBuilder:
             row_bytes=_n_bytes(row, step.table.dtype.itemsize),
         )
 
+    def _packed(self, recipe: recipes.Recipe, slot: int, packing: Packing) -> int:
+        """Return the number of a packed constant."""
+        array = recipe.constants[-1 - slot]
+        number = self.constants.number(array)
+        packed = ir.Packed(number, packing.plain(), dtype_name(array.dtype))
+        return self.packed.setdefault(packed, len(self.packed))
+
     def _place(self, recipe: recipes.Recipe, slot: int, offset: int = 0) -> ir.Place:
+        if (origin := recipe.packed.get(slot)) is not None:
+            return ir.Place("packed", self._packed(recipe, *origin), offset)
         if slot < 0:
             array = recipe.constants[-1 - slot]
             number = self.constants.number(array)
@@ -303,13 +348,37 @@ class _LevelBuilder:
         return ir.Place("buffer", slot - recipe.first_buffer, offset)
 
 
+def _box(symbols: Sequence[ir.Symbol], cell: Sequence[tuple[int, int | None]]) -> Box:
+    """Return the least and largest legal sizes of a cell."""
+    least, most = {}, {}
+    for symbol, (start, stop) in zip(symbols, cell, strict=True):
+        ends = [end for end in (symbol.most, stop and stop - 1) if end is not None]
+        least[symbol.name] = max(start, symbol.least)
+        most[symbol.name] = min(ends, default=ir.NEVER)
+    return least, most
+
+
+def decided(points: int, least: int, box: Box) -> int:
+    """Return ``least``; 0 where all sizes of a cell have as many points, NEVER where none has.
+
+    Cells that differ in nothing else share their code. Numbers of points grow with all sizes.
+
+    >>> from einloom_compiler.lowering.formula import open_symbol
+    >>> points = open_symbol(4, "B", 0) * 100
+    >>> [decided(points, n, ({"B": 4}, {"B": 7})) == n for n in (300, 500, 800)]
+    [False, True, False]
+    """
+    low, high = (value(parsed(formula_text(points)), sizes) for sizes in box)
+    return 0 if low >= least else least if high >= least else ir.NEVER
+
+
 def _parallel_points(points: int, seconds: float) -> int:
     """Return from how many points on threads pay, as a power of the square root of two.
 
     Rounded, so that cells whose predictions hardly differ share their variants.
     """
     if seconds <= 0 or points <= 0:
-        return 1 << 62
+        return ir.NEVER
     return int(2 ** min(62.0, round(2 * math.log2(points * PARALLEL_SECONDS / seconds)) / 2))
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from keyword import iskeyword
 from typing import Any
 
-from einloom.aot.keras_targets import identifiers
+from einloom.aot.naming import identifiers
 
 
 def example(name: str, described: Mapping[str, Any], names: Mapping[str, str]) -> str:

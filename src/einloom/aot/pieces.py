@@ -22,7 +22,8 @@ import numpy as np
 import einloom
 from einloom.aot.building import EMBEDDED_BYTES, Built, Progress, build_folder, check_folder
 from einloom.aot.cpus import Cpus
-from einloom.aot.keras_targets import identifiers, lowered_source
+from einloom.aot.keras_targets import lowered_source
+from einloom.aot.naming import identifiers
 from einloom.aot.piece_example import example
 from einloom.aot.targets import example_sizes
 from einloom.keras.lowering.target import BATCH

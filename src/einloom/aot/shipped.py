@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ast
 import ctypes
-import json
 import operator
 import os
 import sys
@@ -55,7 +54,6 @@ class Function:
 
     Attributes:
         name: the library's name.
-        manifest: what was built, from which versions, for which CPUs.
         folder: where the library is.
     """
 
@@ -64,31 +62,38 @@ class Function:
     dtype_error: type[Exception] = DTypeError
     index_error: type[Exception] = IndexError
 
-    def __init__(self, folder: str, name: str) -> None:
-        """Load ``lib<name>.so`` and the manifest from ``folder``."""
+    def __init__(self, folder: str, name: str, facts: dict[str, Any] | None = None) -> None:
+        """Load ``lib<name>.so`` from ``folder``; ``facts`` are those of the manifest used here."""
         self.name = name
         self.folder = folder
-        # pathlib takes as long to import as all else here.
-        manifest = os.path.join(folder, "manifest.json")  # noqa: PTH118
-        with open(manifest, encoding="utf-8") as file:  # noqa: PTH123
-            self.manifest = json.load(file)
+        self._facts = facts = self.manifest if facts is None else facts
         self._library = self._opened()
-        self._inputs = [_Port(port) for port in self.manifest["inputs"]]
-        self._outputs = [_Port(port) for port in self.manifest["outputs"]]
-        self._symbols = self.manifest["symbols"]
+        self._inputs = [_Port(port) for port in facts["inputs"]]
+        self._outputs = [_Port(port) for port in facts["outputs"]]
+        self._symbols = facts["symbols"]
         self._guards = [
-            (guard, parsed(guard["left"]), parsed(guard["right"]))
-            for guard in self.manifest["guards"]
+            (guard, parsed(guard["left"]), parsed(guard["right"])) for guard in facts["guards"]
         ]
         self._run = self._function("run", ctypes.c_int)
         self._message = self._function("message", ctypes.c_char_p)
         if not self.cpu:
-            wanted = ", ".join(self.manifest["cpu"])
+            wanted = ", ".join(facts["cpu"])
             raise OSError(f"{name} has code for {wanted} only, which this CPU does not run")
         if (direct := self._direct()) is not None:
             # Calls of the class go to what its attribute says; a built-in function is not bound.
             kind = type(self)
             self.__class__ = type(kind.__name__, (kind,), {"__call__": direct, "__doc__": None})
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """What was built, from which versions, for which CPUs."""
+        # json takes as long to import as all else here, and so does pathlib.
+        import json
+
+        path = os.path.join(self.folder, "manifest.json")  # noqa: PTH118
+        with open(path, encoding="utf-8") as file:  # noqa: PTH123
+            found: dict[str, Any] = json.load(file)
+        return found
 
     @property
     def cpu(self) -> str:
@@ -211,13 +216,13 @@ class Function:
         The dynamic loader knows libraries by their paths: another way to write one is another.
         """
         for step in ("", *("./" * n for n in range(1, 64))):
-            path = f"{self.folder}/{step}{self.manifest['library']}"
+            path = f"{self.folder}/{step}{self._facts['library']}"
             library = ctypes.CDLL(path)
             identity = getattr(library, f"{self.name}_identity")
             identity.restype = ctypes.c_char_p
-            if identity().decode() == self.manifest["identity"]:
+            if identity().decode() == self._facts["identity"]:
                 return library
-        raise OSError(f"{self.folder}: library and manifest are not of one build")
+        raise OSError(f"{self.folder}: library and loader are not of one build")
 
     def _ordered(self, arrays: tuple[Any, ...], named: dict[str, Any]) -> list[Any]:
         names = [port.name for port in self._inputs]

@@ -16,7 +16,7 @@ from einloom_compiler.extents import (
     is_symbol,
     text,
 )
-from einloom_compiler.ir.graph import Input, Node, Strided
+from einloom_compiler.ir.graph import Input, Node, Pad, Strided
 from einloom_compiler.ir.shapes import Guard, guards, shape_of
 from einloom_compiler.ir.traversal import nodes_of
 from einloom_compiler.lowering.formula import Formula, formula_text, open_symbol
@@ -28,11 +28,9 @@ from einloom_compiler.order.select import Ranges
 _GRIDS = (
     (
         *(1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768),
-        *(1024, 2048, 4096, 16384),
+        *(1024, 2048, 4096, 16384, 65536, 1 << 18, 1 << 21),
     ),
-    (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 256, 512, 1024, 4096),
-    (1, 2, 4, 8, 16, 32, 64, 128, 256, 1024),
-    (1, 2, 4, 16, 64, 256, 1024),
+    (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 128, 256, 512, 1024, 4096, 32768, 1 << 18),
     (1, 2, 8, 64, 512),
     (1, 2, 32),
     (1, 2),
@@ -42,8 +40,15 @@ _GRIDS = (
 _MOST_CELLS = 400
 
 
-def bound_symbols(inputs: Sequence[Input], ranges: Ranges) -> tuple[Symbol, ...]:
+def bound_symbols(
+    inputs: Sequence[Input], ranges: Ranges, roots: Sequence[Node] = ()
+) -> tuple[Symbol, ...]:
     """Return the symbols of a function's inputs, in order of first appearance.
+
+    Args:
+        inputs: in the order of calls.
+        ranges: least and largest values.
+        roots: what is computed from them.
 
     Raises:
         UnsupportedError: a symbol is no axis of any input by itself, so that a call cannot tell its
@@ -56,6 +61,10 @@ def bound_symbols(inputs: Sequence[Input], ranges: Ranges) -> tuple[Symbol, ...]
             if is_symbol(extent):
                 shown.setdefault(str(extent), (number, axis))
             used.update(dict.fromkeys(sorted(free_names(extent)), extent))
+    for node in nodes_of(*roots):
+        for extent in shape_of(node):
+            for name in sorted(free_names(extent)):
+                used.setdefault(name, extent)
     for name, extent in used.items():
         if name not in shown:
             raise UnsupportedError(
@@ -119,6 +128,9 @@ def checks_of(roots: Sequence[Node], sizes: Mapping[str, int]) -> tuple[Check, .
         left, right = evaluate(guard.left, sizes), evaluate(guard.right, sizes)
         found.setdefault(str(guard), Check(left, right, str(guard)))
     for node in nodes_of(*roots):
+        if isinstance(node, Pad):
+            for check in _widths(node, sizes):
+                found.setdefault(check.text, check)
         for extent in shape_of(node):
             if not isinstance(extent, int) and not is_symbol(extent):
                 for check in _whole(extent, sizes):
@@ -147,6 +159,21 @@ def _within(node: Strided, sizes: Mapping[str, int]) -> list[Check]:
                 shown = text(extent)
                 reason = f"a slice takes no element {end} an axis of extent {shown}"
                 found.append(Check(slack, 0, f"{reason} ({formula_text(slack)} >= 0)", ">="))
+    return found
+
+
+def _widths(node: Pad, sizes: Mapping[str, int]) -> list[Check]:
+    """Return the checks that what is put around an operand is a whole, non-negative number."""
+    found = []
+    for width in (*node.before, *node.after):
+        if isinstance(width, int) or is_symbol(width):
+            continue
+        numerator, denominator = fraction(width)
+        over, under = evaluate(numerator, sizes), evaluate(denominator, sizes)
+        if denominator != 1:
+            reason = f"the width {text(width)} of a pad is a whole number"
+            found.append(Check(over % under, 0, reason))
+        found.append(Check(over, 0, f"the width {text(width)} of a pad is not negative", ">="))
     return found
 
 

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from einloom.aot.lowering import Source
+from einloom.aot.naming import output_names
 from einloom.commands.build import small_sizes
 from einloom.compiled import CompiledFunction, compile_expression, expression_of
-from einloom.expression import names_of
+from einloom.expression import Expression, names_of
 from einloom.frontends.dispatch import settle
 from einloom.text.specs import Spec, read_specs
-from einloom.tracing import Jit
+from einloom.tracing import Jit, leaves_of
 from einloom_compiler.dtypes import as_dtype
 from einloom_compiler.errors import SpecError
 from einloom_compiler.ir.graph import Input
@@ -33,27 +34,26 @@ def source_of(
         SpecError: the target is none, or an operand has no dtype.
         AmbiguousMeaningError: framework releases differ on the call and none was named.
     """
+    parts: list[tuple[str | int, ...]] | None = None
     if isinstance(target, Jit):
-        target, operands = target.compile(*operands), ()
-        if ranges:
-            target = compile_expression(
-                _expressions(target), optimize=target.optimize, ranges=ranges
-            )
+        traced = target.trace(*operands)
+        parts = [path for path, _ in leaves_of(traced)]
+        target = target.compile_traced(traced, ranges)
     elif isinstance(target, CompiledFunction):
         if operands or ranges:
             raise SpecError("a compiled function brings its own operands and ranges")
-    elif isinstance(target, tuple | list):
+    elif isinstance(target, tuple | list | dict):
         if operands:
             raise SpecError("expressions bring their own operands; give none beside them")
-        target = compile_expression(tuple(target), ranges=ranges)
+        found = list(leaves_of(target))
+        parts = [path for path, _ in found]
+        wrong = [leaf for _, leaf in found if not isinstance(leaf, Expression)]
+        if wrong or not found:
+            raise SpecError(f"a library's outputs are expressions, not {wrong or 'none'}")
+        target = compile_expression(tuple(leaf for _, leaf in found), ranges=ranges)
     else:
         target = compile_expression(expression_of(target, operands), ranges=ranges)
-    return _settled(target, dtype)
-
-
-def _expressions(function: CompiledFunction) -> Any:
-    several = function.expressions
-    return several if len(several) > 1 else several[0]
+    return _settled(target, dtype, parts)
 
 
 def is_keras(target: Any) -> bool:
@@ -87,8 +87,13 @@ def specs_of(target: Any) -> tuple[Spec, ...] | None:
     return None
 
 
-def _settled(function: CompiledFunction, dtype: object) -> Source:
-    """Return the function with a dtype on every operand."""
+def _settled(
+    function: CompiledFunction, dtype: object, parts: list[tuple[str | int, ...]] | None
+) -> Source:
+    """Return the function with a dtype on every operand.
+
+    ``parts`` says where each output is in what is returned, positions where None.
+    """
     expressions, inputs = function.expressions, function.inputs
     nodes = tuple(node for operand in inputs for node in inputs_of(operand.node))
     names = names_of(*nodes)
@@ -106,18 +111,13 @@ def _settled(function: CompiledFunction, dtype: object) -> Source:
         nodes = tuple(Input(node.name, node.shape, dtypes[node.name]) for node in nodes)
     return Source(
         tuple(expression.node for expression in expressions),
-        output_names(len(expressions)),
+        output_names(parts or [(n,) for n in range(len(expressions))], list(names.values())),
         nodes,
         names,
         function.equation,
         function.optimize,
         function.choices,
     )
-
-
-def output_names(n_outputs: int) -> tuple[str, ...]:
-    """Return the names of outputs that have none of their own: ``out``, or ``out0``, ``out1``."""
-    return ("out",) if n_outputs == 1 else tuple(f"out{number}" for number in range(n_outputs))
 
 
 def example_sizes(source: Source, name: str) -> Mapping[str, int]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from einloom.report.tables import table
 from einloom.runtime.choices import Choices
 from einloom.runtime.program import Program
-from einloom.runtime.recipe import Launch, Recipe
+from einloom.runtime.recipe import Launch, Positions, Recipe
 from einloom_compiler.ir.printer import print_graph, print_tree
 from einloom_compiler.ir.shapes import extents_at, representative_sizes
 from einloom_compiler.ir.traversal import contractions_of
@@ -61,6 +61,8 @@ class GraphReport:
                 seconds = f"{(step.bound.seconds + LAUNCH_SECONDS) * 1e6:.3g} us"
                 read = ", ".join(self._place(step.operands[n]) for n in step.bound.operands)
                 rows.append((title, read, self._place(step.target), seconds))
+            elif isinstance(step, Positions):
+                rows.append(("positions", "", self._place(step.target.slot), ""))
             else:
                 read = f"{self._place(step.table.slot)}, {self._place(step.indices.slot)}"
                 seconds = f"{step.seconds * 1e6:.3g} us"

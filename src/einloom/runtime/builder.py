@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 from einloom.runtime.recipe import Contracted, Launch, Recipe, Step
@@ -31,7 +32,6 @@ class Builder:
         packed: PackedConstants | None = None,
         n_results: int = 1,
         *,
-        packs: bool = True,
         is_shipped: bool = False,
     ) -> None:
         """Start without steps.
@@ -41,13 +41,11 @@ class Builder:
             constants: arrays that are the same in all calls.
             packed: those that were packed for other layouts; what is missing is added.
             n_results: number of results.
-            packs: whether kernels may want constants packed.
-            is_shipped: whether lookups must be of arrays in C order, which is all that shipped code
-                knows.
+            is_shipped: whether the recipe is for a library: lookups are of arrays in C order, which
+                is all that shipped code knows, and constants are packed where it runs.
         """
         self.n_inputs = n_inputs
         self.n_results = n_results
-        self.packs = packs
         self.is_shipped = is_shipped
         self._n_given = len(constants)
         self._constants = list(constants)
@@ -81,7 +79,7 @@ class Builder:
 
     def is_constant(self, value: Value) -> bool:
         """Say whether a kernel may want a value packed: a given constant, whole and as given."""
-        if not self.packs or not -self._n_given <= value.slot < 0 or value.offset:
+        if not -self._n_given <= value.slot < 0 or value.offset:
             return False
         return value.layout == layout(self._constants[-1 - value.slot])
 
@@ -113,15 +111,21 @@ class Builder:
             number = bound.operands[position]
             key = slots[number], packing
             if key not in self._packed_slots:
-                array = self._packed.get(key)
-                if array is None:
-                    array = packing.pack(self._constants[-1 - key[0]])
-                    array.flags.writeable = False
-                    self._packed[key] = array
-                self._constants.append(array)
+                self._constants.append(self._packed_array(key))
                 self._packed_slots[key] = -len(self._constants)
             slots[number] = self._packed_slots[key]
         return tuple(slots)
+
+    def _packed_array(self, key: tuple[int, Packing]) -> Array:
+        slot, packing = key
+        if self.is_shipped:
+            return np.empty(0, packing.element)
+        array = self._packed.get(key)
+        if array is None:
+            array = packing.pack(self._constants[-1 - slot])
+            array.flags.writeable = False
+            self._packed[key] = array
+        return array
 
     def add(self, step: Step) -> None:
         """Append a step."""
@@ -145,4 +149,5 @@ class Builder:
             tuple(self._contractions),
             self.n_results,
             tuple(self._schedules),
+            {slot: key for key, slot in self._packed_slots.items()},
         )

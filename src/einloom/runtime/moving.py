@@ -17,16 +17,22 @@ from einloom_compiler.schedule.machine import host
 
 def copy(builder: Builder, source: Value, target: Value) -> None:
     """Append the copy of a value to another of the same shape and dtype, bit for bit."""
+    convert(builder, source, target)
+
+
+def convert(builder: Builder, source: Value, target: Value) -> None:
+    """Append the copy of a value to another of the same shape, cast to its dtype."""
     if 0 in target.shape:
         return
     axes = tuple(Index(f"i{axis}") for axis in range(len(target.shape)))
     name = dtype_name(target.dtype)
+    given = dtype_name(source.dtype)
     stages = bind(
         EinsumExpr((axes,), axes),
         [source.shape],
         [source.steps],
         target.steps,
-        Arithmetics((name,), name, name, (False,)),
+        Arithmetics((given,), name, given, (False,)),
         host(),
     )
     builder.stages(stages, (source,), target)

@@ -13,12 +13,13 @@ from einloom.runtime.builder import Builder
 from einloom.runtime.choices import Choices
 from einloom.runtime.contractor import Contractor
 from einloom.runtime.lookups import Gather
-from einloom.runtime.moving import copy, fill
+from einloom.runtime.moving import convert, copy, fill
+from einloom.runtime.recipe import Positions
 from einloom.runtime.reductions import Reduce
 from einloom.runtime.values import Value, c_layout
 from einloom_compiler.dtypes import AnyDType, dtype_name, has_kernel
-from einloom_compiler.errors import InternalCompilerError, UnsupportedError
-from einloom_compiler.extents import evaluate
+from einloom_compiler.errors import InternalCompilerError, ShapeError, UnsupportedError
+from einloom_compiler.extents import evaluate, text
 from einloom_compiler.families import Schedule
 from einloom_compiler.ir.einsum import Term
 from einloom_compiler.ir.graph import (
@@ -36,6 +37,7 @@ from einloom_compiler.ir.graph import (
 from einloom_compiler.ir.printer import print_graph
 from einloom_compiler.ir.scalar import Scalar, check_body
 from einloom_compiler.lowering.attention import form_of
+from einloom_compiler.lowering.formula import is_open
 from einloom_compiler.lowering.nest import Arithmetics
 from einloom_compiler.lowering.rows import rows_expr
 from einloom_compiler.order.search import Optimize
@@ -180,6 +182,13 @@ class Extend:
         for axis, (before, after) in enumerate(zip(self.before, self.after, strict=True)):
             start, end = evaluate(before, sizes), evaluate(after, sizes)
             extent = rest.shape[axis]
+            for width, written in ((start, before), (end, after)):
+                # No kernel is planned for an open width at a size where nothing is filled.
+                if width < is_open(width):
+                    raise ShapeError(
+                        f"axis {axis} is padded by {text(written)}, which is {int(width)} at "
+                        f"{dict(sizes)}; widths must not be negative"
+                    )
             if start != 0:
                 fill(builder, self.value, rest.part(axis, 0, start))
             if end != 0:
@@ -262,10 +271,16 @@ class Count:
     def append(
         self, builder: Builder, operands: Sequence[Value], target: Value, sizes: Sizes
     ) -> None:
-        """Append the copy of a constant."""
+        """Append the copy of a constant, or of what is counted where the extent is open."""
         del operands, sizes
-        if type(target.shape[0]) is not int:
-            raise UnsupportedError("positions along an axis of open extent cannot be shipped yet")
+        if is_open(target.shape[0]):
+            int64 = np.dtype(np.int64)
+            is_plain = target.dtype == int64 and _is_in_c_order(target)
+            counted = target if is_plain else builder.buffer(target.shape, int64)
+            builder.add(Positions(counted))
+            if counted != target:
+                convert(builder, counted, target)
+            return
         copy(builder, builder.constant(np.arange(target.shape[0]).astype(self.dtype)), target)
 
 

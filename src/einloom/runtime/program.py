@@ -218,11 +218,11 @@ class Program:
         ready, targets = [*map(kernel_ready, arrays)], tuple(map(kernel_ready, results))
         return Evaluation(self.recipe_for(ready, *targets), ready, targets)
 
-    def recipe_at(self, sizes: Sizes, *, packs: bool = True, is_shipped: bool = False) -> Recipe:
+    def recipe_at(self, sizes: Sizes, *, is_shipped: bool = False) -> Recipe:
         """Return the recipe for operands and results in C order at these values of symbols.
 
-        Values may be open formulas: the recipe then holds wherever its guards do. Kernels may want
-        constants packed where ``packs``; lookups are of arrays in C order where ``is_shipped``.
+        Values may be open formulas: the recipe then holds wherever its guards do. Where it
+        ``is_shipped``, lookups are of arrays in C order and packed constants are named, not made.
         """
         inputs = [
             c_layout(evaluated(operand.shape, sizes), required(operand.dtype))
@@ -232,7 +232,7 @@ class Program:
             c_layout(evaluated(shape, sizes), dtype)
             for shape, dtype in zip(self.shapes, self.dtypes, strict=True)
         ]
-        return self._recipe(inputs, outputs, sizes, packs=packs, is_shipped=is_shipped)
+        return self._recipe(inputs, outputs, sizes, is_shipped=is_shipped)
 
     def _recipe(
         self,
@@ -240,7 +240,6 @@ class Program:
         outputs: Sequence[Layout],
         sizes: Sizes,
         *,
-        packs: bool = True,
         is_shipped: bool = False,
     ) -> Recipe:
         builder = Builder(
@@ -248,7 +247,6 @@ class Program:
             self._constants,
             self._packed,
             len(outputs),
-            packs=packs,
             is_shipped=is_shipped,
         )
         results = [Value(builder.result + number, out) for number, out in enumerate(outputs)]

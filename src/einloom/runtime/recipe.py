@@ -8,7 +8,7 @@ element is, so that it is its operand's slot and an offset.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -29,9 +29,11 @@ from einloom.runtime.memory import shifted, viewed
 from einloom.runtime.threads import Backend
 from einloom.runtime.values import Value
 from einloom_compiler.dtypes import AnyDType
+from einloom_compiler.errors import InternalCompilerError
 from einloom_compiler.families import Schedule
 from einloom_compiler.ir.einsum import EinsumExpr, Term
 from einloom_compiler.ir.scalar import Scalar
+from einloom_compiler.lowering.prepacking import Packing
 from einloom_compiler.pipeline import Bound
 
 Array = npt.NDArray[Any]
@@ -59,7 +61,20 @@ class Launch:
     offsets: tuple[int, ...] = ()
 
 
-Step = Launch | Gather
+@dataclass(frozen=True, slots=True)
+class Positions:
+    """Write 0, 1, 2, ... to a vector of int64 in C order, as long as an open axis."""
+
+    target: Value
+    seconds: float = 0.0
+
+    def run(self, values: Mapping[int, Array]) -> None:
+        """Write them."""
+        target = viewed(values, self.target)
+        target[...] = np.arange(len(target))
+
+
+Step = Launch | Gather | Positions
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +115,8 @@ class Recipe:
         n_results: number of results.
         schedules: of each step that one can be given for: steps of contractions, rows, attention,
             functions of elements; None where a step is no single kernel.
+        packed: slots of packed constants: what they are packed from, and how. Recipes that are
+            shipped hold no packed arrays.
     """
 
     n_inputs: int
@@ -109,6 +126,7 @@ class Recipe:
     contractions: tuple[Contracted, ...] = ()
     n_results: int = 1
     schedules: tuple[Schedule | None, ...] = ()
+    packed: Mapping[int, tuple[int, Packing]] = field(default_factory=dict)
 
     @property
     def first_buffer(self) -> int:
@@ -133,7 +151,7 @@ class Recipe:
         while number < len(self.steps):
             step = self.steps[number]
             number += 1
-            if isinstance(step, Gather):
+            if not isinstance(step, Launch):
                 step.run(values)
             elif not is_ready and (answered := self._answered(number - 1, values)) is not None:
                 number = answered.steps.stop
@@ -205,13 +223,18 @@ class Recipe:
         Kernels that are not ready are compiled.
         """
         seconds = sum(
-            step.seconds if isinstance(step, Gather) else step.bound.seconds for step in self.steps
+            step.bound.seconds if isinstance(step, Launch) else step.seconds for step in self.steps
         )
-        steps = tuple(
-            self._native_lookup(step) if isinstance(step, Gather) else self._native_launch(step)
-            for step in self.steps
-        )
+        steps = tuple(map(self._native_step, self.steps))
         return steps, self.offsets, self.workspace_bytes, seconds >= RELEASING_SECONDS
+
+    def _native_step(self, step: Step) -> tuple[Any, ...]:
+        match step:
+            case Launch():
+                return self._native_launch(step)
+            case Gather():
+                return self._native_lookup(step)
+        raise InternalCompilerError("recipe", "axes are open in libraries only", str(step))
 
     def _native_launch(self, step: Launch) -> tuple[Any, ...]:
         bound, kernel = step.bound, step.bound.kernel
@@ -257,7 +280,7 @@ class Recipe:
 
 
 def _target(step: Step) -> int:
-    return step.target.slot if isinstance(step, Gather) else step.target
+    return step.target if isinstance(step, Launch) else step.target.slot
 
 
 def _sources(step: Step) -> tuple[int, ...]:
@@ -266,3 +289,5 @@ def _sources(step: Step) -> tuple[int, ...]:
             return operands
         case Gather(table=table, indices=indices):
             return table.slot, indices.slot
+        case Positions():
+            return ()

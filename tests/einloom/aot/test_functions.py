@@ -8,7 +8,8 @@ import pytest
 
 import einloom as el
 from einloom.aot.building import Built
-from einloom_compiler.errors import ShapeError, SpecError
+from einloom.tracing import leaves_of
+from einloom_compiler.errors import ShapeError, SpecError, UnsupportedError
 
 CPU = "x86-64-v3"
 
@@ -41,7 +42,15 @@ def two(x: Any) -> Any:
     return el.softmax(scaled, axis=-1), el.sum(scaled, axis=0), el.reshape(x, (-1, 3))
 
 
+def causal(q: Any, k: Any) -> Any:
+    """Return scores below the diagonal: positions are counted along axes of any extent."""
+    return {"scores": {"lower": el.tril(el.einsum("td,sd->ts", q, k))}, "q": q * 2.0}
+
+
+Q, K = (el.spec("T", 4, dtype="float32", name=name) for name in "qk")
+
 CASES = {
+    "causal": Case(causal, (Q, K)),
     "joined": Case(joined, (X,)),
     "padded": Case(padded, (X,)),
     "looked up": Case(looked_up, (T, I)),
@@ -66,12 +75,11 @@ def test_a_library_does_what_the_function_does(name: str, tmp_path: Path) -> Non
             is_whole = operand.dtype.kind == "i"
             array = rng.integers(0, 5, shape) if is_whole else rng.standard_normal(shape)
             arrays.append(array.astype(operand.dtype))
-        expected = compiled(*arrays)
+        expected = [value for _, value in leaves_of(compiled(*arrays))]
         for threads in (1, 3):
             found = f(*arrays, threads=threads)
             listed = found if isinstance(found, tuple) else (found,)
-            wanted = expected if isinstance(expected, tuple) else (expected,)
-            for got, value in zip(listed, wanted, strict=True):
+            for got, value in zip(listed, expected, strict=True):
                 np.testing.assert_allclose(got, value, rtol=1e-5, atol=1e-6, err_msg=str(sizes))
     assert built.check().error < 1e-5
 
@@ -86,6 +94,37 @@ def test_expressions_are_built_together(tmp_path: Path) -> None:
     exp, total = el.aot.load(built.folder)(a)
     np.testing.assert_allclose(exp, np.exp(a), rtol=1e-14)
     np.testing.assert_allclose(total, np.exp(a).sum(), rtol=1e-14)
+
+
+def test_outputs_have_the_names_of_their_keys(tmp_path: Path) -> None:
+    x = el.spec(3, dtype="float64", name="x")
+    outputs = {"x": x + 1.0, "double": x * 2.0, "more": [x * 3.0, x * 4.0]}
+    built = el.aot.build(outputs, tmp_path / "f", cpu=CPU)
+    assert isinstance(built, Built)
+    names = [port["name"] for port in built.manifest["outputs"]]
+    assert names == ["x_1", "double", "more_0", "more_1"]  # x is the input
+    header = (built.folder / "f.h").read_text()
+    assert "const double *x, double *x_1, double *double_, double *more_0" in header
+    for number, got in enumerate(el.aot.load(built.folder)(np.ones(3))):
+        np.testing.assert_array_equal(got, np.full(3, max(2, number + 1)))
+    with pytest.raises(SpecError, match="outputs are expressions, not"):
+        el.aot.build({"x": 3}, tmp_path / "g", cpu=CPU)
+
+
+def test_the_widths_of_pads_are_checked(tmp_path: Path) -> None:
+    x = el.spec("T", 2, dtype="float64", name="x")
+    padded = el.pad(x, (("T - 3", 1), (0, 0)), 7.0)
+    el.aot.build(padded, tmp_path / "f", cpu=CPU, ranges={"T": (0, 20)})
+    f = el.aot.load(tmp_path / "f")
+    for n in (3, 4, 20):
+        a = np.arange(2.0 * n).reshape(n, 2)
+        expected = np.pad(a, ((n - 3, 1), (0, 0)), constant_values=7.0)
+        np.testing.assert_array_equal(f(a), expected)
+    for n in (0, 2):
+        with pytest.raises(ShapeError, match="the width T - 3 of a pad is not negative"):
+            f(np.ones((n, 2)))
+    with pytest.raises(UnsupportedError, match="no input has the axis P alone"):
+        el.aot.build(el.pad(x, (("P", 0), (0, 0))), tmp_path / "f", cpu=CPU)
 
 
 def test_a_slice_of_an_open_axis_is_checked(tmp_path: Path) -> None:

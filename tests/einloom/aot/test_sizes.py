@@ -58,9 +58,10 @@ def test_every_size_is_exact(case: str, tmp_path: Path) -> None:
     call, dtype, cpu, sizes = CASES[case]
     folder = tmp_path / "f"
     el.aot.build(call, folder, dtype=dtype, cpu=cpu)
-    f = el.aot.load(folder)
-    if f.cpu != cpu:
-        pytest.skip(f"this CPU does not run {cpu}")
+    try:
+        f = el.aot.load(folder)
+    except OSError as error:
+        pytest.skip(str(error))
     expression = el.parse(call, dtype)
     rng = np.random.default_rng(0)
     for values in itertools.product(*sizes.values()):

@@ -11,10 +11,11 @@ from einloom_compiler.aot.library import (
     Buffer,
     Check,
     Constant,
-    Copy,
+    Gather,
     Launch,
     Level,
     Library,
+    Packed,
     Place,
     Port,
     Processor,
@@ -27,11 +28,13 @@ from einloom_compiler.aot.verify import verify_library
 from einloom_compiler.codegen.text import KernelText
 from einloom_compiler.errors import InternalCompilerError
 from einloom_compiler.lowering.formula import Formula, named, open_symbol
+from einloom_compiler.lowering.prepacking import Packing
 
 B = open_symbol(4, "B", 0)
 KERNEL = KernelText("out = x", "", (("x0", "float32"), ("out", "float32")), ("n_i",), 0, "float32")
-LAUNCH = Launch(0, (Place("input", 0),), Place("buffer", 0), (), (B * 3,), B, B * 3, 100)
-COPY = Copy(Place("buffer", 0), Place("output", 0), B * 12)
+LAUNCH = Launch(0, (Place("input", 0),), Place("buffer", 0), (), (B * 3,), B, B * 3, 100, 12)
+GATHER = Gather(Place("buffer", 0), Place("input", 0), Place("output", 0), "int32", B, B, 12)
+PACKED = Packed(0, Packing((), (5, 2), (), ((3, 10),), 4, "float32", "float32"), "float32")
 LIBRARY = Library(
     name="f",
     inputs=(Port("x", "float32", (B, 3)),),
@@ -44,7 +47,8 @@ LIBRARY = Library(
             "x86-64-v2",
             Processor(2),
             (KERNEL,),
-            (Variant((Buffer(B * 12, 0),), (LAUNCH, COPY)),),
+            (PACKED,),
+            (Variant((Buffer(B * 12, 0),), (LAUNCH, GATHER)),),
             (None, 0, 0),
         ),
     ),
@@ -60,10 +64,11 @@ def test_a_library_prints_what_it_does() -> None:
         "  check B == 2",
         "  constant 0: 4 bytes",
         "  level x86-64-v2: cells none, 0 x 2",
+        "    packed 0: constant 0 of float32 as panels of 4, 96 bytes",
         "    variant 0",
         "      buffer 0 in room 0: B * 12 bytes",
         "      buffer 0 = kernel 0(input 0; B * 3) over B: out = x",
-        "      output 0 = copy of B * 12 bytes of buffer 0",
+        "      output 0 = B rows of 12 bytes, by int32 input 0, of B in buffer 0",
     ]
     verify_library(LIBRARY)
 
@@ -72,7 +77,7 @@ def changed(**fields: Any) -> Library:
     """Return the library with the fields of its launch changed."""
     (level,) = LIBRARY.levels
     (variant,) = level.variants
-    steps = (replace(LAUNCH, **fields), COPY)
+    steps = (replace(LAUNCH, **fields), GATHER)
     return replace(LIBRARY, levels=(replace(level, variants=(replace(variant, steps=steps),)),))
 
 
@@ -83,6 +88,7 @@ def changed(**fields: Any) -> Library:
         (changed(numbers=()), "other arguments"),
         (changed(target=Place("input", 0)), "writes to Place"),
         (changed(operands=(Place("constant", 1),)), "there is no Place"),
+        (changed(operands=(Place("packed", 1),)), "there is no Place"),
         (changed(operands=(Place("buffer", 0),)), "reads what it writes"),
         (changed(total=Formula(3, "C")), "C in C is no symbol"),
         (replace(LIBRARY, symbols=(Symbol("B", 1, 0, bounds=(1, 4)),)), "shows symbol B"),

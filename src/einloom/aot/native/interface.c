@@ -6,6 +6,9 @@
  * variable EINLOOM_AOT_CPU may name another. */
 static int level = -1;
 
+/* Bytes of packed constants that are made when the library is loaded, in few milliseconds. */
+enum { PACKED_AT_LOAD = 8 << 20 };
+
 __attribute__((constructor)) static void prepare(void) {
     const char *named = getenv("EINLOOM_AOT_CPU");
     int n_levels = (int)(sizeof levels / sizeof *levels), own = cpu_level();
@@ -16,6 +19,10 @@ __attribute__((constructor)) static void prepare(void) {
     for (int i = 0; i < n_levels && named != NULL; i++)
         if (runs_here(&levels[i], own) && strcmp(named, levels[i].name) == 0)
             level = i;
+#if defined(PACKED_CONSTANTS) && !defined(WEIGHTS_FILE)
+    if (level >= 0 && levels[level].packed_bytes <= PACKED_AT_LOAD)
+        has_packed(&levels[level]); /* else the first call fails for want of memory */
+#endif
 }
 
 /* Strides that are NULL mean C order; so do entries that are. */
@@ -70,6 +77,10 @@ static int run(const void *const *inputs, void *const *outputs, const int64_t *s
 #ifdef WEIGHTS_FILE
     if (!has_weights())
         return LIBRARY_ERROR(WEIGHTS);
+#endif
+#ifdef PACKED_CONSTANTS
+    if (!has_packed(&levels[level]))
+        return LIBRARY_ERROR(NO_MEMORY);
 #endif
     Variant variant = levels[level].choice[cell_of(sizes)];
     if (variant == NULL)

@@ -112,6 +112,8 @@ static int is_model(const char *vendor, int family, int model) {
 }
 #endif
 
+struct Packing; /* packing.c */
+
 /* What runs on some CPUs. */
 typedef struct {
     int needs;          /* the least psABI level */
@@ -119,6 +121,9 @@ typedef struct {
     int family, model;
     const char *name;
     const Variant *choice; /* by cell */
+    const struct Packing *packings;
+    int n_packings;
+    int64_t packed_bytes;
 } Level;
 
 static int runs_here(const Level *level, int own) {
@@ -188,14 +193,14 @@ static inline int64_t threads_of(const Request *request, int is_large) {
 }
 
 /* Choose what was planned for 1, 2, 4, ... 64 threads. */
-static inline int64_t pick(int64_t threads, const int64_t planned[7]) {
+static int64_t pick(int64_t threads, const int64_t *planned) {
     int n = 0;
     while (n < 6 && threads > (INT64_C(1) << n))
         n++;
     return planned[n];
 }
 
-static void launch(einloom_entry entry, int64_t *block, int64_t acc_step, int64_t total,
+__attribute__((noinline)) static void launch(einloom_entry entry, int64_t *block, int64_t acc_step, int64_t total,
                    int64_t threads) {
     if (threads > total)
         threads = total;
@@ -308,6 +313,12 @@ static void copy_strided(char *strided, char *packed, const int64_t *shape, cons
         if (axis < 0)
             return;
     }
+}
+
+/* Write 0, 1, 2, ... */
+static void count_up(char *target, int64_t count) {
+    for (int64_t i = 0; i < count; i++)
+        memcpy(target + 8 * i, &i, 8);
 }
 
 /* Copy rows of a table; return 0 where an index names none. */

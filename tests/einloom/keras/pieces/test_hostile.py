@@ -20,7 +20,7 @@ from tests.einloom.keras.models.writing import (
 )
 
 import einloom as el
-from einloom.aot.keras_targets import identifiers
+from einloom.aot.naming import identifiers
 from einloom.aot.piece_example import example
 from einloom.aot.pieces import BuiltPieces, names_of_outside
 from einloom.keras.lowering.target import lowered

@@ -1,0 +1,172 @@
+/* Constants packed as the kernels of a level read them: panel after panel, each with all contracted
+ * points. The driver includes it where a level wants some. They are packed once a process, when the
+ * library is loaded or, where they are many, by the first call.
+ */
+
+/* Numbers as constants hold them. Packed elements are the last four kinds, or unsigned ones of the
+ * same bytes as signed ones. */
+typedef enum {
+    KIND_HALF,
+    KIND_BFLOAT,
+    KIND_INT8,
+    KIND_INT16,
+    KIND_UINT8,
+    KIND_UINT16,
+    KIND_UINT32,
+    KIND_UINT64,
+    KIND_INT32,
+    KIND_INT64,
+    KIND_FLOAT,
+    KIND_DOUBLE,
+} Kind;
+
+static const int kind_bytes[] = {2, 2, 1, 2, 1, 2, 4, 8, 4, 8, 4, 8};
+
+/* Strides are in elements of the constant; complex elements are two numbers. */
+struct Packing {
+    int64_t source, target; /* bytes from the start of constants, and of the packed ones */
+    int64_t size;           /* rows or columns of a panel */
+    int64_t extent, stride; /* of the index that panels are cut from */
+    Kind from, to;
+    int from_parts, parts; /* 2 of complex numbers */
+    int is_conjugated;
+    int n_batch, n_inner; /* batch axes; digits and contracted ones */
+    const int64_t *axes;  /* extent and stride of each, the slowest first */
+};
+
+static int64_t as_integer(const char *number, Kind kind) {
+    switch (kind) {
+    case KIND_INT8:
+        return *(const int8_t *)(const void *)number;
+    case KIND_INT16:
+        return *(const int16_t *)(const void *)number;
+    case KIND_UINT8:
+        return *(const uint8_t *)(const void *)number;
+    case KIND_UINT16:
+        return *(const uint16_t *)(const void *)number;
+    case KIND_INT32:
+        return *(const int32_t *)(const void *)number;
+    case KIND_UINT32:
+        return *(const uint32_t *)(const void *)number;
+    default:
+        return *(const int64_t *)(const void *)number;
+    }
+}
+
+static float of_bits(uint32_t bits) {
+    float value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+static float half_value(uint32_t bits) {
+    uint32_t sign = (bits & 0x8000) << 16, exponent = bits >> 10 & 31, rest = bits & 0x3ff;
+    if (exponent == 0) { /* the number of halves' smallest steps */
+        float magnitude = (float)rest * 0x1p-24f;
+        return sign ? -magnitude : magnitude;
+    }
+    return of_bits(sign | (exponent == 31 ? 255 : exponent + 112) << 23 | rest << 13);
+}
+
+static double as_real(const char *number, Kind kind) {
+    switch (kind) {
+    case KIND_HALF:
+        return half_value(*(const uint16_t *)(const void *)number);
+    case KIND_BFLOAT:
+        return of_bits((uint32_t)*(const uint16_t *)(const void *)number << 16);
+    case KIND_FLOAT:
+        return *(const float *)(const void *)number;
+    case KIND_DOUBLE:
+        return *(const double *)(const void *)number;
+    case KIND_UINT64:
+        return (double)*(const uint64_t *)(const void *)number;
+    default:
+        return (double)as_integer(number, kind);
+    }
+}
+
+static void convert(char *to, const char *from, const struct Packing *p, int is_negated) {
+    int bytes = kind_bytes[p->to];
+    if (p->from == p->to && !is_negated) {
+        memcpy(to, from, (size_t)bytes);
+    } else if (p->to == KIND_FLOAT || p->to == KIND_DOUBLE) {
+        double real = as_real(from, p->from), value = is_negated ? -real : real;
+        float narrow = (float)value;
+        memcpy(to, p->to == KIND_FLOAT ? (const void *)&narrow : &value, (size_t)bytes);
+    } else {
+        int64_t value = as_integer(from, p->from); /* little-endian: its low bytes come first */
+        memcpy(to, &value, (size_t)bytes);
+    }
+}
+
+/* The offset of a point among axes, in elements. */
+static int64_t offset_of(int64_t point, const int64_t *axes, int n_axes) {
+    int64_t offset = 0;
+    for (int axis = n_axes - 1; axis >= 0; axis--) {
+        offset += point % axes[2 * axis] * axes[2 * axis + 1];
+        point /= axes[2 * axis];
+    }
+    return offset;
+}
+
+static int64_t points_of(const int64_t *axes, int n_axes) {
+    int64_t points = 1;
+    for (int axis = 0; axis < n_axes; axis++)
+        points *= axes[2 * axis];
+    return points;
+}
+
+static void pack(const struct Packing *p, const char *constants, char *packed) {
+    const int64_t *inner = p->axes + 2 * p->n_batch;
+    int64_t n_batches = points_of(p->axes, p->n_batch), n_points = points_of(inner, p->n_inner);
+    int64_t bytes = kind_bytes[p->to], from_bytes = kind_bytes[p->from];
+    int64_t element = from_bytes * p->from_parts;
+    char *to = packed + p->target;
+    int is_plain = p->from == p->to && p->parts == 1 && p->stride == 1;
+    for (int64_t batch = 0; batch < n_batches; batch++) {
+        const char *start = constants + p->source;
+        start += offset_of(batch, p->axes, p->n_batch) * element;
+        for (int64_t first = 0; first < p->extent; first += p->size) {
+            int64_t n = p->extent - first < p->size ? p->extent - first : p->size;
+            for (int64_t point = 0; point < n_points; point++) {
+                int64_t offset = offset_of(point, inner, p->n_inner) + first * p->stride;
+                for (int part = 0; part < p->parts; part++) {
+                    const char *from = start + offset * element + part * from_bytes;
+                    int64_t known = part < p->from_parts ? n : 0;
+                    if (is_plain)
+                        memcpy(to, from, (size_t)(n * bytes));
+                    else
+                        for (int64_t i = 0; i < known; i++)
+                            convert(to + i * bytes, from + i * p->stride * element, p,
+                                    part == 1 && p->is_conjugated);
+                    memset(to + known * bytes, 0, (size_t)((p->size - known) * bytes));
+                    to += p->size * bytes;
+                }
+            }
+        }
+    }
+}
+
+static char *packed_constants = NULL;
+
+static inline char *packed(void) {
+    return __atomic_load_n(&packed_constants, __ATOMIC_ACQUIRE);
+}
+
+/* Pack what a level wants, once; return 0 where there is no memory. */
+static int has_packed(const Level *level) {
+    if (level->n_packings == 0 || packed() != NULL)
+        return 1;
+    void *made;
+    if (posix_memalign(&made, ALIGNMENT, (size_t)level->packed_bytes) != 0)
+        return 0;
+    for (int i = 0; i < level->n_packings; i++)
+        pack(&level->packings[i], constants(), made);
+    char *none = NULL;
+    /* Another thread may have been faster: then what it packed serves. No lock is held, so that
+     * children of a fork meet none. */
+    if (!__atomic_compare_exchange_n(&packed_constants, &none, (char *)made, 0, __ATOMIC_ACQ_REL,
+                                     __ATOMIC_ACQUIRE))
+        free(made);
+    return 1;
+}
