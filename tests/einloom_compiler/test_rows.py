@@ -176,7 +176,7 @@ SIZES = st.one_of(st.integers(1, 70), st.sampled_from([127, 128, 129, 1000]))
 @pytest.mark.parametrize("axis", [0, 1])
 @pytest.mark.parametrize("what", ["softmax", "logsumexp", "layer_norm", "max"])
 @given(SIZES, SIZES, st.sampled_from(["1", "2"]))
-@settings(max_examples=8)
+@settings(max_examples=settings().max_examples // 4)
 def test_compiled_rows_of_any_extent(what: str, axis: int, n: int, m: int, rung: str) -> None:
     x = _values((n, m), as_dtype("float32"), n + m)
     node = (FLOATING | ORDERED)[what](Input("x", x.shape, x.dtype), (axis,))
