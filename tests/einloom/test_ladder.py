@@ -201,7 +201,7 @@ def test_any_strides_give_the_same(
 EDGES = [0, 1, 2, 3, 4, 5, 7, 31, 32, 33, 255, 256, 257, 4095, 4096, 4097]
 
 
-@settings(max_examples=40)
+@settings(max_examples=settings().max_examples // 2)
 @given(m=st.sampled_from(EDGES[:10]), n=st.sampled_from(EDGES[:13]), k=st.sampled_from(EDGES[:10]))
 def test_matrix_products_at_block_edges(m: int, n: int, k: int, assert_close: Close) -> None:
     rng = np.random.default_rng(m * 1000 + n * 10 + k)

@@ -89,7 +89,10 @@ def test_every_rung_gives_the_same(equation: str, dtype: str, assert_close: Clos
     np.testing.assert_array_equal(serial, f(*operands, threads=3))
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=settings().max_examples,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 @given(
     equation=st.sampled_from(EQUATIONS),
     extents=st.tuples(*[st.integers(0, 40)] * 2, st.integers(0, 4)),

@@ -94,7 +94,11 @@ def _bounds(step: Map, x: Array, exact: Array) -> Array:
     ("step", "dtype"),
     [
         *((step, "float32") for step in FLOATING),
-        *((step, "float64") for step in FLOATING if step not in VARIANTS),
+        *(
+            pytest.param(step, "float64", marks=pytest.mark.slow if number % 3 else ())
+            for number, step in enumerate(FLOATING)
+            if step not in VARIANTS
+        ),
     ],
     ids=str,
 )
