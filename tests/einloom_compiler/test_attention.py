@@ -194,7 +194,10 @@ def test_dtypes(dtype: str) -> None:
     _heads(1, 3, 35, 140, 20, 24, given=dtype, is_split=True, is_causal=True).check()
 
 
-@pytest.mark.parametrize("given_dtype", ["float64", "int32", "float16"])
+@pytest.mark.parametrize(
+    "given_dtype",
+    ["float16", *(pytest.param(d, marks=pytest.mark.slow) for d in ("float64", "int32"))],
+)
 def test_operands_are_cast_on_load(given_dtype: str) -> None:
     case = _heads(2, 1, 20, 30, 10, 12, dtype=as_dtype("float32"))
     replace(case, key=(case.key * 3).astype(given_dtype)).check()
@@ -213,7 +216,13 @@ _MASKS = {
 
 
 @pytest.mark.parametrize("n_queries", [pytest.param(1, marks=pytest.mark.slow), 37])
-@pytest.mark.parametrize("name", _MASKS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow if number % 2 else ())
+        for number, name in enumerate(_MASKS)
+    ],
+)
 def test_masks_of_any_layout(name: str, n_queries: int) -> None:
     extents = {B: 2, H: 3, T: n_queries, S: 150}
     term = _MASKS[name]

@@ -45,7 +45,13 @@ def _array(*shape: int, dtype: str = "float32") -> npt.NDArray[Any]:
     return (4 * _RNG.normal(size=shape)).astype(dtype)
 
 
-@pytest.mark.parametrize("name", _BINARY)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow if number % 2 else ())
+        for number, name in enumerate(_BINARY)
+    ],
+)
 def test_functions_of_two_broadcast_and_promote_as_numpys(name: str) -> None:
     for dtypes in (("float32", "float32"), ("int8", "int32"), ("float32", "int16"), ("bool",) * 2):
         if name == "subtract" and "bool" in dtypes:
@@ -74,7 +80,7 @@ def test_shapes_that_do_not_broadcast_are_refused() -> None:
         F.add(el.spec(3, name="x"), el.spec(2, 3, name="x"))
 
 
-@pytest.mark.parametrize("dtype", ["int8", "int16", "int32", "uint8", "bool", "float16"])
+@pytest.mark.parametrize("dtype", ["int8", "uint16", "bool"])
 def test_floats_are_made_of_integers_as_numpy_does(dtype: str) -> None:
     x = np.array([0, 1, 1, 0], dtype)
     for name in ("exp", "sqrt", "tanh", "expm1", "log1p"):
