@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,9 @@ def test_all_is_well(run: Run, cache: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert text.endswith("All is well.\n")
     for name in ("Python", "numpy", "numba", "llvmlite", "CPU", "SIMD", "threads", "C compiler"):
         assert any(line.split("  ")[1].strip() == name for line in text.splitlines() if line), name
-    assert f"{cache}: private, writable, 1 file" in text  # the measured speeds
+    assert re.search(
+        rf"{re.escape(str(cache))}: private, writable, \d+ file", text
+    )  # measured speeds
     assert "loaded from module.so" in text
 
 
