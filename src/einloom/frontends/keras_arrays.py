@@ -5,14 +5,19 @@ Source: ``keras/backend/tensorflow_backend.py`` of Keras 2.2.4.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from einloom import functions as F  # noqa: N812
 from einloom.expression import Expression
-from einloom.frontends.dispatch import frontend
+from einloom.frontends.keras_functions import (
+    backend_function,
+    dtype_kept,
+    elementwise,
+    reduction,
+)
 from einloom.frontends.keras_tensors import floatx
 from einloom.frontends.values import as_tensor
 from einloom_compiler.dtypes import as_dtype
@@ -21,11 +26,7 @@ from einloom_compiler.extents import parse_extent, text
 from einloom_compiler.ir.graph import Iota
 
 
-def _backend(name: str, *operands: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    return frontend(f"keras.backend.{name}", operands=operands or ("x",), finish=as_tensor)
-
-
-@_backend("tile")
+@backend_function("tile")
 def tile(x: Any, n: int | Sequence[int]) -> Any:
     """Return x repeated as a whole ``n`` times along each axis.
 
@@ -38,7 +39,7 @@ def tile(x: Any, n: int | Sequence[int]) -> Any:
     return F.tile(x, times)
 
 
-@_backend("repeat")
+@backend_function("repeat")
 def repeat(x: Any, n: int) -> Any:
     """Return x (samples, features) as (samples, n, features).
 
@@ -50,7 +51,7 @@ def repeat(x: Any, n: int) -> Any:
     return F.repeat(F.expand_dims(x, 1), n, 1)
 
 
-@_backend("repeat_elements")
+@backend_function("repeat_elements")
 def repeat_elements(x: Any, rep: int, axis: int) -> Any:
     """Return x with each element along an axis ``rep`` times."""
     return F.repeat(x, rep, axis)
@@ -77,13 +78,13 @@ def arange(start: Any, stop: Any = None, step: int = 1, dtype: Any = "int32") ->
     return Expression(Iota(extent, as_dtype(dtype)))
 
 
-@_backend("zeros_like")
+@backend_function("zeros_like")
 def zeros_like(x: Any, dtype: Any = None) -> Any:
     """Return zeros of x's shape, and dtype where none is given."""
     return F.full_like(x, 0, dtype)
 
 
-@_backend("ones_like")
+@backend_function("ones_like")
 def ones_like(x: Any, dtype: Any = None) -> Any:
     """Return ones of x's shape, and dtype where none is given."""
     return F.full_like(x, 1, dtype)
@@ -94,94 +95,54 @@ def eye(size: int, dtype: Any = None) -> Any:
     return as_tensor(np.eye(size, dtype=as_dtype(dtype or floatx())))
 
 
-@_backend("one_hot", "indices")
+@backend_function("one_hot", "indices")
 def one_hot(indices: Any, num_classes: int) -> Any:
     """Return float32 rows that are 1 at the index and 0 elsewhere, along a new last axis."""
     return F.one_hot(indices, num_classes)
 
 
-@_backend("any")
-def any(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
-    """Return whether an element along axes is not 0, as bools."""
-    return F.any(x, _axes(axis), keepdims)
-
-
-@_backend("all")
-def all(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
-    """Return whether all elements along axes are not 0, as bools."""
-    return F.all(x, _axes(axis), keepdims)
-
-
-@_backend("argmax")
+@backend_function("argmax")
 def argmax(x: Any, axis: int = -1) -> Any:
     """Return where the largest element along an axis is, as int64."""
     return F.argmax(x, axis)
 
 
-@_backend("argmin")
+@backend_function("argmin")
 def argmin(x: Any, axis: int = -1) -> Any:
     """Return where the smallest element along an axis is, as int64."""
     return F.argmin(x, axis)
 
 
-@_backend("std")
-def std(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
-    """Return the square root of the mean squared distance from the mean along axes."""
-    if x.dtype is not None and x.dtype.kind == "b":
-        x = F.cast(x, floatx())
-    return F.std(x, _axes(axis), keepdims)
+any = reduction("any", F.any, "Return whether an element along axes is not 0, as bools.")
+all = reduction("all", F.all, "Return whether all elements along axes are not 0, as bools.")
+std = reduction("std", F.std, casts=True)
+prod = reduction("prod", dtype_kept(F.prod))
+
+sin = elementwise("sin", F.sin, "Return the sine.")
+cos = elementwise("cos", F.cos, "Return the cosine.")
+sign = elementwise("sign", F.sign, "Return 1 where x is positive, -1 where it is negative, else x.")
+round = elementwise("round", F.round, "Return the nearest integer, the even one of two.")
 
 
-@_backend("prod")
-def prod(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
-    """Return the product along axes, in x's dtype."""
-    total = F.prod(x, _axes(axis), keepdims)
-    return total if x.dtype is None else F.cast(total, x.dtype)  # TensorFlow widens no integers
-
-
-@_backend("sin")
-def sin(x: Any) -> Any:
-    """Return the sine."""
-    return F.sin(x)
-
-
-@_backend("cos")
-def cos(x: Any) -> Any:
-    """Return the cosine."""
-    return F.cos(x)
-
-
-@_backend("sign")
-def sign(x: Any) -> Any:
-    """Return 1 where x is positive, -1 where it is negative, else x."""
-    return F.sign(x)
-
-
-@_backend("round")
-def round(x: Any) -> Any:
-    """Return the nearest integer, the even one of two."""
-    return F.round(x)
-
-
-@_backend("flatten")
+@backend_function("flatten")
 def flatten(x: Any) -> Any:
     """Return x's elements in C order under one axis."""
     return F.reshape(x, (-1,))
 
 
-@_backend("reverse")
+@backend_function("reverse")
 def reverse(x: Any, axes: int | Sequence[int]) -> Any:
     """Return x with axes reversed."""
     return F.flip(x, axes if isinstance(axes, int) else tuple(axes))
 
 
-@_backend("gather", "reference", "indices")
+@backend_function("gather", "reference", "indices", keeps_numbers=False)
 def gather(reference: Any, indices: Any) -> Any:
     """Return the elements of ``reference`` at these positions of its first axis."""
     return F.take(reference, indices, 0)
 
 
-@_backend("bias_add", "x", "bias")
+@backend_function("bias_add", "x", "bias", keeps_numbers=False)
 def bias_add(x: Any, bias: Any, data_format: str | None = None) -> Any:
     """Return x plus a bias: one for each channel, or one for each position and channel.
 
@@ -204,13 +165,13 @@ def bias_add(x: Any, bias: Any, data_format: str | None = None) -> Any:
     return F.add(x, bias)
 
 
-@_backend("temporal_padding")
+@backend_function("temporal_padding")
 def temporal_padding(x: Any, padding: tuple[int, int] = (1, 1)) -> Any:
     """Return x (samples, steps, features) with steps of zeros before and after."""
     return F.pad(x, ((0, 0), tuple(padding), (0, 0)))
 
 
-@_backend("spatial_2d_padding")
+@backend_function("spatial_2d_padding")
 def spatial_2d_padding(
     x: Any,
     padding: tuple[tuple[int, int], tuple[int, int]] = ((1, 1), (1, 1)),
@@ -224,7 +185,3 @@ def spatial_2d_padding(
 
 def _is_number(bound: Any) -> bool:
     return isinstance(bound, int | float | np.number)
-
-
-def _axes(axis: Any) -> Any:
-    return tuple(axis) if isinstance(axis, list) else axis

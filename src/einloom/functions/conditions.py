@@ -8,37 +8,29 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 from einloom.expression import Expression
-from einloom.functions.pointwise import cast, elementwise, pointwise
+from einloom.functions.pointwise import BOOL, cast, elementwise, holds, pointwise
 from einloom.functions.promotion import promoted
 from einloom_compiler.ir.scalar import Combined, Number, Scalar
 
-_BOOL = np.dtype(bool)
-
-
-def _holds(value: Scalar) -> Scalar:
-    return Combined("not_equal", (value, Number(0.0)))
-
 
 def _both(a: Scalar, b: Scalar) -> Scalar:
-    return Combined("multiply", (_holds(a), _holds(b)))
+    return Combined("multiply", (holds(a), holds(b)))
 
 
 def _either(a: Scalar, b: Scalar) -> Scalar:
-    return _holds(Combined("add", (_holds(a), _holds(b))))
+    return holds(Combined("add", (holds(a), holds(b))))
 
 
 def _one(a: Scalar, b: Scalar) -> Scalar:
-    return Combined("not_equal", (_holds(a), _holds(b)))
+    return Combined("not_equal", (holds(a), holds(b)))
 
 
 def _flags(name: str, body: Callable[[Scalar, Scalar], Scalar], doc: str) -> Callable[..., Any]:
     """Return the front-end function whose bools ``body`` makes of two elements."""
 
     def build(x: Any, y: Any) -> Any:
-        return elementwise(body, (x, y), promoted(x, y), _BOOL)
+        return elementwise(body, (x, y), promoted(x, y), BOOL)
 
     build.__name__ = build.__qualname__ = name
     build.__doc__ = doc
@@ -66,14 +58,14 @@ logical_xor = _flags("logical_xor", _one, "Return whether one holds and the othe
 def logical_not(x: Any) -> Any:
     """Return whether x does not hold."""
     body = lambda value: Combined("equal", (value, Number(0.0)))  # noqa: E731
-    return elementwise(body, (x,), promoted(x), _BOOL)
+    return elementwise(body, (x,), promoted(x), BOOL)
 
 
 @pointwise("functions.isnan", operands=("x",))
 def isnan(x: Any) -> Any:
     """Return whether x is not a number."""
     body = lambda value: Combined("not_equal", (value, value))  # noqa: E731
-    return elementwise(body, (x,), promoted(x), _BOOL)
+    return elementwise(body, (x,), promoted(x), BOOL)
 
 
 @pointwise("functions.where", operands=("condition", "x", "y"))
@@ -82,7 +74,7 @@ def where(condition: Any, x: Any, y: Any) -> Any:
 
     A condition that is not bool is compared with 0 first, in its own dtype.
     """
-    if isinstance(condition, Expression) and condition.dtype not in (None, _BOOL):
+    if isinstance(condition, Expression) and condition.dtype not in (None, BOOL):
         condition = cast(condition, "bool")
     choose = lambda c, a, b: Combined("where", (c, a, b))  # noqa: E731
     return elementwise(choose, (condition, x, y), promoted(x, y, beside=(condition,)))

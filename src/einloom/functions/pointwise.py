@@ -217,10 +217,12 @@ def clip(x: Any, low: Any, high: Any) -> Any:
 
 # --- casts ---------------------------------------------------------------------------------------
 
-_BOOL = np.dtype(bool)
+#: The dtype of conditions.
+BOOL = np.dtype(bool)
 
 
-def _holds(value: Scalar) -> Scalar:
+def holds(value: Scalar) -> Scalar:
+    """Return whether a number is not 0."""
     return Combined("not_equal", (value, Number(0.0)))
 
 
@@ -233,7 +235,7 @@ def cast(x: Any, dtype: Any) -> Any:
     if x.dtype is None:
         return elementwise(lambda value: value, (x,), None)
     if target.kind == "b":
-        return elementwise(_holds, (x,), x.dtype, _BOOL)
+        return elementwise(holds, (x,), x.dtype, BOOL)
     if x.dtype.kind == "c" and target.kind != "c":
         raise DTypeError(f"casting {x.dtype} to {target} drops imaginary parts; take the real part")
     return elementwise(lambda value: value, (x,), target)
