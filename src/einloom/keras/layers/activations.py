@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from einloom.keras.layers.layer import Layer
+from einloom.keras.layers.layer import Layer, arguments
 
 __all__ = ["ELU", "Activation", "LeakyReLU", "PReLU", "ReLU", "Softmax"]
 
@@ -17,7 +17,7 @@ class Activation(Layer):
 
     def __init__(self, activation: Any, **options: Any) -> None:
         """Take Keras's arguments."""
-        super().__init__({"activation": activation}, options)
+        super().__init__(arguments(locals()), options)
 
 
 class ReLU(Layer):
@@ -31,10 +31,7 @@ class ReLU(Layer):
         **options: Any,
     ) -> None:
         """Take Keras's arguments."""
-        super().__init__(
-            {"max_value": max_value, "negative_slope": negative_slope, "threshold": threshold},
-            options,
-        )
+        super().__init__(arguments(locals()), options)
 
 
 class LeakyReLU(Layer):
@@ -42,7 +39,7 @@ class LeakyReLU(Layer):
 
     def __init__(self, negative_slope: float = 0.3, **options: Any) -> None:
         """Take Keras's arguments."""
-        super().__init__({"negative_slope": negative_slope}, options)
+        super().__init__(arguments(locals()), options)
 
 
 class ELU(Layer):
@@ -50,7 +47,7 @@ class ELU(Layer):
 
     def __init__(self, alpha: float = 1.0, **options: Any) -> None:
         """Take Keras's arguments."""
-        super().__init__({"alpha": alpha}, options)
+        super().__init__(arguments(locals()), options)
 
 
 class PReLU(Layer):
@@ -61,7 +58,7 @@ class PReLU(Layer):
 
     def __init__(self, *, shared_axes: Any = None, **options: Any) -> None:
         """Take Keras's arguments."""
-        super().__init__({"shared_axes": shared_axes}, options)
+        super().__init__(arguments(locals()), options)
 
 
 class Softmax(Layer):
@@ -71,4 +68,4 @@ class Softmax(Layer):
 
     def __init__(self, axis: Any = -1, **options: Any) -> None:
         """Take Keras's arguments."""
-        super().__init__({"axis": axis}, options)
+        super().__init__(arguments(locals()), options)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from einloom.keras.layers.layer import Layer
+from einloom.keras.layers.layer import Layer, arguments
 
 __all__ = ["AdditiveAttention", "Attention", "GroupQueryAttention", "MultiHeadAttention"]
 
@@ -50,20 +50,7 @@ class MultiHeadAttention(Layer):
         **options: Any,
     ) -> None:
         """Take Keras's arguments."""
-        super().__init__(
-            {
-                "num_heads": num_heads,
-                "key_dim": key_dim,
-                "value_dim": value_dim,
-                "dropout": dropout,
-                "use_bias": use_bias,
-                "output_shape": output_shape,
-                "attention_axes": attention_axes,
-                "sliding_window": sliding_window,
-                "use_gate": use_gate,
-            },
-            options,
-        )
+        super().__init__(arguments(locals()), options)
 
 
 class GroupQueryAttention(Layer):
@@ -88,18 +75,7 @@ class GroupQueryAttention(Layer):
         **options: Any,
     ) -> None:
         """Take Keras's arguments."""
-        super().__init__(
-            {
-                "head_dim": head_dim,
-                "num_query_heads": num_query_heads,
-                "num_key_value_heads": num_key_value_heads,
-                "dropout": dropout,
-                "use_bias": use_bias,
-                "sliding_window": sliding_window,
-                "use_gate": use_gate,
-            },
-            options,
-        )
+        super().__init__(arguments(locals()), options)
 
 
 class Attention(Layer):
@@ -116,9 +92,7 @@ class Attention(Layer):
         self, use_scale: bool = False, score_mode: str = "dot", dropout: float = 0.0, **options: Any
     ) -> None:
         """Take Keras's arguments."""
-        super().__init__(
-            {"use_scale": use_scale, "score_mode": score_mode, "dropout": dropout}, options
-        )
+        super().__init__(arguments(locals()), options)
 
 
 class AdditiveAttention(Layer):
@@ -132,4 +106,4 @@ class AdditiveAttention(Layer):
 
     def __init__(self, use_scale: bool = True, dropout: float = 0.0, **options: Any) -> None:
         """Take Keras's arguments."""
-        super().__init__({"use_scale": use_scale, "dropout": dropout}, options)
+        super().__init__(arguments(locals()), options)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from einloom.keras.layers.layer import Layer
+from einloom.keras.layers.layer import Layer, arguments
 
 __all__ = [
     "Conv1D",
@@ -38,20 +38,7 @@ class _Conv(Layer):
         **options: Any,
     ) -> None:
         """Take Keras's arguments."""
-        super().__init__(
-            {
-                "filters": filters,
-                "kernel_size": kernel_size,
-                "strides": strides,
-                "padding": padding,
-                "data_format": data_format,
-                "dilation_rate": dilation_rate,
-                "groups": groups,
-                "activation": activation,
-                "use_bias": use_bias,
-            },
-            options,
-        )
+        super().__init__(arguments(locals()), options)
 
 
 class Conv1D(_Conv):
@@ -90,20 +77,7 @@ class _ConvTranspose(Layer):
         **options: Any,
     ) -> None:
         """Take Keras's arguments."""
-        super().__init__(
-            {
-                "filters": filters,
-                "kernel_size": kernel_size,
-                "strides": strides,
-                "padding": padding,
-                "output_padding": output_padding,
-                "data_format": data_format,
-                "dilation_rate": dilation_rate,
-                "activation": activation,
-                "use_bias": use_bias,
-            },
-            options,
-        )
+        super().__init__(arguments(locals()), options)
 
 
 class Conv1DTranspose(_ConvTranspose):
@@ -140,20 +114,7 @@ class Conv3DTranspose(Layer):
         **options: Any,
     ) -> None:
         """Take Keras's arguments."""
-        super().__init__(
-            {
-                "filters": filters,
-                "kernel_size": kernel_size,
-                "strides": strides,
-                "padding": padding,
-                "data_format": data_format,
-                "output_padding": output_padding,
-                "dilation_rate": dilation_rate,
-                "activation": activation,
-                "use_bias": use_bias,
-            },
-            options,
-        )
+        super().__init__(arguments(locals()), options)
 
 
 class _DepthwiseConv(Layer):
@@ -170,19 +131,7 @@ class _DepthwiseConv(Layer):
         **options: Any,
     ) -> None:
         """Take Keras's arguments."""
-        super().__init__(
-            {
-                "kernel_size": kernel_size,
-                "strides": strides,
-                "padding": padding,
-                "depth_multiplier": depth_multiplier,
-                "data_format": data_format,
-                "dilation_rate": dilation_rate,
-                "activation": activation,
-                "use_bias": use_bias,
-            },
-            options,
-        )
+        super().__init__(arguments(locals()), options)
 
 
 class DepthwiseConv1D(_DepthwiseConv):
@@ -214,20 +163,7 @@ class _SeparableConv(Layer):
         **options: Any,
     ) -> None:
         """Take Keras's arguments."""
-        super().__init__(
-            {
-                "filters": filters,
-                "kernel_size": kernel_size,
-                "strides": strides,
-                "padding": padding,
-                "data_format": data_format,
-                "dilation_rate": dilation_rate,
-                "depth_multiplier": depth_multiplier,
-                "activation": activation,
-                "use_bias": use_bias,
-            },
-            options,
-        )
+        super().__init__(arguments(locals()), options)
 
 
 class SeparableConv1D(_SeparableConv):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from einloom.keras.layers.layer import Layer
+from einloom.keras.layers.layer import Layer, arguments
 
 __all__ = ["Dense", "EinsumDense", "Embedding"]
 
@@ -28,7 +28,7 @@ class Dense(Layer):
         self, units: int, activation: Any = None, use_bias: bool = True, **options: Any
     ) -> None:
         """Take Keras's arguments."""
-        super().__init__({"units": units, "activation": activation, "use_bias": use_bias}, options)
+        super().__init__(arguments(locals()), options)
 
 
 class EinsumDense(Layer):
@@ -47,15 +47,7 @@ class EinsumDense(Layer):
         **options: Any,
     ) -> None:
         """Take Keras's arguments."""
-        super().__init__(
-            {
-                "equation": equation,
-                "output_shape": output_shape,
-                "activation": activation,
-                "bias_axes": bias_axes,
-            },
-            options,
-        )
+        super().__init__(arguments(locals()), options)
 
 
 class Embedding(Layer):
@@ -69,6 +61,4 @@ class Embedding(Layer):
         self, input_dim: int, output_dim: int, *, mask_zero: bool = False, **options: Any
     ) -> None:
         """Take Keras's arguments."""
-        super().__init__(
-            {"input_dim": input_dim, "output_dim": output_dim, "mask_zero": mask_zero}, options
-        )
+        super().__init__(arguments(locals()), options)

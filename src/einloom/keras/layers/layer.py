@@ -326,6 +326,13 @@ def _extent(extent: Any, axis: int) -> Extent:
     return parse_extent(extent)
 
 
+def arguments(scope: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a constructor's ``locals()`` hold of its layer's own arguments."""
+    return {
+        key: value for key, value in scope.items() if key not in ("self", "options", "__class__")
+    }
+
+
 def _plain(class_name: str, name: str, value: Any) -> Any:
     """Return an argument as JSON has it: arrays as lists, functions and layers as Keras names them.
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from einloom.keras.layers.layer import Layer
+from einloom.keras.layers.layer import Layer, arguments
 
 __all__ = [
     "Add",
@@ -62,7 +62,7 @@ class Concatenate(Layer):
 
     def __init__(self, axis: int = -1, **options: Any) -> None:
         """Take Keras's arguments."""
-        super().__init__({"axis": axis}, options)
+        super().__init__(arguments(locals()), options)
 
 
 def add(inputs: Any, **kwargs: Any) -> Any:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from einloom.keras.layers.layer import Layer
+from einloom.keras.layers.layer import Layer, arguments
 
 __all__ = [
     "BatchNormalization",
@@ -35,9 +35,7 @@ class LayerNormalization(Layer):
         **options: Any,
     ) -> None:
         """Take Keras's arguments."""
-        super().__init__(
-            {"axis": axis, "epsilon": epsilon, "center": center, "scale": scale}, options
-        )
+        super().__init__(arguments(locals()), options)
 
 
 class RMSNormalization(Layer):
@@ -48,7 +46,7 @@ class RMSNormalization(Layer):
 
     def __init__(self, axis: Any = -1, epsilon: float = 1e-6, **options: Any) -> None:
         """Take Keras's arguments."""
-        super().__init__({"axis": axis, "epsilon": epsilon}, options)
+        super().__init__(arguments(locals()), options)
 
 
 class BatchNormalization(Layer):
@@ -67,16 +65,7 @@ class BatchNormalization(Layer):
         **options: Any,
     ) -> None:
         """Take Keras's arguments."""
-        super().__init__(
-            {
-                "axis": axis,
-                "momentum": momentum,
-                "epsilon": epsilon,
-                "center": center,
-                "scale": scale,
-            },
-            options,
-        )
+        super().__init__(arguments(locals()), options)
 
 
 class GroupNormalization(Layer):
@@ -95,10 +84,7 @@ class GroupNormalization(Layer):
         **options: Any,
     ) -> None:
         """Take Keras's arguments."""
-        super().__init__(
-            {"groups": groups, "axis": axis, "epsilon": epsilon, "center": center, "scale": scale},
-            options,
-        )
+        super().__init__(arguments(locals()), options)
 
 
 class UnitNormalization(Layer):
@@ -106,7 +92,7 @@ class UnitNormalization(Layer):
 
     def __init__(self, axis: Any = -1, **options: Any) -> None:
         """Take Keras's arguments."""
-        super().__init__({"axis": axis}, options)
+        super().__init__(arguments(locals()), options)
 
 
 class Normalization(Layer):
@@ -124,9 +110,7 @@ class Normalization(Layer):
         **options: Any,
     ) -> None:
         """Take Keras's arguments."""
-        super().__init__(
-            {"axis": axis, "mean": mean, "variance": variance, "invert": invert}, options
-        )
+        super().__init__(arguments(locals()), options)
 
 
 class Rescaling(Layer):
@@ -134,4 +118,4 @@ class Rescaling(Layer):
 
     def __init__(self, scale: Any, offset: Any = 0.0, **options: Any) -> None:
         """Take Keras's arguments."""
-        super().__init__({"scale": scale, "offset": offset}, options)
+        super().__init__(arguments(locals()), options)

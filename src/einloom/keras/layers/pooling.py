@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from einloom.keras.layers.layer import Layer
+from einloom.keras.layers.layer import Layer, arguments
 
 __all__ = [
     "AdaptiveAveragePooling1D",
@@ -41,15 +41,7 @@ class _AveragePooling(Layer):
         **options: Any,
     ) -> None:
         """Take Keras's arguments."""
-        super().__init__(
-            {
-                "pool_size": pool_size,
-                "strides": strides,
-                "padding": padding,
-                "data_format": data_format,
-            },
-            options,
-        )
+        super().__init__(arguments(locals()), options)
 
 
 class AveragePooling1D(_AveragePooling):
@@ -74,15 +66,7 @@ class _MaxPooling(Layer):
         **options: Any,
     ) -> None:
         """Take Keras's arguments."""
-        super().__init__(
-            {
-                "pool_size": pool_size,
-                "strides": strides,
-                "padding": padding,
-                "data_format": data_format,
-            },
-            options,
-        )
+        super().__init__(arguments(locals()), options)
 
 
 class MaxPooling1D(_MaxPooling):
@@ -106,7 +90,7 @@ class GlobalAveragePooling1D(Layer):
         self, data_format: str | None = None, keepdims: bool = False, **options: Any
     ) -> None:
         """Take Keras's arguments."""
-        super().__init__({"data_format": data_format, "keepdims": keepdims}, options)
+        super().__init__(arguments(locals()), options)
 
 
 class _GlobalPooling(Layer):
@@ -114,7 +98,7 @@ class _GlobalPooling(Layer):
         self, data_format: str | None = None, keepdims: bool = False, **options: Any
     ) -> None:
         """Take Keras's arguments."""
-        super().__init__({"data_format": data_format, "keepdims": keepdims}, options)
+        super().__init__(arguments(locals()), options)
 
 
 class GlobalAveragePooling2D(_GlobalPooling):
@@ -140,7 +124,7 @@ class GlobalMaxPooling3D(_GlobalPooling):
 class _AdaptivePooling(Layer):
     def __init__(self, output_size: Any, data_format: str | None = None, **options: Any) -> None:
         """Take Keras's arguments."""
-        super().__init__({"output_size": output_size, "data_format": data_format}, options)
+        super().__init__(arguments(locals()), options)
 
 
 class AdaptiveAveragePooling1D(_AdaptivePooling):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from einloom.keras.layers.layer import Layer
+from einloom.keras.layers.layer import Layer, arguments
 
 __all__ = [
     "ActivityRegularization",
@@ -40,7 +40,7 @@ class Flatten(Layer):
 
     def __init__(self, data_format: str | None = None, **options: Any) -> None:
         """Take Keras's arguments."""
-        super().__init__({"data_format": data_format}, options)
+        super().__init__(arguments(locals()), options)
 
 
 class Reshape(Layer):
@@ -48,7 +48,7 @@ class Reshape(Layer):
 
     def __init__(self, target_shape: Any, **options: Any) -> None:
         """Take Keras's arguments."""
-        super().__init__({"target_shape": target_shape}, options)
+        super().__init__(arguments(locals()), options)
 
 
 class Permute(Layer):
@@ -56,7 +56,7 @@ class Permute(Layer):
 
     def __init__(self, dims: Any, **options: Any) -> None:
         """Take Keras's arguments."""
-        super().__init__({"dims": dims}, options)
+        super().__init__(arguments(locals()), options)
 
 
 class RepeatVector(Layer):
@@ -64,13 +64,13 @@ class RepeatVector(Layer):
 
     def __init__(self, n: int, **options: Any) -> None:
         """Take Keras's arguments."""
-        super().__init__({"n": n}, options)
+        super().__init__(arguments(locals()), options)
 
 
 class _ZeroPadding(Layer):
     def __init__(self, padding: Any = 1, data_format: str | None = None, **options: Any) -> None:
         """Take Keras's arguments."""
-        super().__init__({"padding": padding, "data_format": data_format}, options)
+        super().__init__(arguments(locals()), options)
 
 
 class ZeroPadding1D(_ZeroPadding):
@@ -90,7 +90,7 @@ class Cropping1D(Layer):
 
     def __init__(self, cropping: Any = (1, 1), **options: Any) -> None:
         """Take Keras's arguments."""
-        super().__init__({"cropping": cropping}, options)
+        super().__init__(arguments(locals()), options)
 
 
 class Cropping2D(Layer):
@@ -100,7 +100,7 @@ class Cropping2D(Layer):
         self, cropping: Any = ((0, 0), (0, 0)), data_format: str | None = None, **options: Any
     ) -> None:
         """Take Keras's arguments."""
-        super().__init__({"cropping": cropping, "data_format": data_format}, options)
+        super().__init__(arguments(locals()), options)
 
 
 class Cropping3D(Layer):
@@ -113,7 +113,7 @@ class Cropping3D(Layer):
         **options: Any,
     ) -> None:
         """Take Keras's arguments."""
-        super().__init__({"cropping": cropping, "data_format": data_format}, options)
+        super().__init__(arguments(locals()), options)
 
 
 class UpSampling1D(Layer):
@@ -121,7 +121,7 @@ class UpSampling1D(Layer):
 
     def __init__(self, size: Any = 2, **options: Any) -> None:
         """Take Keras's arguments."""
-        super().__init__({"size": size}, options)
+        super().__init__(arguments(locals()), options)
 
 
 class UpSampling2D(Layer):
@@ -135,9 +135,7 @@ class UpSampling2D(Layer):
         **options: Any,
     ) -> None:
         """Take Keras's arguments."""
-        super().__init__(
-            {"size": size, "data_format": data_format, "interpolation": interpolation}, options
-        )
+        super().__init__(arguments(locals()), options)
 
 
 class UpSampling3D(Layer):
@@ -145,7 +143,7 @@ class UpSampling3D(Layer):
 
     def __init__(self, size: Any = 2, data_format: str | None = None, **options: Any) -> None:
         """Take Keras's arguments."""
-        super().__init__({"size": size, "data_format": data_format}, options)
+        super().__init__(arguments(locals()), options)
 
 
 class Identity(Layer):
@@ -159,7 +157,7 @@ class Identity(Layer):
 class _Dropout(Layer):
     def __init__(self, rate: float, **options: Any) -> None:
         """Take Keras's arguments."""
-        super().__init__({"rate": rate}, options)
+        super().__init__(arguments(locals()), options)
 
 
 class Dropout(_Dropout):
@@ -173,7 +171,7 @@ class SpatialDropout1D(_Dropout):
 class _SpatialDropout(Layer):
     def __init__(self, rate: float, data_format: str | None = None, **options: Any) -> None:
         """Take Keras's arguments."""
-        super().__init__({"rate": rate, "data_format": data_format}, options)
+        super().__init__(arguments(locals()), options)
 
 
 class SpatialDropout2D(_SpatialDropout):
@@ -197,7 +195,7 @@ class GaussianNoise(Layer):
 
     def __init__(self, stddev: float, **options: Any) -> None:
         """Take Keras's arguments."""
-        super().__init__({"stddev": stddev}, options)
+        super().__init__(arguments(locals()), options)
 
 
 class ActivityRegularization(Layer):
@@ -205,4 +203,4 @@ class ActivityRegularization(Layer):
 
     def __init__(self, l1: float = 0.0, l2: float = 0.0, **options: Any) -> None:
         """Take Keras's arguments."""
-        super().__init__({"l1": l1, "l2": l2}, options)
+        super().__init__(arguments(locals()), options)
