@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from einloom.keras.models.kinds.activation import Function, activation_field
 from einloom.keras.models.kinds.base import Kind, Shape, Slot, shape_text
@@ -26,32 +26,52 @@ from einloom_compiler.extents import Extent
 
 
 @dataclass(frozen=True, slots=True)
-class Conv(Kind):
-    """A convolution along position axes, a bias, an activation.
+class Convolution(Kind):
+    """What all convolutions along position axes have.
 
     Attributes:
-        filters: channels of the output.
         window: lengths of the kernel.
-        stride: distances of windows.
+        stride: distances of windows; where transposed, of the kernel's multiples.
         dilation: distances of a window's elements.
         padding: ``valid``, ``same`` or, along one axis, ``causal`` (all of it in front).
-        groups: into which the channels are split.
         channels_first: whether the positions come after the channels.
         activation: applied to the sum.
         use_bias: whether a bias is added.
     """
 
-    filters: int
     window: tuple[int, ...]
     stride: tuple[int, ...]
     dilation: tuple[int, ...]
     padding: str
-    groups: int
     channels_first: bool
     activation: Function
     use_bias: bool
 
-    RANKS: ClassVar[tuple[int, int | None]] = (3, 5)
+    @property
+    def reach(self) -> tuple[int, ...]:
+        """Over how many elements a window reaches."""
+        return tuple(d * (k - 1) + 1 for d, k in zip(self.dilation, self.window, strict=True))
+
+    @property
+    def positions(self) -> tuple[int, ...]:
+        """The position axes."""
+        return position_axes(len(self.window), self.channels_first)
+
+    @property
+    def channels_axis(self) -> int:
+        """The axis of the channels."""
+        return 1 if self.channels_first else 1 + len(self.window)
+
+    def checked(self, *inputs: Shape) -> Shape:
+        """Return the only input's shape.
+
+        Raises:
+            ShapeError: its rank is not the one of these windows.
+        """
+        self.check_inputs(*inputs)
+        (shape,) = inputs
+        check_rank(self, shape, len(self.window))
+        return shape
 
     def counts(self, shape: Shape, positions: Sequence[int]) -> tuple[Extent, ...]:
         """Return the number of windows along these axes of a shape.
@@ -59,30 +79,55 @@ class Conv(Kind):
         Raises:
             ShapeError: an axis is shorter than a window.
         """
-        return window_counts(self, shape, positions, _reach(self), self.stride, self.padding)
+        return window_counts(self, shape, positions, self.reach, self.stride, self.padding)
 
-    def output_shape(self, *inputs: Shape) -> Shape:
-        """Return batch, numbers of windows and filters, in the input's order."""
-        self.check_inputs(*inputs)
-        n = len(self.window)
-        check_rank(self, inputs[0], n)
-        positions = position_axes(n, self.channels_first)
-        shape = with_positions(inputs[0], positions, self.counts(inputs[0], positions))
-        return with_positions(shape, (_channels_axis(self, n),), (self.filters,))
+    def with_windows(self, shape: Shape, channels: Extent) -> Shape:
+        """Return a shape with numbers of windows as positions, and so many channels."""
+        counted = with_positions(shape, self.positions, self.counts(shape, self.positions))
+        return with_positions(counted, (self.channels_axis,), (channels,))
+
+    def known_channels(self, *inputs: Shape) -> tuple[Shape, int]:
+        """Return the only input's shape, and its channels, which must be a number.
+
+        Raises:
+            ShapeError: they are not, or an axis is shorter than a window.
+        """
+        shape = self.checked(*inputs)
+        channels = self.known_extent(shape, self.channels_axis)
+        self.counts(shape, self.positions)
+        return shape, channels
 
     def slots(self) -> tuple[Slot, ...]:
         """Return the places of ``kernel`` and ``bias``."""
         return (Slot("kernel"), Slot("bias")) if self.use_bias else (Slot("kernel"),)
 
+
+@dataclass(frozen=True, slots=True)
+class Conv(Convolution):
+    """A convolution along position axes, a bias, an activation.
+
+    Attributes:
+        filters: channels of the output.
+        groups: into which the channels are split.
+    """
+
+    filters: int
+    groups: int
+
+    RANKS: ClassVar[tuple[int, int | None]] = (3, 5)
+
+    def output_shape(self, *inputs: Shape) -> Shape:
+        """Return batch, numbers of windows and filters, in the input's order."""
+        return self.with_windows(self.checked(*inputs), self.filters)
+
     def weight_shapes(self, *inputs: Shape) -> tuple[Shape, ...]:
         """Return ``(*window, channels / groups, filters)`` and ``(filters,)``."""
-        self.check_inputs(*inputs)
-        check_rank(self, inputs[0], len(self.window))
-        channels = self.known_extent(inputs[0], _channels_axis(self, len(self.window)))
+        shape = self.checked(*inputs)
+        channels = self.known_extent(shape, self.channels_axis)
         if channels % self.groups:
             raise ShapeError(
                 f"Conv{len(self.window)}D of {self.groups} groups cannot split {channels} channels "
-                f"of shape {shape_text(inputs[0])}"
+                f"of shape {shape_text(shape)}"
             )
         kernel = (*self.window, channels // self.groups, self.filters)
         return (kernel, (self.filters,)) if self.use_bias else (kernel,)
@@ -94,51 +139,29 @@ def conv(fields: Fields) -> Kind:
     filters = fields.integer("filters")
     if filters % groups:
         raise fields.wrong("filters", f"a multiple of groups={groups}")
-    return Conv(filters, *_steps(fields), groups, *_rest(fields))
+    return Conv(*_steps(fields), *_rest(fields), filters, groups)
 
 
 @dataclass(frozen=True, slots=True)
-class DepthwiseConv(Kind):
+class DepthwiseConv(Convolution):
     """A convolution of each channel by kernels of its own, a bias, an activation.
 
     Attributes:
-        window, stride, dilation, padding, channels_first, activation, use_bias: as of Conv.
         multiplier: kernels of a channel; output channel ``c * multiplier + m`` is of channel c.
     """
 
-    window: tuple[int, ...]
-    stride: tuple[int, ...]
-    dilation: tuple[int, ...]
-    padding: str
     multiplier: int
-    channels_first: bool
-    activation: Function
-    use_bias: bool
 
     RANKS: ClassVar[tuple[int, int | None]] = (3, 4)
 
-    def counts(self, shape: Shape, positions: Sequence[int]) -> tuple[Extent, ...]:
-        """Return the number of windows along these axes of a shape.
-
-        Raises:
-            ShapeError: an axis is shorter than a window.
-        """
-        return window_counts(self, shape, positions, _reach(self), self.stride, self.padding)
-
     def output_shape(self, *inputs: Shape) -> Shape:
         """Return batch, numbers of windows and channels times ``multiplier``."""
-        shape, channels = _windows(self, inputs)
-        return with_positions(
-            shape, (_channels_axis(self, len(self.window)),), (channels * self.multiplier,)
-        )
-
-    def slots(self) -> tuple[Slot, ...]:
-        """Return the places of ``kernel`` and ``bias``."""
-        return (Slot("kernel"), Slot("bias")) if self.use_bias else (Slot("kernel"),)
+        shape, channels = self.known_channels(*inputs)
+        return self.with_windows(shape, channels * self.multiplier)
 
     def weight_shapes(self, *inputs: Shape) -> tuple[Shape, ...]:
         """Return ``(*window, channels, multiplier)`` and ``(channels * multiplier,)``."""
-        _, channels = _windows(self, inputs)
+        _, channels = self.known_channels(*inputs)
         kernel = (*self.window, channels, self.multiplier)
         return (kernel, (channels * self.multiplier,)) if self.use_bias else (kernel,)
 
@@ -146,44 +169,27 @@ class DepthwiseConv(Kind):
 def depthwise_conv(fields: Fields) -> Kind:
     """Return the layer for a configuration of ``DepthwiseConv1D`` or ``DepthwiseConv2D``."""
     multiplier = fields.integer("depth_multiplier") if "depth_multiplier" in fields.config else 1
-    return DepthwiseConv(*_steps(fields), multiplier, *_rest(fields))
+    return DepthwiseConv(*_steps(fields), *_rest(fields), multiplier)
 
 
 @dataclass(frozen=True, slots=True)
-class SeparableConv(Kind):
+class SeparableConv(Convolution):
     """A depthwise convolution, then a product along the channels, a bias, an activation.
 
     Attributes:
         filters: channels of the output.
-        window, stride, dilation, padding, multiplier, channels_first: as of DepthwiseConv.
-        activation: applied to the sum.
-        use_bias: whether a bias is added.
+        multiplier: kernels of a channel, as of DepthwiseConv.
     """
 
     filters: int
-    window: tuple[int, ...]
-    stride: tuple[int, ...]
-    dilation: tuple[int, ...]
-    padding: str
     multiplier: int
-    channels_first: bool
-    activation: Function
-    use_bias: bool
 
     RANKS: ClassVar[tuple[int, int | None]] = (3, 4)
 
-    def counts(self, shape: Shape, positions: Sequence[int]) -> tuple[Extent, ...]:
-        """Return the number of windows along these axes of a shape.
-
-        Raises:
-            ShapeError: an axis is shorter than a window.
-        """
-        return window_counts(self, shape, positions, _reach(self), self.stride, self.padding)
-
     def output_shape(self, *inputs: Shape) -> Shape:
         """Return batch, numbers of windows and filters, in the input's order."""
-        shape, _ = _windows(self, inputs)
-        return with_positions(shape, (_channels_axis(self, len(self.window)),), (self.filters,))
+        shape, _ = self.known_channels(*inputs)
+        return self.with_windows(shape, self.filters)
 
     def slots(self) -> tuple[Slot, ...]:
         """Return the places of both kernels and the bias."""
@@ -192,7 +198,7 @@ class SeparableConv(Kind):
 
     def weight_shapes(self, *inputs: Shape) -> tuple[Shape, ...]:
         """Return ``(*window, c, m)``, ``(1, ..., c * m, filters)`` and ``(filters,)``."""
-        _, channels = _windows(self, inputs)
+        _, channels = self.known_channels(*inputs)
         ones = (1,) * len(self.window)
         kernels = (
             (*self.window, channels, self.multiplier),
@@ -204,34 +210,21 @@ class SeparableConv(Kind):
 def separable_conv(fields: Fields) -> Kind:
     """Return the layer for a configuration of ``SeparableConv1D`` or ``SeparableConv2D``."""
     multiplier = fields.integer("depth_multiplier") if "depth_multiplier" in fields.config else 1
-    return SeparableConv(fields.integer("filters"), *_steps(fields), multiplier, *_rest(fields))
+    return SeparableConv(*_steps(fields), *_rest(fields), fields.integer("filters"), multiplier)
 
 
 @dataclass(frozen=True, slots=True)
-class ConvTranspose(Kind):
+class ConvTranspose(Convolution):
     """A transposed convolution: each element adds a multiple of the kernel, a stride apart.
 
     Attributes:
         filters: channels of the output.
-        window: lengths of the kernel.
-        stride: distances of the kernel's multiples.
-        dilation: distances of the kernel's elements.
-        padding: ``valid`` or ``same``: what is cut off in front.
-        extra: elements added at each axis's end; None for what ``padding`` says.
-        channels_first: whether the positions come after the channels.
-        activation: applied to the sum.
-        use_bias: whether a bias is added.
+        extra: elements added at each axis's end; None for what ``padding``, by which elements
+            are cut off in front, says.
     """
 
     filters: int
-    window: tuple[int, ...]
-    stride: tuple[int, ...]
-    dilation: tuple[int, ...]
-    padding: str
     extra: tuple[int, ...] | None
-    channels_first: bool
-    activation: Function
-    use_bias: bool
 
     RANKS: ClassVar[tuple[int, int | None]] = (3, 5)
 
@@ -241,7 +234,7 @@ class ConvTranspose(Kind):
         A pair: what is cut off in front, and the output's extent less ``n * stride``.
         """
         pairs = []
-        for number, (step, reach) in enumerate(zip(self.stride, _reach(self), strict=True)):
+        for number, (step, reach) in enumerate(zip(self.stride, self.reach, strict=True)):
             extra = None if self.extra is None else self.extra[number]
             if self.padding == "valid":
                 more = max(reach, step) - reach if extra is None else extra
@@ -255,27 +248,17 @@ class ConvTranspose(Kind):
 
     def output_shape(self, *inputs: Shape) -> Shape:
         """Return batch, the axes' new extents and filters, in the input's order."""
-        self.check_inputs(*inputs)
-        n = len(self.window)
-        check_rank(self, inputs[0], n)
-        positions = position_axes(n, self.channels_first)
+        shape, positions = self.checked(*inputs), self.positions
         extents = [
-            inputs[0][axis] * step + more
+            shape[axis] * step + more
             for axis, step, (_, more) in zip(positions, self.stride, self.growth(), strict=True)
         ]
-        shape = with_positions(inputs[0], positions, extents)
-        return with_positions(shape, (_channels_axis(self, n),), (self.filters,))
-
-    def slots(self) -> tuple[Slot, ...]:
-        """Return the places of ``kernel`` and ``bias``."""
-        return (Slot("kernel"), Slot("bias")) if self.use_bias else (Slot("kernel"),)
+        grown = with_positions(shape, positions, extents)
+        return with_positions(grown, (self.channels_axis,), (self.filters,))
 
     def weight_shapes(self, *inputs: Shape) -> tuple[Shape, ...]:
         """Return ``(*window, filters, channels)`` and ``(filters,)``."""
-        self.check_inputs(*inputs)
-        n = len(self.window)
-        check_rank(self, inputs[0], n)
-        channels = self.known_extent(inputs[0], _channels_axis(self, n))
+        channels = self.known_extent(self.checked(*inputs), self.channels_axis)
         kernel = (*self.window, self.filters, channels)
         return (kernel, (self.filters,)) if self.use_bias else (kernel,)
 
@@ -292,7 +275,7 @@ def conv_transpose(fields: Fields) -> Kind:
         if len(extra) != rank or any(a >= s for a, s in zip(extra, stride, strict=True)):
             raise fields.wrong("output_padding", f"{rank} numbers below the strides {stride}")
     return ConvTranspose(
-        fields.integer("filters"), window, stride, dilation, padding, extra, *_rest(fields)
+        window, stride, dilation, padding, *_rest(fields), fields.integer("filters"), extra
     )
 
 
@@ -315,23 +298,3 @@ def _steps(
 def _rest(fields: Fields) -> tuple[bool, Function, bool]:
     """Return whether channels come first, the activation, and whether there is a bias."""
     return channels_first(fields), activation_field(fields), fields.boolean("use_bias", True)
-
-
-def _reach(kind: Any) -> tuple[int, ...]:
-    """Return over how many elements a window reaches."""
-    return tuple(d * (k - 1) + 1 for d, k in zip(kind.dilation, kind.window, strict=True))
-
-
-def _channels_axis(kind: Any, n_positions: int) -> int:
-    return 1 if kind.channels_first else 1 + n_positions
-
-
-def _windows(kind: DepthwiseConv | SeparableConv, inputs: Sequence[Shape]) -> tuple[Shape, int]:
-    """Return the input's shape with numbers of windows as positions, and its channels."""
-    kind.check_inputs(*inputs)
-    (shape,) = inputs
-    n = len(kind.window)
-    check_rank(kind, shape, n)
-    positions = position_axes(n, kind.channels_first)
-    channels = kind.known_extent(shape, _channels_axis(kind, n))
-    return with_positions(shape, positions, kind.counts(shape, positions)), channels

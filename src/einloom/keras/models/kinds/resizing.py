@@ -22,11 +22,11 @@ from einloom_compiler.extents import Extent
 
 
 @dataclass(frozen=True, slots=True)
-class ZeroPadding(Kind):
-    """Zeros before and after the positions.
+class Ends(Kind):
+    """What is added or left out at both ends of the positions.
 
     Attributes:
-        amounts: how many before and after, for each position axis.
+        amounts: how many elements before and after, for each position axis.
         channels_first: whether the positions come after the channels.
     """
 
@@ -39,6 +39,11 @@ class ZeroPadding(Kind):
     def positions(self) -> tuple[int, ...]:
         """The position axes."""
         return position_axes(len(self.amounts), self.channels_first)
+
+
+@dataclass(frozen=True, slots=True)
+class ZeroPadding(Ends):
+    """Zeros before and after the positions."""
 
     def output_shape(self, *inputs: Shape) -> Shape:
         """Return the shape with longer position axes."""
@@ -57,23 +62,8 @@ def zero_padding(fields: Fields) -> Kind:
 
 
 @dataclass(frozen=True, slots=True)
-class Cropping(Kind):
-    """The positions without some at both ends.
-
-    Attributes:
-        amounts: how many are left out before and after, for each position axis.
-        channels_first: whether the positions come after the channels.
-    """
-
-    amounts: tuple[tuple[int, int], ...]
-    channels_first: bool
-
-    RANKS: ClassVar[tuple[int, int | None]] = (3, 5)
-
-    @property
-    def positions(self) -> tuple[int, ...]:
-        """The position axes."""
-        return position_axes(len(self.amounts), self.channels_first)
+class Cropping(Ends):
+    """The positions without some at both ends."""
 
     def output_shape(self, *inputs: Shape) -> Shape:
         """Return the shape with shorter position axes."""
