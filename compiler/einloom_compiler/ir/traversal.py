@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -68,8 +68,8 @@ def with_operands(node: Node, operands: tuple[Node, ...]) -> Node:
             return node
 
 
-def nodes_of(*roots: Node) -> tuple[Node, ...]:
-    """Return the nodes of graphs, once each, every one after those it is computed from."""
+def ordered(roots: Sequence[Node], before: Callable[[Node], tuple[Node, ...]]) -> tuple[Node, ...]:
+    """Return nodes, once each, every one after those ``before`` it."""
     found: dict[Node, None] = {}
     pending: list[tuple[Node, bool]] = [(root, False) for root in reversed(roots)]
     while pending:
@@ -80,8 +80,13 @@ def nodes_of(*roots: Node) -> tuple[Node, ...]:
             found[node] = None
             continue
         pending.append((node, True))
-        pending += [(operand, False) for operand in reversed(operands_of(node))]
+        pending += [(other, False) for other in reversed(before(node))]
     return tuple(found)
+
+
+def nodes_of(*roots: Node) -> tuple[Node, ...]:
+    """Return the nodes of graphs, once each, every one after those it is computed from."""
+    return ordered(roots, operands_of)
 
 
 def rewritten(node: Node, rewrite: Callable[[Node], Node]) -> Node:

@@ -9,7 +9,7 @@ are free, and in every piece that reads them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -30,7 +30,7 @@ from einloom_compiler.errors import SpecError
 from einloom_compiler.extents import free_names
 from einloom_compiler.ir.graph import Input, Node, Reshape, Strided
 from einloom_compiler.ir.shapes import shape_of
-from einloom_compiler.ir.traversal import nodes_of, operands_of, with_operands
+from einloom_compiler.ir.traversal import nodes_of, operands_of, ordered, with_operands
 from einloom_compiler.ir.verify_graph import verify_graph
 
 _Path = tuple[str, ...]
@@ -125,7 +125,7 @@ class _Splitting:
         self.calls = [_Taken(call, values, mask) for call, values, mask in boundary.calls]
         self.maker = {value.node: call for call in self.calls for value in call.gives}
         self.roots = tuple(tensor.node for tensor in tensors_in(outputs))
-        self.order = _ordered(self.roots, self._before)
+        self.order = ordered(self.roots, self._before)
         self.position = {node: number for number, node in enumerate(self.order)}
         self.free = _free(self.order)
         self.stages: dict[int, int] = {}
@@ -185,7 +185,7 @@ class _Splitting:
         roots = sorted(wanted[stage], key=self.position.__getitem__)
         made: dict[Node, Node] = {}
         taken: dict[Value, None] = {}
-        for node in _ordered(roots, lambda node: () if is_taken(node) else operands_of(node)):
+        for node in ordered(roots, lambda node: () if is_taken(node) else operands_of(node)):
             if is_taken(node):
                 value = self._value(node)
                 taken[value] = None
@@ -271,22 +271,6 @@ class _Taken:
         tensors = tensors_in((self.call.args, self.call.kwargs))
         own = tuple(tensor.node for tensor in tensors)
         return own if self.mask is None else (*own, self.mask)
-
-
-def _ordered(roots: Sequence[Node], before: Callable[[Node], tuple[Node, ...]]) -> tuple[Node, ...]:
-    """Return nodes, once each, every one after those before it."""
-    found: dict[Node, None] = {}
-    pending = [(root, False) for root in reversed(roots)]
-    while pending:
-        node, is_ready = pending.pop()
-        if node in found:
-            continue
-        if is_ready:
-            found[node] = None
-            continue
-        pending.append((node, True))
-        pending += [(other, False) for other in reversed(before(node))]
-    return tuple(found)
 
 
 def _free(order: Sequence[Node]) -> set[Node]:
