@@ -39,6 +39,7 @@ HEADERS = (
         "scratch.h",
         "results.h",
         "pool.h",
+        "pages.h",
     ),
 )
 #: No -march: homes are shared between unlike machines, and nothing here is heavy arithmetic.

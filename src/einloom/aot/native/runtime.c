@@ -1,20 +1,19 @@
 /* What every shipped library has: memory, threads, copies, launches. The driver includes it, after
  * pool.c, and defines LIBRARY_CPUS and what else is named in capitals here.
  */
+#include "pages.h"
+
 #include <errno.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 enum {
     ALIGNMENT = 64,
     /* Memory that a call takes from its stack instead of the heap. */
     STACK_MEMORY = 8192,
     PARTS_PER_THREAD = 4,
-    PAGE = 4096,
-    HUGE_BYTES = 4 << 20,
     MAX_RANK = 64,
 };
 
@@ -228,19 +227,6 @@ static void release_memory(void) {
         free(pthread_getspecific(kept_key));
         pthread_setspecific(kept_key, NULL);
     }
-}
-
-/* Walking large blocks of packed operands misses the TLB of small pages. */
-static void prefer_huge_pages(char *memory, int64_t bytes) {
-#ifdef MADV_HUGEPAGE
-    if (bytes >= HUGE_BYTES) {
-        uintptr_t first = ((uintptr_t)memory + PAGE - 1) / PAGE * PAGE;
-        uintptr_t end = ((uintptr_t)memory + (uintptr_t)bytes) / PAGE * PAGE;
-        (void)madvise((void *)first, end - first, MADV_HUGEPAGE); /* only ever a wish */
-    }
-#else
-    (void)memory, (void)bytes;
-#endif
 }
 
 static char *own_memory(int64_t bytes) {
