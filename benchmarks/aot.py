@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import functools
 import json
-import math
 import os
 import statistics
 import subprocess
@@ -28,10 +27,10 @@ import numpy as np
 
 from benchmarks import aot_graphs
 from benchmarks.layer_cases import Case, attention, dense, mlp
+from benchmarks.layer_checking import checked, filled, sampled, why_absent
 from benchmarks.layer_peers import jax_call
-from benchmarks.layers import TOLERANCE
 from benchmarks.machine import CpuTimes, cpu_name
-from benchmarks.timing import Effort, interleaved, timed
+from benchmarks.timing import Effort, timed
 
 Call = Callable[[], Any]
 _RESULTS = Path(__file__).parent / "results"
@@ -181,15 +180,7 @@ def cases() -> list[Callable[[], Case]]:
 
 def measure(case: Case, effort: Effort, without: Sequence[str]) -> dict[str, Any]:
     """Return seconds a call by contender, load times, sizes, and why others take no part."""
-    generator = np.random.default_rng(0)
-    x = generator.standard_normal(case.shape).astype("float32")
-    case.model.set_weights(
-        [
-            generator.standard_normal(w.shape).astype("float32") / math.sqrt(max(w.shape[0], 1))
-            for w in case.model.get_weights()
-        ]
-    )
-    expected = np.asarray(case.model(x, training=False))
+    x, expected = filled(case)
     calls: dict[str, Call] = {}
     absent: dict[str, str] = {}
     starts: dict[str, Any] = {}
@@ -202,22 +193,16 @@ def measure(case: Case, effort: Effort, without: Sequence[str]) -> dict[str, Any
                 continue
             try:
                 program = contender.write(case, folder)
-                call = contender.call(case, x, folder)
-                result = np.asarray(call())
+                call = checked(contender.call(case, x, folder), expected)
                 if program is not None:
                     starts[name] = _start(*program, folder)
             except Exception as error:  # what cannot take part is told in the report
-                absent[name] = f"{type(error).__name__}: {error}".splitlines()[0][:160]
-                continue
-            worst = float(np.abs(result - expected).max() / np.abs(expected).max())
-            if not worst < TOLERANCE:
-                absent[name] = f"differs from Keras by {worst:.1e}"
+                absent[name] = why_absent(error)
                 continue
             calls[name] = call
         if "einloom" in calls:
             size = _beyond_weights(folder / "net")
-        estimates = {name: min(timed(call, 1) for _ in range(3)) for name, call in calls.items()}
-        samples = interleaved(calls, estimates, effort, seed=1)
+        samples = sampled(calls, effort)
     return {
         "case": case.name,
         "least": {name: min(found) for name, found in samples.items()},

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import os
 import statistics
 import tempfile
@@ -18,44 +17,26 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from benchmarks.layer_cases import Case, cases
+from benchmarks.layer_checking import checked, filled, sampled, why_absent
 from benchmarks.layer_peers import CONTENDERS, Call
 from benchmarks.machine import THREAD_VARIABLES, cpu_name
-from benchmarks.timing import Effort, interleaved, timed
-
-#: Largest difference from Keras's result, relative to its largest element.
-TOLERANCE = 2e-5
+from benchmarks.timing import Effort
 
 
 def measure(case: Case, effort: Effort, names: Sequence[str]) -> dict[str, Any]:
     """Return seconds a call by contender, and why others take no part."""
-    generator = np.random.default_rng(0)
-    x = generator.standard_normal(case.shape).astype("float32")
-    weights = [
-        generator.standard_normal(w.shape).astype("float32") / math.sqrt(max(w.shape[0], 1))
-        for w in case.model.get_weights()
-    ]
-    case.model.set_weights(weights)
-    expected = np.asarray(case.model(x, training=False))
+    x, expected = filled(case)
     calls: dict[str, Call] = {}
     absent: dict[str, str] = {}
     with tempfile.TemporaryDirectory() as folder:
         for name in names:
             try:
                 call = CONTENDERS[name](case, x, str(Path(folder) / "built"))
-                result = np.asarray(call())
+                calls[name] = checked(call, expected)
             except Exception as error:  # what cannot take part is told in the report
-                absent[name] = f"{type(error).__name__}: {error}".splitlines()[0][:160]
-                continue
-            worst = float(np.abs(result - expected).max() / np.abs(expected).max())
-            if not worst < TOLERANCE:
-                absent[name] = f"differs from Keras by {worst:.1e}"
-                continue
-            calls[name] = call
-        estimates = {name: min(timed(call, 1) for _ in range(3)) for name, call in calls.items()}
-        samples = interleaved(calls, estimates, effort, seed=1)
+                absent[name] = why_absent(error)
+        samples = sampled(calls, effort)
     seconds = {name: min(found) for name, found in samples.items()}
     return {"case": case.name, "seconds": seconds, "absent": absent}
 
