@@ -1,0 +1,139 @@
+"""The operators of expressions: what each is by a function of :mod:`einloom.functions`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+from einloom_compiler.errors import DTypeError
+
+if TYPE_CHECKING:
+    from einloom.expression import Expression
+    from einloom_compiler.dtypes import AnyDType
+
+
+class Operators:
+    """What :class:`~einloom.expression.Expression` has of operators, element by element."""
+
+    __slots__ = ()
+
+    @property
+    def dtype(self) -> AnyDType | None:
+        """The dtype; None until the operands' dtypes are settled."""
+        raise NotImplementedError
+
+    def __add__(self, other: Any) -> Expression:
+        """Return ``self + other``."""
+        return _applied("add", self, other)
+
+    def __radd__(self, other: Any) -> Expression:
+        """Return ``other + self``."""
+        return _applied("add", other, self)
+
+    def __sub__(self, other: Any) -> Expression:
+        """Return ``self - other``."""
+        return _applied("subtract", self, other)
+
+    def __rsub__(self, other: Any) -> Expression:
+        """Return ``other - self``."""
+        return _applied("subtract", other, self)
+
+    def __mul__(self, other: Any) -> Expression:
+        """Return ``self * other``."""
+        return _applied("multiply", self, other)
+
+    def __rmul__(self, other: Any) -> Expression:
+        """Return ``other * self``."""
+        return _applied("multiply", other, self)
+
+    def __truediv__(self, other: Any) -> Expression:
+        """Return ``self / other``."""
+        return _applied("divide", self, other)
+
+    def __rtruediv__(self, other: Any) -> Expression:
+        """Return ``other / self``."""
+        return _applied("divide", other, self)
+
+    def __pow__(self, other: Any) -> Expression:
+        """Return ``self ** other``."""
+        return _applied("power", self, other)
+
+    def __rpow__(self, other: Any) -> Expression:
+        """Return ``other ** self``."""
+        return _applied("power", other, self)
+
+    def __matmul__(self, other: Any) -> Expression:
+        """Return ``self @ other``."""
+        return _applied("matmul", self, other)
+
+    def __rmatmul__(self, other: Any) -> Expression:
+        """Return ``other @ self``."""
+        return _applied("matmul", other, self)
+
+    def __lt__(self, other: Any) -> Expression:
+        """Return whether ``self < other``, element by element."""
+        return _applied("less", self, other)
+
+    def __le__(self, other: Any) -> Expression:
+        """Return whether ``self <= other``, element by element."""
+        return _applied("less_equal", self, other)
+
+    def __gt__(self, other: Any) -> Expression:
+        """Return whether ``self > other``, element by element."""
+        return _applied("greater", self, other)
+
+    def __ge__(self, other: Any) -> Expression:
+        """Return whether ``self >= other``, element by element."""
+        return _applied("greater_equal", self, other)
+
+    def __and__(self, other: Any) -> Expression:
+        """Return whether both bools hold."""
+        return self._logical("logical_and", "&", other)
+
+    def __rand__(self, other: Any) -> Expression:
+        """Return whether both bools hold."""
+        return self._logical("logical_and", "&", other)
+
+    def __or__(self, other: Any) -> Expression:
+        """Return whether one of the bools holds."""
+        return self._logical("logical_or", "|", other)
+
+    def __ror__(self, other: Any) -> Expression:
+        """Return whether one of the bools holds."""
+        return self._logical("logical_or", "|", other)
+
+    def __xor__(self, other: Any) -> Expression:
+        """Return whether just one of the bools holds."""
+        return self._logical("logical_xor", "^", other)
+
+    def __rxor__(self, other: Any) -> Expression:
+        """Return whether just one of the bools holds."""
+        return self._logical("logical_xor", "^", other)
+
+    def __invert__(self) -> Expression:
+        """Return whether a bool does not hold."""
+        return self._logical("logical_not", "~")
+
+    def _logical(self, name: str, sign: str, *others: Any) -> Expression:
+        """Apply a logical function, which is the bitwise one of bools only."""
+        for operand in (self, *others):
+            if isinstance(operand, Operators) and operand.dtype != "bool":
+                raise DTypeError(
+                    f"{sign} is supported of bools only, not of {operand.dtype or 'any dtype'}; "
+                    f"use einloom.functions.{name}, or cast to bool"
+                )
+        return _applied(name, self, *others)
+
+    def __neg__(self) -> Expression:
+        """Return ``-self``."""
+        return _applied("negative", self)
+
+    def __abs__(self) -> Expression:
+        """Return absolute values."""
+        return _applied("absolute", self)
+
+
+def _applied(name: str, *operands: Any) -> Expression:
+    from einloom import functions, matmul
+
+    function = matmul if name == "matmul" else getattr(functions, name)
+    return cast("Expression", function(*operands))
