@@ -51,7 +51,7 @@ test: $(TEST)
 	$(PYTEST)
 
 test-all: $(TEST)
-	$(PYTEST) --run-slow
+	$(PYTEST) --run-slow --hypothesis-profile=whole
 
 lint: $(TEST) $(LINT)
 	$(BIN)/ruff format --check .

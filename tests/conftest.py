@@ -29,6 +29,7 @@ GOLDEN_FOLDER = Path(__file__).parent / "golden"
 # chance; --hypothesis-profile chooses another.
 _UNTIMED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("ci", _UNTIMED, derandomize=True, max_examples=30)
+settings.register_profile("whole", _UNTIMED, derandomize=True, max_examples=120)
 settings.register_profile("explore", _UNTIMED, max_examples=100, print_blob=True)
 settings.register_profile("thorough", _UNTIMED, max_examples=2000, print_blob=True)
 settings.load_profile("ci")
@@ -60,18 +61,13 @@ def pytest_configure(config: pytest.Config) -> None:
         config.add_cleanup(remove)
 
 
-#: Files whose parametrized tests each compile kernels: a fast run takes every second case of them.
-_THINNED = re.compile(
-    r"einloom_compiler/test_(packed|prepacked|rows|tiled|scalar_source|maps|simd|vmath|attention)"
-    r"|einloom/test_(ladder|direct|epilogues|two_stages)|functions/test_pointwise"
-    r"|aot/test_(functions|keras|sizes)|lowering/test_models|upstream/test_opt_einsum"
-)
-
-
 def _is_left_out(item: pytest.Item) -> bool:
     """Say whether a fast run leaves a case out: by its name, so that it is always the same."""
-    is_case = "[" in item.name and _THINNED.search(item.nodeid) is not None
-    return is_case and zlib.crc32(item.nodeid.encode()) % 2 == 1
+    thinned = item.get_closest_marker("thinned")
+    if thinned is None or "[" not in item.name:
+        return False
+    (cases,) = thinned.args
+    return bool(zlib.crc32(item.nodeid.encode()) % cases)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

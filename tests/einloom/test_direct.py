@@ -17,6 +17,8 @@ from einloom.runtime import contractor
 from einloom_compiler.ir.loops import LoopNest
 from einloom_compiler.schedule.machine import host
 
+pytestmark = pytest.mark.thinned(2)
+
 Array = npt.NDArray[Any]
 Close = Callable[..., None]
 TRANSPOSES = ["ij->ji", "ijk->kji", "ijkl->ljki", "ijkl->ikjl", "ijk->jki", "ijk->ikj"]
@@ -69,15 +71,6 @@ def _expected(equation: str, operands: list[Array]) -> Array:
     return np.asarray(np.einsum(equation, *wide))
 
 
-def _every_second(equations: list[str]) -> list[Any]:
-    """Return equations with dtypes, each of which has every second of the others as fast test."""
-    return [
-        pytest.param(equation, dtype, marks=pytest.mark.slow if (row + column) % 2 else ())
-        for row, equation in enumerate(equations)
-        for column, dtype in enumerate(DTYPES)
-    ]
-
-
 STEPS = st.lists(st.sampled_from([1, 1, 1, 2, -1, -3, 0]), min_size=4, max_size=4)
 
 
@@ -98,8 +91,10 @@ def test_copies_of_any_layout(
         np.testing.assert_array_equal(el.einsum(equation, x), np.einsum(equation, x))
 
 
+@pytest.mark.thinned(4)
 @pytest.mark.parametrize("l2_bytes", [16, 1 << 20])
-@pytest.mark.parametrize(("equation", "dtype"), _every_second(TRANSPOSES[:4]))
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("equation", TRANSPOSES[:4])
 def test_compiled_copies_around_block_edges(equation: str, dtype: str, l2_bytes: int) -> None:
     with _l2_bytes(l2_bytes):
         f = el.compile(equation, *(el.spec(("I", "J", "K", "L")[: len(equation.split("->")[1])]),))
@@ -134,7 +129,9 @@ def test_maps_and_sums_of_any_layout(
         assert_close(el.einsum(equation, *operands), _expected(equation, operands), 500)
 
 
-@pytest.mark.parametrize(("equation", "dtype"), _every_second([*MAPS, *SUMS]))
+@pytest.mark.thinned(4)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("equation", [*MAPS, *SUMS])
 def test_compiled_maps_and_sums_around_vector_edges(
     equation: str, dtype: str, assert_close: Close
 ) -> None:

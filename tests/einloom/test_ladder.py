@@ -17,6 +17,8 @@ from hypothesis import strategies as st
 import einloom as el
 from einloom.runtime.prepared import unprepared
 
+pytestmark = pytest.mark.thinned(2)
+
 Array = npt.NDArray[Any]
 Close = Callable[..., None]
 

@@ -23,6 +23,8 @@ from einloom_compiler.lowering.nest import Arithmetics
 from einloom_compiler.pipeline import Stages, bind
 from einloom_compiler.schedule.machine import Machine, host
 
+pytestmark = pytest.mark.thinned(2)
+
 Array = npt.NDArray[Any]
 Close = Callable[..., None]
 #: So slow that a sum of a few elements is worth splitting.

@@ -19,6 +19,8 @@ from einloom_compiler.errors import (
 )
 from einloom_compiler.ir.maps import ALIASES, MAPS, Map, check_map, make_map
 
+pytestmark = pytest.mark.thinned(2)
+
 #: Maps with other parameters than their defaults.
 VARIANTS = [
     make_map("relu", max_value=6.0),
@@ -94,11 +96,7 @@ def _bounds(step: Map, x: Array, exact: Array) -> Array:
     ("step", "dtype"),
     [
         *((step, "float32") for step in FLOATING),
-        *(
-            pytest.param(step, "float64", marks=pytest.mark.slow if number % 3 else ())
-            for number, step in enumerate(FLOATING)
-            if step not in VARIANTS
-        ),
+        *((step, "float64") for step in FLOATING if step not in VARIANTS),
     ],
     ids=str,
 )

@@ -28,6 +28,8 @@ from einloom_compiler.lowering.packed import bind_packed
 from einloom_compiler.schedule.machine import Machine, host
 from einloom_compiler.schedule.tasks import split
 
+pytestmark = pytest.mark.thinned(2)
+
 Array = npt.NDArray[Any]
 Close = Callable[..., None]
 Golden = Callable[[str, str], None]
@@ -266,14 +268,9 @@ def test_all_ways_of_packing_are_among_the_products() -> None:
     }
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("target", TARGETS)
-@pytest.mark.parametrize(
-    "dtype",
-    [
-        *("float32", "int64", "complex64"),
-        *(pytest.param(dtype, marks=pytest.mark.slow) for dtype in ("float64", "int16")),
-    ],
-)
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int64", "int16", "complex64"])
 def test_every_target_gives_the_same(target: str, dtype: str, assert_close: Close) -> None:
     operands = [_values((37, 50), dtype, 1), _values((50, 53), dtype, 2)]
     expected = operands[0] @ operands[1]
@@ -284,18 +281,10 @@ def test_every_target_gives_the_same(target: str, dtype: str, assert_close: Clos
         assert_close(out, expected, 50)
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("target", TARGETS)
-@pytest.mark.parametrize(
-    ("subscripts", "dtype"),
-    [
-        *(("ij,jk->ik", dtype) for dtype in ("float16", "uint16", "int32")),
-        *(("ji,kj->ki", dtype) for dtype in ("int8", "uint64")),
-        *(
-            pytest.param("ji,kj->ki", dtype, marks=pytest.mark.slow)
-            for dtype in ("float16", "uint16", "int32")
-        ),
-    ],
-)
+@pytest.mark.parametrize("dtype", ["float16", "int8", "uint16", "int32", "uint64"])
+@pytest.mark.parametrize("subscripts", ["ij,jk->ik", "ji,kj->ki"])
 def test_narrow_and_unsigned_dtypes_round_and_wrap_as_numpys(
     subscripts: str, dtype: str, target: str, assert_close: Close
 ) -> None:
@@ -333,13 +322,7 @@ def test_halves_round_once_whatever_the_depth() -> None:
 
 @pytest.mark.parametrize("rung", ["python", "native"])
 @pytest.mark.parametrize("conjugated", [(False, True), (True, False), (True, True)])
-@pytest.mark.parametrize(
-    "subscripts",
-    [
-        *("ij,jk->ik", "ijb,jkb->ikb"),
-        pytest.param("ji,kj->ik", marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.parametrize("subscripts", ["ij,jk->ik", "ji,kj->ik", "ijb,jkb->ikb"])
 def test_conjugated_operands(
     subscripts: str, conjugated: tuple[bool, bool], rung: str, assert_close: Close
 ) -> None:

@@ -31,6 +31,8 @@ from einloom_compiler.lowering.rows import rows_expr
 from einloom_compiler.pipeline import bind_rows
 from einloom_compiler.schedule.machine import Machine
 
+pytestmark = pytest.mark.thinned(2)
+
 Array = npt.NDArray[Any]
 Build = Callable[[Node, tuple[int, ...]], Node]
 
@@ -196,11 +198,7 @@ def test_compiled_floats(shape: tuple[int, ...], axes: tuple[int, ...], dtype: s
 
 
 @pytest.mark.parametrize(
-    "dtype",
-    [
-        *("int8", "int64", "uint16", "bool", "complex64"),
-        *(pytest.param(dtype, marks=pytest.mark.slow) for dtype in ("uint8", "int32")),
-    ],
+    "dtype", ["int8", "uint8", "int32", "int64", "uint16", "bool", "complex64"]
 )
 @pytest.mark.parametrize("axes", [(0,), (1,), (0, 1)])
 @pytest.mark.parametrize("rung", ["python", "2"])

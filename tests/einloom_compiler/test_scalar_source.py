@@ -21,6 +21,8 @@ from einloom_compiler.ir.scalar import (
     evaluate_scalar,
 )
 
+pytestmark = pytest.mark.thinned(2)
+
 Array = npt.NDArray[Any]
 
 A, B, C = Value(0), Value(1), Value(2)

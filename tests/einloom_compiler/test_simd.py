@@ -11,6 +11,8 @@ from einloom_compiler.codegen.jit import Kernel, serial
 from einloom_compiler.codegen.numba_source import OPTIONS, print_module
 from einloom_compiler.codegen.text import KernelText
 
+pytestmark = pytest.mark.thinned(2)
+
 Array = npt.NDArray[Any]
 DTYPES = ["float32", "float64", "complex64", "complex128", "int32", "uint64"]
 

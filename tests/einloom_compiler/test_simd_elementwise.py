@@ -9,6 +9,8 @@ from tests.einloom_compiler.elementwise import LANES, in_python, native
 
 from einloom_compiler.codegen import simd
 
+pytestmark = pytest.mark.thinned(2)
+
 FLOATS = ("float32", "float64")
 INTEGERS = ("int8", "uint8", "int32", "uint32", "int64")
 

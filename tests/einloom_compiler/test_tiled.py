@@ -33,6 +33,8 @@ from einloom_compiler.schedule.tiled_blocks import numbered
 from einloom_compiler.schedule.tiled_cost import Costs, seconds
 from einloom_compiler.schedule.tiled_schedule import schedule_of
 
+pytestmark = pytest.mark.thinned(2)
+
 Array = npt.NDArray[Any]
 Close = Callable[..., None]
 Golden = Callable[[str, str], None]

@@ -22,6 +22,8 @@ from tests.einloom_compiler.minimax import fits
 from einloom_compiler.codegen import vmath
 from einloom_compiler.codegen.coefficients import COEFFICIENTS
 
+pytestmark = pytest.mark.thinned(2)
+
 DTYPES = ("float32", "float64")
 #: Largest error in units of the last place, as the module's docstring states: where multiply-adds
 #: are rounded once (jitted here), and where they are not (as Python).

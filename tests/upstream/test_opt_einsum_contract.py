@@ -15,6 +15,8 @@ import pytest
 
 import einloom as el
 
+pytestmark = pytest.mark.thinned(2)
+
 _CALLS: list[str] = []
 
 

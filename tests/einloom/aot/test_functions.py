@@ -11,6 +11,8 @@ from einloom.aot.building import Built
 from einloom.tracing import leaves_of
 from einloom_compiler.errors import ShapeError, SpecError, UnsupportedError
 
+pytestmark = pytest.mark.thinned(2)
+
 CPU = "x86-64-v3"
 
 

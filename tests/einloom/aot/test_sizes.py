@@ -11,6 +11,8 @@ import einloom as el
 from einloom.aot.building import Built
 from einloom_compiler.errors import ShapeError, UnsupportedError
 
+pytestmark = pytest.mark.thinned(2)
+
 
 class Case(NamedTuple):
     call: str
