@@ -14,6 +14,7 @@ leaves out may not be read.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from einloom_compiler.codegen.attention_single import SingleWriter
 from einloom_compiler.codegen.attention_steps import StepWriter, numbers_of
@@ -313,21 +314,21 @@ def _print_values(nest: AttentionNest) -> str:
         "if is_greater and s_0 > 0:",
         f"    rescale(acc, sums_p, state_p, n_columns + {block.rows})",
     ]
-    value, along, rest = "acc, v, v_at + s_0 * v_s", " * v_e", "v_s, v_e, "
+    value, along, rest = "acc, v, v_at + s_0 * v_s", " * v_e", "v_s, v_e, scores, n_keys"
     if nest.copies_values:
-        value, along, rest = "acc, values", "", ""
+        value, along, rest = "acc, values", "", "scores, n_keys"
     lines += [
         f"n_blocks = -(-n_columns // {block.rows}) if n_columns >= {block.rows} else 0",
         "for i in range(n_blocks):",
         "    # The last block starts early and has sums of its own.",
         f"    e = min(i * {block.rows}, n_columns - {block.rows})",
         "    add_rows(",
-        f"        {value} + e{along}, {rest}scores, n_keys, sums_p + i * {block.rows * block.lanes}",
+        f"        {value} + e{along}, {rest}, sums_p + i * {block.rows * block.lanes}",
         "    )",
         f"if n_columns < {block.rows}:",
         "    for e in range(n_columns):",
         "        add_row(",
-        f"            {value} + e{along}, {rest}scores, n_keys, sums_p + e * {block.lanes}",
+        f"            {value} + e{along}, {rest}, sums_p + e * {block.lanes}",
         "        )",
     ]
     return "\n".join(lines)

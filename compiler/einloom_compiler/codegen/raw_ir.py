@@ -85,11 +85,22 @@ def lower(text: KernelText) -> RawKernel:
 
 
 def _print_inlined(module: Any) -> str:
-    """Print a module whose functions are to be inlined wherever they are called."""
+    """Print a module whose functions are to be inlined wherever they are called.
+
+    Those that the printer keeps apart (``inline="never"``) are not.
+    """
     for function in module.functions:
-        if not function.is_declaration:
+        if not function.is_declaration and "noinline" not in function.attributes:
             function.attributes.add("alwaysinline")
     return str(module)
+
+
+def _keep_apart(library: Any) -> None:
+    """Mark the functions of a library, one of a kernel's, as not to be inlined."""
+    for module in library.modules:
+        for function in module.functions:
+            if not function.is_declaration:
+                function.attributes.add("noinline")
 
 
 def pointer_type(storage: str) -> Any:
@@ -223,6 +234,8 @@ def _compiler() -> Any:
                         library=library, pipeline_class=pipeline,
                     )  # fmt: skip
                 result = self.compiled[args]
+                if self.options.get("inline") == "never":
+                    _keep_apart(result.library)
                 key = self, args
                 context.insert_user_function(key, result.fndesc, [result.library])
             return self.compiled[args]

@@ -160,8 +160,10 @@ class AttentionNest:
         return self.block.panels > 1 or self.is_cast(self.value)
 
     def pitch(self, columns: int) -> int:
-        """Return elements from row to row of a copy: an odd number of cache lines, so that equal
-        places of neighbouring rows fall into different sets of a cache.
+        """Return elements from row to row of a copy.
+
+        They are an odd number of cache lines, so that equal places of neighbouring rows fall into
+        different sets of a cache.
         """
         line = 64 // np.dtype(self.element).itemsize
         return (-(-columns // line) | 1) * line
