@@ -3,8 +3,9 @@
 The function is ``void SYMBOL(int64_t *block, int64_t acc_0, int64_t lo, int64_t hi)``; the block
 holds the kernel's pointers, numbers and scratch address, so that one launcher serves all kernels.
 All is inlined into it but what the printer keeps apart: the kernel's ``noalias`` arguments become
-alias scopes there, and hardly an argument travels over the stack. The object is relocatable, position independent, the same bytes for
-the same text and target in every process, and needs nothing but a few functions of the C library.
+alias scopes there, and hardly an argument travels over the stack. The object is relocatable,
+position independent, the same bytes for the same text and target in every process, and needs
+nothing but a few functions of the C library.
 """
 
 from __future__ import annotations
