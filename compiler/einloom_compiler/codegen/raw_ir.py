@@ -177,7 +177,11 @@ def _compiler() -> Any:
     typing_base: Any = typing.Context
 
     class TypingContext(typing_base):
-        """Numba's typing, with each call's signature looked up once a process."""
+        """Numba's typing, with each call's signature looked up once a process.
+
+        Literal numbers are types of their own to Numba: 1 and 2 would be looked up apart. It tries
+        the plain types first, except where a function prefers literals.
+        """
 
         def __init__(self) -> None:
             self.signatures: dict[Any, Any] = {}
@@ -186,6 +190,11 @@ def _compiler() -> Any:
         def resolve_function_type(self, func: Any, args: Any, kws: Any) -> Any:
             if kws or not isinstance(func, types.Function):
                 return super().resolve_function_type(func, args, kws)
+            if not any(template.prefer_literal for template in func.templates):
+                plain = tuple(map(types.unliteral, args))
+                found = self.signatures.get((func, plain))
+                if found is not None:
+                    return found
             key = func, tuple(args)
             found = self.signatures.get(key)
             if found is None:
@@ -201,6 +210,9 @@ def _compiler() -> Any:
 
         def init(self) -> None:
             self.is32bit = False
+            self.subtargets: dict[str, Any] = {}
+            self.found: dict[Any, Any] = {}
+            self.sizes: dict[Any, int] = {}
             self._internal_codegen = raw_numba.raw_codegen()
 
         def load_additional_registries(self) -> None:
@@ -210,6 +222,29 @@ def _compiler() -> Any:
 
             for module in (cmathimpl, mathimpl, npyimpl):
                 self.install_registry(module.registry)
+
+        def subtarget(self, **options: Any) -> Any:
+            """Return the context of functions that are compiled with the same options."""
+            key = repr(sorted((name, str(value)) for name, value in options.items()))
+            if key not in self.subtargets:
+                self.subtargets[key] = super().subtarget(**options)
+                self.subtargets[key].found = {}
+            return self.subtargets[key]
+
+        def get_function(self, fn: Any, sig: Any, _firstcall: bool = True) -> Any:
+            """Return what lowers a built-in function, looked up once for each signature."""
+            if isinstance(fn, types.Dispatcher):
+                return super().get_function(fn, sig, _firstcall)
+            key = fn, sig
+            if key not in self.found:
+                self.found[key] = super().get_function(fn, sig, _firstcall)
+            return self.found[key]
+
+        def get_abi_sizeof(self, ty: Any) -> Any:
+            """Return a type's bytes; llvmlite parses a module for each answer."""
+            if ty not in self.sizes:
+                self.sizes[ty] = super().get_abi_sizeof(ty)
+            return self.sizes[ty]
 
         def post_lowering(self, module: Any, library: Any) -> None:
             """Apply fastmath; no runtime library is linked, as kernels allocate nothing."""
@@ -238,6 +273,7 @@ def _compiler() -> Any:
                 options = {**self.options, **_NO_WRAPPERS}
                 self.targetdescr.options.parse_as_flags(flags, options)
                 flags.no_compile = True
+                flags.nrt = False
                 flags.noalias = self.is_kernel
                 library = context.codegen().create_library(self.py_func.__name__)
                 with target_extension.target_override(TARGET):
