@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -97,19 +98,26 @@ def build_folder(
     check_folder(path)
     say = progress or (lambda *_: None)
     library = lower(name, source, cpus.levels, lambda done, n: say("planning", done, n))
+    with all_or_nothing(path) as (work, result):
+        manifest = _write(
+            library, source, cpus, tools, work, result, example_sizes,
+            is_static=is_static, embedded_bytes=embedded_bytes, say=say,
+        )  # fmt: skip
+    return Built(path, name, manifest, source)
+
+
+@contextmanager
+def all_or_nothing(path: Path) -> Iterator[tuple[Path, Path]]:
+    """Yield a folder to work in, and one that replaces ``path`` once it is whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as scratch:
         work, result = Path(scratch, "work"), Path(scratch, "result")
         work.mkdir()
         result.mkdir()
-        manifest = _write(
-            library, source, cpus, tools, work, result, example_sizes,
-            is_static=is_static, embedded_bytes=embedded_bytes, say=say,
-        )  # fmt: skip
+        yield work, result
         if path.exists():
             path.rename(Path(scratch, "old"))
         result.rename(path)
-    return Built(path, name, manifest, source)
 
 
 def check_folder(path: Path) -> None:
