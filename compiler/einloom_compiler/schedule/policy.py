@@ -22,6 +22,7 @@ from math import prod
 
 from einloom_compiler.dtypes import arithmetic, compute_bytes, storage_bytes
 from einloom_compiler.ir.loops import LoopNest
+from einloom_compiler.lowering.formula import is_open
 from einloom_compiler.lowering.iteration import IterationSpace
 from einloom_compiler.lowering.nest import NamedNest
 from einloom_compiler.schedule import transposes
@@ -46,8 +47,8 @@ JAM = 4
 #: Vector accumulators of one sum, enough to hide the latency of an addition and to keep many loads
 #: in flight.
 SUMS = 4
-#: Output rows computed together.
-ROWS = 4
+#: Output rows computed together, and extents from which other numbers do not fit better.
+ROWS, MANY_ROWS = 4, 12
 #: Points that one partial sum adds up.
 BLOCK = 4096
 #: Points of one parallel chunk of a one-dimensional map.
@@ -196,13 +197,26 @@ def _choose_contraction(named: NamedNest, space: IterationSpace, outputs: list[s
     if rest and any(
         inner in access.indices and rest[-1] not in access.indices for access in nest.inputs
     ):
-        steps.append(Unroll(rest[-1], ROWS))
+        position = dict(zip(nest.indices, named.order, strict=True))[rest[-1]]
+        steps.append(Unroll(rest[-1], _rows(space.extents[position])))
     elif row is None and (neighbour := _neighbour(named, space, rest)) is not None:
         steps.append(Unroll(neighbour, ROWS))
     if row is None:
         return [*steps, Tile(summed, BLOCK)]
     itemsize = compute_bytes(nest.compute)
     return [*steps, Tile(row, ROW if steps else ROW_BYTES // itemsize), Sink(row)]
+
+
+def _rows(extent: int) -> int:
+    """Return how many output rows to compute together: few beyond a short extent.
+
+    Measured 2026-11 on Zen 3: ``ab,xby->xay`` of 2 x 2 by 2048 x 2 x 1024 in complex64, one thread,
+    12.5 ms by four rows and 10.0 by two.
+    """
+    if is_open(extent) or extent >= MANY_ROWS:
+        return ROWS
+    # What is loaded for all rows of a block counts as one more.
+    return min((4, 3, 2), key=lambda rows: -(-int(extent) // rows) * (rows + 1))
 
 
 def _neighbour(named: NamedNest, space: IterationSpace, outputs: list[str]) -> str | None:

@@ -19,6 +19,7 @@ from einloom_compiler.schedule.machine import Machine
 from einloom_compiler.schedule.policy import STREAMED_CACHES
 from einloom_compiler.schedule.tiled_blocks import Block, Outline, numbered, real_bytes
 from einloom_compiler.schedule.tiled_cost import Costs
+from einloom_compiler.schedule.tiled_cost import seconds as predicted
 from einloom_compiler.schedule.tiled_cycles import ROWS, Form, Rates, rates
 
 #: Real lanes of a vector, vectors a row, points of each of an outline's rows.
@@ -97,9 +98,11 @@ def choose(
             best = needed, number, seconds, Block(costs.outline, *sizes)
     if best is None:
         return None
-    block = best[3]
+    _, _, needed, block = best
     streamed = _streamed(block)
-    return (streamed if _is_streamed(streamed) else block), best[2]
+    if not _is_streamed(streamed):
+        return block, needed
+    return streamed, min(needed, predicted(streamed))
 
 
 def _streamed(block: Block) -> Block:
