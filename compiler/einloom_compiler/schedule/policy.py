@@ -198,7 +198,8 @@ def _choose_contraction(named: NamedNest, space: IterationSpace, outputs: list[s
         inner in access.indices and rest[-1] not in access.indices for access in nest.inputs
     ):
         position = dict(zip(nest.indices, named.order, strict=True))[rest[-1]]
-        steps.append(Unroll(rest[-1], _rows(space.extents[position])))
+        is_fixed = position not in space.open
+        steps.append(Unroll(rest[-1], _rows(space.extents[position]) if is_fixed else ROWS))
     elif row is None and (neighbour := _neighbour(named, space, rest)) is not None:
         steps.append(Unroll(neighbour, ROWS))
     if row is None:
