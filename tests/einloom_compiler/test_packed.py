@@ -230,6 +230,7 @@ PRODUCTS: list[tuple[str, tuple[int, ...], tuple[int, ...]]] = [
 ]
 
 
+@pytest.mark.thinned(4)
 @pytest.mark.parametrize("rung", ["python", "native"])
 @pytest.mark.parametrize(("subscripts", "left", "right"), PRODUCTS)
 def test_products_agree_with_numpy_on_both_rungs(
@@ -268,7 +269,7 @@ def test_all_ways_of_packing_are_among_the_products() -> None:
     }
 
 
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(4)
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("dtype", ["float32", "float64", "int64", "int16", "complex64"])
 def test_every_target_gives_the_same(target: str, dtype: str, assert_close: Close) -> None:
@@ -281,6 +282,7 @@ def test_every_target_gives_the_same(target: str, dtype: str, assert_close: Clos
         assert_close(out, expected, 50)
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize("dtype", ["int64", "uint64"])
 def test_products_of_64_bits_by_halves_wrap_as_numpys(dtype: str) -> None:
     limits = np.iinfo(dtype)
@@ -299,7 +301,7 @@ def test_products_of_64_bits_by_halves_wrap_as_numpys(dtype: str) -> None:
         np.testing.assert_array_equal(out, x @ y)
 
 
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(5)
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("dtype", ["float16", "int8", "uint16", "int32", "uint64"])
 @pytest.mark.parametrize("subscripts", ["ij,jk->ik", "ji,kj->ki"])
