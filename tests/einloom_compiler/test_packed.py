@@ -282,6 +282,25 @@ def test_every_target_gives_the_same(target: str, dtype: str, assert_close: Clos
         assert_close(out, expected, 50)
 
 
+@pytest.mark.thinned(2)
+@pytest.mark.parametrize("dtype", ["int64", "uint64"])
+def test_products_of_64_bits_by_halves_wrap_as_numpys(dtype: str) -> None:
+    limits = np.iinfo(dtype)
+    generator = np.random.default_rng(3)
+    x, y = (
+        generator.integers(limits.min, limits.max, shape, dtype, endpoint=True)
+        for shape in ((37, 50), (50, 53))
+    )
+    problem = _problem("ij,jk->ik", [x, y], np.empty((37, 53), dtype), AVX2)
+    nest = replace(_best(problem), depth=16)
+    assert nest.has_halves
+    assert not _best(replace(problem, machine=AVX512)).has_halves
+    for rung in ("python", "native"):
+        out = np.empty((37, 53), dtype)
+        _run(nest, problem, [x, y], out, rung)
+        np.testing.assert_array_equal(out, x @ y)
+
+
 @pytest.mark.thinned(5)
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("dtype", ["float16", "int8", "uint16", "int32", "uint64"])
@@ -436,10 +455,10 @@ def test_operands_are_read_within_their_memory() -> None:
             assert np.isfinite(out).all()
 
 
-def _microkernel_loop(kernel: Kernel) -> str:
+def _microkernel_loop(kernel: Kernel, product: str = "vfmadd") -> str:
     """Return the assembly of the loop with the most multiply-adds."""
     loops = re.split(r"\n\.LBB\S+:", kernel.asm)
-    return max(loops, key=lambda text: text.count("vfmadd"))
+    return max(loops, key=lambda text: text.count(product))
 
 
 @pytest.mark.skipif(host().simd_bits < 256, reason="needs AVX2 or AVX-512")
@@ -465,6 +484,16 @@ def test_an_epilogue_of_polynomials_takes_no_registers_from_the_sums() -> None:
     multiply_adds = [line for line in loop.splitlines() if re.search("vfmadd231", line)]
     assert len(multiply_adds) == 12
     assert not [line for line in loop.splitlines() if re.search(r"rsp|vmovaps\s+%ymm", line)]
+
+
+@pytest.mark.skipif(host().simd_bits < 256, reason="needs AVX2")
+def test_products_by_halves_take_two_multiplications() -> None:
+    x = np.empty((480, 480), np.int64)
+    nest = _best(_problem("ij,jk->ik", [x, x], x, AVX2))
+    loop = _microkernel_loop(jit.build(nest), "vpmulld")
+    vectors = nest.block.mr * nest.block.vectors
+    assert loop.count("vpmulld") == loop.count("vpmuludq") == vectors
+    assert [line for line in loop.splitlines() if "rsp" in line and "ymm" in line] == []
 
 
 def test_printed_packed_kernel_is_the_golden_one(golden: Golden) -> None:

@@ -17,7 +17,7 @@ from einloom_compiler.codegen.simd_lowering import (
     lane_mask,
     lanes_constant,
     masked_load,
-    masked_store,
+    store_words,
 )
 
 #: Bytes of a cache line, which streamed stores fill.
@@ -39,46 +39,51 @@ def register_transpose(types: Any, width: int) -> None:
         word, words = _word_of(signature.args[3].dtype)
         shape = ir.VectorType(ir.IntType(8 * word), width * words)
 
-        def address(base: Any, offset: Any, step: Any, row: int) -> Any:
-            element = builder.add(offset, builder.mul(step, ir.Constant(step.type, row)))
+        def address(base: Any, offset: Any, step: Any, number: Any) -> Any:
+            element = builder.add(offset, builder.mul(step, number))
             return builder.bitcast(builder.gep(base, [element]), shape.as_pointer())
-
-        def mask(row: int, n_rows: Any, n_lanes: Any) -> Any:
-            is_row = builder.icmp_signed("<", ir.Constant(n_rows.type, row), n_rows)
-            lanes = builder.select(is_row, n_lanes, ir.Constant(n_lanes.type, 0))
-            return lane_mask(builder, lanes, width, words)
 
         def move_whole() -> None:
             rows = []
             for row in range(width):
-                rows.append(builder.load(address(source, at, stride, row)))
+                rows.append(
+                    builder.load(address(source, at, stride, ir.Constant(stride.type, row)))
+                )
                 rows[-1].align = word
             for row, vector in enumerate(_transposed(builder, rows, words)):
-                builder.store(vector, address(target, to, pitch, row)).align = word
+                place = address(target, to, pitch, ir.Constant(pitch.type, row))
+                builder.store(vector, place).align = word
 
-        def move_masked(n_c: Any, n_k: Any) -> None:
-            zero = ir.Constant(shape, None)
-            rows = [
-                masked_load(builder, address(source, at, stride, row), word, lanes, zero)
-                for row in range(width)
-                for lanes in (mask(row, n_c, n_k),)
-            ]
+        def move_partly(n_c: Any, n_k: Any) -> None:
+            # Rows beyond the last are loaded as it is, none of it where there is no row.
+            zero = ir.Constant(n_c.type, 0)
+            last = builder.sub(n_c, ir.Constant(n_c.type, 1))
+            last = builder.select(builder.icmp_signed(">", last, zero), last, zero)
+            n_lanes = builder.select(builder.icmp_signed(">", n_c, zero), n_k, zero)
+            mask = lane_mask(builder, n_lanes, width, words)
+            rows = []
+            for row in range(width):
+                number = ir.Constant(stride.type, row)
+                number = builder.select(builder.icmp_signed("<", number, last), number, last)
+                place = address(source, at, stride, number)
+                rows.append(masked_load(builder, place, word, mask, ir.Constant(shape, None)))
             for row, vector in enumerate(_transposed(builder, rows, words)):
-                place = address(target, to, pitch, row)
-                masked_store(builder, vector, place, word, mask(row, n_k, n_c))
+                number = ir.Constant(pitch.type, row)
+                place = address(target, to, pitch, number)
+                with builder.if_then(builder.icmp_signed("<", number, n_k)):
+                    store_words(builder, vector, place, word, n_c, words)
 
         if not limits:
             move_whole()
             return context.get_dummy_value()
-        # Masked stores are slow on some CPUs (AVX2 on Zen 3: 12 cycles each), so whole blocks,
-        # nearly all there are, do without.
+        # Whole blocks, nearly all there are, take no masks and one branch.
         least = builder.select(builder.icmp_signed("<", *limits), *limits)
         is_whole = builder.icmp_signed(">=", least, ir.Constant(least.type, width))
         with builder.if_else(is_whole, likely=True) as (whole, partial):
             with whole:
                 move_whole()
             with partial:
-                move_masked(*limits)
+                move_partly(*limits)
         return context.get_dummy_value()
 
     @declare(
@@ -178,18 +183,18 @@ def _stream(builder: Any, target: Any, source: Any, n: Any, word: Any, per_line:
 
     def copy_part(at: Any, count: Any) -> None:
         """Copy fewer elements than a line has."""
-        with builder.if_then(builder.icmp_signed(">", count, constant(0))):
-            if size >= _WORD // 2:
-                mask = lane_mask(builder, count, per_line, words)
-                zero = ir.Constant(line, None)
-                value = masked_load(builder, vectors(source, at), size, mask, zero)
-                masked_store(builder, value, vectors(target, at), size, mask)
-                return
-            with cgutils.for_range(builder, count) as loop:
-                place = builder.add(at, loop.index)
-                builder.store(
-                    builder.load(builder.gep(source, [place])), builder.gep(target, [place])
-                )
+        part = per_line // 2
+        while part:
+            with builder.if_then(
+                builder.icmp_signed("!=", builder.and_(count, constant(part)), constant(0))
+            ):
+                place = builder.add(at, builder.and_(count, constant(-2 * part)))
+                kind = ir.VectorType(line.element, part * words).as_pointer()
+                load = builder.load(builder.bitcast(builder.gep(source, [place]), kind))
+                load.align = size
+                to = builder.bitcast(builder.gep(target, [place]), kind)
+                builder.store(load, to).align = size
+            part //= 2
 
     address = builder.ptrtoint(target, number)
     missing = builder.and_(builder.neg(address), constant(LINE - 1))
