@@ -442,13 +442,26 @@ def _microkernel_loop(kernel: Kernel) -> str:
 
 
 @pytest.mark.skipif(host().simd_bits < 256, reason="needs AVX2 or AVX-512")
-@pytest.mark.parametrize("dtype", ["float32", "float64", "complex64"])
+@pytest.mark.parametrize(
+    ("layout", "dtype"),
+    [
+        ("ij,jk->ik", "float32"),
+        ("ij,jk->ik", "float64"),
+        ("ij,jk->ik", "complex64"),
+        # Packing both operands along k, with masks, leaves constants in registers.
+        ("dfae,cebf->dcba", "float32"),
+    ],
+)
 @pytest.mark.parametrize("target", ["host", "avx2"])
-def test_the_microkernel_keeps_all_sums_in_registers(dtype: str, target: str) -> None:
+def test_the_microkernel_keeps_all_sums_in_registers(layout: str, dtype: str, target: str) -> None:
     machine = host() if target == "host" else AVX2
-    x = np.empty((480, 480), dtype)
+    left, right, result = re.split(",|->", layout)
+    x, y, out = (
+        np.empty([480 if len(layout) < 12 else 48] * len(term), dtype)
+        for term in (left, right, result)
+    )
     register = "zmm" if machine.simd_bits == 512 else "ymm"
-    for nest in _proposed(_problem("ij,jk->ik", [x, x], x, machine)):
+    for nest in _proposed(_problem(layout, [x, y], out, machine)):
         loop = _microkernel_loop(jit.build(nest))
         multiply_adds = [line for line in loop.splitlines() if re.search("vfn?m(add|sub)", line)]
         products = 4 if nest.is_complex else 1

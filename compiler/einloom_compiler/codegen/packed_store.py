@@ -41,6 +41,7 @@ class _Multiply:
         ]
         if nest.is_output_contiguous:
             lines.append(f"    bprefetch{width}({self.memory_shape}, out, at, out_row)")
+        lines.append(f"    bfree{width}()")
         lines.append(f"    c = {f'({zero}, {zero})' if nest.is_complex else zero}")
         lines += [
             "    for _ in range(n_k):",
