@@ -13,7 +13,7 @@ Each stage is a pure function; after each, its representation is verified and ma
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from einloom_compiler.dtypes import arithmetic, compute_bytes
@@ -130,6 +130,7 @@ def bind(
     schedule: Schedule | Chooser | None = None,
     constant: Sequence[bool] = (),
     extras: Sequence[Extra] = (),
+    open_indices: Collection[Index] = (),
 ) -> Stages:
     """Bind one contraction to memory, in two stages where threads need them to share the work.
 
@@ -149,12 +150,16 @@ def bind(
         constant: whether each operand is the same array in all calls; none is where empty. A kernel
             may then want it packed, see :attr:`Bound.packings`.
         extras: indices, all of the output, and strides in elements of each operand of the epilogue.
+        open_indices: those whose extents change from call to call: kernels are made for none of
+            them, however short they are.
 
     Raises:
         ScheduleError: the given schedule is not legal for this contraction.
     """
     # EinsumExpr -> IterationSpace
-    space = iteration_space(expr, shapes, strides, output_strides, letters_of(expr), extras)
+    space = iteration_space(
+        expr, shapes, strides, output_strides, letters_of(expr), extras, open_indices=open_indices
+    )
     problem = Problem(space, arithmetics, machine, tuple(constant) if any(constant) else ())
     given = schedule(problem) if callable(schedule) else schedule
     whole = _bind(problem, dump, given)

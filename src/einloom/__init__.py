@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from einloom.functions import celu as celu
     from einloom.functions import clip as clip
     from einloom.functions import concatenate as concatenate
+    from einloom.functions import conj as conj
     from einloom.functions import cos as cos
     from einloom.functions import divide as divide
     from einloom.functions import dot_product_attention as dot_product_attention
@@ -160,7 +161,17 @@ _HOME = {
     ),
     "einloom.functions": (
         *("absolute", "add", "all", "any", "argmax", "argmin", "broadcast_to", "cast", "ceil"),
-        *("celu", "clip", "concatenate", "cos", "divide", "dot_product_attention", "elu", "equal"),
+        *(
+            "celu",
+            "clip",
+            "concatenate",
+            "conj",
+            "cos",
+            "divide",
+            "dot_product_attention",
+            "elu",
+            "equal",
+        ),
         *("erf", "exp", "expand_dims", "expm1", "flatten", "flip", "floor", "full_like", "gelu"),
         *("greater", "greater_equal", "hard_shrink", "hard_sigmoid", "hard_silu", "hard_tanh"),
         *("isnan", "layer_norm", "leaky_relu", "less", "less_equal", "log", "log1p"),

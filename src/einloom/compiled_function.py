@@ -121,14 +121,11 @@ class CompiledFunction(PreparedCalls):
             keywords = {} if out is None else {"out": out}
             if (seen := self.replayed(arrays, keywords)) is not None:
                 return seen
-        if len(arrays) != len(self._inputs):
-            names = ", ".join(self._names.values())
-            raise SpecError(f"takes {len(self._inputs)} arrays ({names}), but {len(arrays)} given")
-        given = [as_numpy(array) for array in arrays]
+        operands, given = self._given(arrays)
         program = self._program(given)
         threads = self._threads if threads is None else checked_threads(threads)
         if not self._is_single:
-            return self._several(program, arrays, given, out, threads)
+            return self._several(program, operands, given, out, threads)
         if out is not None:
             self._check_out(out, program, given, 0)
         is_apart = out is None or not any(np.may_share_memory(out, array) for array in given)
@@ -138,10 +135,17 @@ class CompiledFunction(PreparedCalls):
             evaluation = program.evaluation(given, result)
             self.keep(arrays, keywords, evaluation, result, self._backend)
         if out is None:
-            return wrapper_for(arrays)(result)
+            return wrapper_for(operands)(result)
         if not is_apart:
             out[...] = result
         return out
+
+    def _given(self, arrays: Sequence[Any]) -> tuple[Sequence[Any], list[Array]]:
+        """Return a call's arrays, one an input, and what NumPy sees of them."""
+        if len(arrays) != len(self._inputs):
+            names = ", ".join(self._names.values())
+            raise SpecError(f"takes {len(self._inputs)} arrays ({names}), but {len(arrays)} given")
+        return arrays, [as_numpy(array) for array in arrays]
 
     def _several(
         self,

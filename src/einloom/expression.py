@@ -9,8 +9,9 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, cast
 
+from einloom.array_methods import ArrayMethods
 from einloom.operators import Operators
 from einloom_compiler.dtypes import AnyDType, as_dtype
 from einloom_compiler.errors import DTypeError, SpecError
@@ -56,7 +57,7 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Expression(Operators):
+class Expression(Operators, ArrayMethods):
     """A tensor computed from symbolic operands.
 
     Attributes:
@@ -68,9 +69,6 @@ class Expression(Operators):
     node: Node
     call: Call | None = None
     ambiguity: Ambiguity | None = field(default=None, repr=False)
-
-    #: NumPy's arrays leave operators to an expression on the other side.
-    __array_ufunc__: ClassVar[None] = None
 
     @property
     def shape(self) -> Shape:
@@ -201,10 +199,27 @@ class Expression(Operators):
             "front-end function of einloom instead of NumPy's"
         )
 
-    def __getitem__(self, key: Any) -> Expression:
-        """Return a view: integers, slices, None and ``...`` as in NumPy."""
-        from einloom.functions import getitem
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
+        """Return what a ufunc of NumPy, or an operator of its arrays, is of expressions."""
+        from einloom.numpy_protocols import apply_ufunc
 
+        return apply_ufunc(ufunc, method, inputs, options)
+
+    def __array_function__(self, function: Any, types: Any, args: Any, options: Any) -> Any:
+        """Return what another function of NumPy is of expressions."""
+        from einloom.numpy_protocols import apply_function
+
+        return apply_function(function, args, options)
+
+    def __getitem__(self, key: Any) -> Expression:
+        """Return a view: integers, slices, None and ``...`` as in NumPy.
+
+        An expression, array or list of integers takes elements along the first axis.
+        """
+        from einloom.functions import getitem, take
+
+        if isinstance(key, Expression | list) or getattr(key, "ndim", 0) > 0:
+            return cast("Expression", take(self, key, 0))
         return cast("Expression", getitem(self, key))
 
     def __len__(self) -> int:

@@ -1,6 +1,6 @@
 """Whole functions as expressions: ``einloom.trace`` and ``einloom.jit``.
 
-A Python function of einloom calls, operators and NumPy-like functions is run once on symbolic
+A Python function of einloom calls, operators and NumPy's functions is run once on symbolic
 operands; what it returns is a graph, which is compiled as one. Arguments and results may be nested
 in tuples, lists and dicts. Arguments that are no arrays are part of what is traced.
 """

@@ -12,6 +12,7 @@ import einloom as el
 from einloom import schedules
 from einloom.report.plan import PlanReport
 from einloom.runtime import tuning
+from einloom.runtime.recipe import Launch
 from einloom_compiler.errors import ScheduleError, ShapeError, SpecError
 from einloom_compiler.schedule.machine import host
 
@@ -64,6 +65,20 @@ def test_schedules_that_do_not_fit_are_refused_when_compiling() -> None:
         el.compile("ij,jk->ik", *specs, schedule=" ")
     with pytest.raises(ScheduleError, match="not tuned"):
         el.compile("ij,jk->ik", *specs, schedule="None", tune=True)
+
+
+def test_symbolic_extents_get_no_kernels_of_their_own() -> None:
+    f = el.compile("bi,ij->bj", el.spec("B", 6), el.spec(6, 5))
+    kernels = set()
+    y = np.linspace(-1, 1, 30, dtype="float32").reshape(6, 5)
+    for size in range(2, 34):
+        x = np.linspace(-2, 3, 6 * size, dtype="float32").reshape(size, 6)
+        found = f(x, y)
+        np.testing.assert_allclose(found, x @ y, rtol=1e-5, atol=1e-6)
+        (launch,) = f.evaluation([x, y], found).recipe.steps
+        assert isinstance(launch, Launch)
+        kernels.add(launch.bound.nest)
+    assert len(kernels) <= 4  # few sizes of blocks, and lanes along either index
 
 
 def test_ranges_are_checked_at_each_call_and_narrow_the_orders() -> None:

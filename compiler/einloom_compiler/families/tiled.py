@@ -1,7 +1,7 @@
 """The tiled family: blocks of the output in registers, summed straight from the operands.
 
-For small products, where extents up to 32 are constants of the kernel, and for streams such as a
-matrix times a vector, where each byte is read once.
+For small products, where known extents up to 32 are constants of the kernel, and for streams such
+as a matrix times a vector, where each byte is read once.
 """
 
 from __future__ import annotations

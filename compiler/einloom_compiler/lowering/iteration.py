@@ -7,7 +7,7 @@ make most contiguous contractions fall into a handful of structures.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 
@@ -27,6 +27,7 @@ class IterationSpace:
         starts: for each input and the output, elements from its pointer to the first one meant;
             empty where those are all 0.
         extras: the same as ``strides`` for each further operand of the epilogue.
+        open: indices whose extents change from call to call, so that kernels are not made for them.
     """
 
     extents: tuple[int, ...]
@@ -35,6 +36,7 @@ class IterationSpace:
     labels: tuple[str, ...]
     starts: tuple[int, ...] = ()
     extras: tuple[tuple[int | None, ...], ...] = ()
+    open: frozenset[int] = frozenset()
 
 
 def iteration_space(
@@ -45,6 +47,7 @@ def iteration_space(
     letters: dict[Index, str],
     extras: Sequence[tuple[Term, tuple[int, ...]]] = (),
     known: Mapping[Index, int] | None = None,
+    open_indices: Collection[Index] = (),
 ) -> IterationSpace:
     """Return the iteration space of ``expr`` over operands with these shapes and strides.
 
@@ -56,6 +59,7 @@ def iteration_space(
         letters: names of the indices for comments.
         extras: indices and strides, in elements, of each further operand of the epilogue.
         known: extents of indices that may be in no operand's term.
+        open_indices: those whose extents change from call to call.
     """
     indices = expr.indices
     extents: dict[Index, int] = dict.fromkeys(indices, 1) | dict(known or {})
@@ -72,6 +76,7 @@ def iteration_space(
         extras=tuple(
             tuple(_column(term, steps).get(index) for index in indices) for term, steps in extras
         ),
+        open=frozenset(n for n, index in enumerate(indices) if index in open_indices),
     )
     return fuse(squeeze(space))
 
@@ -121,7 +126,13 @@ def fuse(space: IterationSpace) -> IterationSpace:
         extents, labels = list(space.extents), list(space.labels)
         extents[inner] *= extents[outer]
         labels[inner] = f"{labels[outer]}{labels[inner]}"
-        joined = replace(space, extents=tuple(extents), labels=tuple(labels))
+        is_open = outer in space.open
+        joined = replace(
+            space,
+            extents=tuple(extents),
+            labels=tuple(labels),
+            open=space.open | {inner} if is_open else space.open,
+        )
         space = _select(joined, [n for n in range(len(extents)) if n != outer])
     return space
 
@@ -153,4 +164,5 @@ def _select(space: IterationSpace, kept: list[int]) -> IterationSpace:
         tuple(space.labels[n] for n in kept),
         space.starts,
         tuple(tuple(column[n] for n in kept) for column in space.extras),
+        frozenset(position for position, n in enumerate(kept) if n in space.open),
     )

@@ -17,7 +17,7 @@ from einloom_compiler.lowering.nest import Arithmetics
 from einloom_compiler.schedule.machine import Machine
 from einloom_compiler.schedule.tiled_blocks import Block, Outline, real_bytes
 from einloom_compiler.schedule.tiled_cost import Costs
-from einloom_compiler.schedule.tiled_cycles import ROWS, Form, Rates, rates
+from einloom_compiler.schedule.tiled_cycles import OPEN_ROWS, ROWS, Form, Rates, rates
 
 #: Real lanes of a vector, vectors a row, points of each of an outline's rows.
 Sizes = tuple[int, int, tuple[int, ...]]
@@ -68,7 +68,10 @@ def choose(
     static = frozenset(
         number
         for number, extent in enumerate(space.extents)
-        if is_static and extent <= STATIC and not isinstance(extent, Formula)
+        if is_static
+        and number not in space.open
+        and extent <= STATIC
+        and not isinstance(extent, Formula)
     )
     tried: list[_Tried] = []
     for lanes in _lane_candidates(space, arithmetics, machine):
@@ -205,10 +208,11 @@ def blocks(form: Form) -> tuple[tuple[Sizes, Rates], ...]:
         counts: list[int] = []
         left = budget // vectors
         most_rows = DOT_ROWS if form.is_dot else STATIC_ROWS
-        pairs = list(zip(form.row_extents, form.static_rows, strict=True))
-        for extent, is_static in pairs:
-            share = left if len(counts) == len(pairs) - 1 else max(1, int(left**0.5))
-            counts.append(_row_count(extent, min(share, most_rows), is_static))
+        rows = list(zip(form.row_extents, form.static_rows, form.open_rows, strict=True))
+        for extent, is_static, is_open in rows:
+            share = left if len(counts) == len(rows) - 1 else max(1, int(left**0.5))
+            choose_count = _open_row_count if is_open else _row_count
+            counts.append(choose_count(extent, min(share, most_rows), is_static))
             left //= counts[-1]
         found[width, vectors, tuple(counts)] = None
     return tuple((sizes, rates(form, *sizes)) for sizes in found)
@@ -222,6 +226,16 @@ def _power(number: int) -> int:
 def _balanced(extent: int, most: int) -> int:
     """Return the size of the fewest equal blocks of at most ``most`` points."""
     return -(-extent // -(-extent // most))
+
+
+def _open_row_count(extent: int, most: int, is_static: bool) -> int:
+    """Return the rows of a block of an extent that changes from call to call.
+
+    There are few, so that few kernels serve all extents: shorter ones than a block's go row by row,
+    which costs loads of the other operand from the L1 cache, not a compile.
+    """
+    del is_static
+    return min(most, max(count for count in OPEN_ROWS if count <= max(extent, 1)))
 
 
 def _row_count(extent: int, most: int, is_static: bool) -> int:

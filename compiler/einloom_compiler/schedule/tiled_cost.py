@@ -142,6 +142,7 @@ class Costs:
                 for n in outline.rows
             ),
             static_rows=tuple(n in static for n in outline.rows),
+            open_rows=tuple(n in outline.space.open for n in outline.rows),
             clamped=tuple(p for p, n in enumerate(outline.rows) if n in outline.tasks),
             n_tasks=len(outline.tasks),
             is_dot=outline.is_dot,

@@ -15,6 +15,8 @@ from einloom_compiler.schedule.tiled_blocks import real_bytes
 #: Rows of blocks along extents that are arguments; few, so that the sizes of one structure share
 #: kernels.
 ROWS = (1, 2, 3, 4, 6, 8, 12)
+#: Those along extents that change from call to call.
+OPEN_ROWS = (1, 4, 12)
 #: Multiply-adds of integers in those of floats: what ``vpmulld`` and ``vpmullq`` take. Measured
 #: 2026-11 on AVX-512, products of 128 cubed: float64 62, int64 25 GFLOP/s.
 _MULTIPLY_COST = {"int32": 2, "uint32": 2, "int64": 3, "uint64": 3}
@@ -37,6 +39,7 @@ class Form(NamedTuple):
         is_lane_static: whether they are.
         row_extents: the same for each row index; those that fill the largest block are alike.
         static_rows: whether each is a constant of the kernel.
+        open_rows: whether each changes from call to call.
         clamped: positions of the row indices along tasks.
         n_tasks: number of task loops.
         is_dot: whether the lanes are summed.
@@ -54,6 +57,7 @@ class Form(NamedTuple):
     is_lane_static: bool
     row_extents: tuple[int, ...]
     static_rows: tuple[bool, ...]
+    open_rows: tuple[bool, ...]
     clamped: tuple[int, ...]
     n_tasks: int
     is_dot: bool

@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 
 from einloom.expression import Expression
-from einloom.frontends.build import check_names
+from einloom.frontends.build import check_names, contract
 from einloom.frontends.dispatch import frontend
+from einloom.frontends.letters import letters
 from einloom.frontends.values import numpy_scalar
 from einloom.functions.promotion import inexact, promoted, quotient_dtype
 from einloom_compiler.dtypes import AnyDType, as_dtype, dtype_name
@@ -239,6 +240,15 @@ def cast(x: Any, dtype: Any) -> Any:
     if x.dtype.kind == "c" and target.kind != "c":
         raise DTypeError(f"casting {x.dtype} to {target} drops imaginary parts; take the real part")
     return elementwise(lambda value: value, (x,), target)
+
+
+@pointwise("functions.conj", operands=("x",))
+def conj(x: Any) -> Any:
+    """Return the complex conjugate; real numbers are as they are."""
+    if x.dtype is not None and x.dtype.kind != "c":
+        return x
+    term = letters(x.ndim)
+    return contract(f"{term}->{term}", x, dtype=x.dtype, conjugated=(True,))
 
 
 # --- maps ----------------------------------------------------------------------------------------

@@ -158,7 +158,8 @@ def getitem(x: Any, key: Any) -> Any:
 
     Raises:
         AxisError: an index is out of bounds, or there are too many.
-        UnsupportedError: the key holds arrays, or a symbolic axis is stepped through.
+        UnsupportedError: the key holds arrays (see :func:`take`), or a symbolic axis is stepped
+            through.
     """
     keys = list(key) if isinstance(key, tuple) else [key]
     n_axes = sum(each is not None and each is not Ellipsis for each in keys)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from einloom.compiled import CompiledFunction
 from einloom.expression import Expression
 from einloom.keras.lowering.target import Lowered, NodeStructure, lowered
+from einloom.keras.model_function import ModelFunction
 from einloom_compiler.errors import SpecError
 from einloom_compiler.ir.graph import Node
+from einloom_compiler.ir.traversal import inputs_of
 
 if TYPE_CHECKING:
     from einloom.keras.pieces.joined import JoinedModel
@@ -21,7 +22,7 @@ def compile(
     threads: int | None = None,
     cut: bool | Mapping[str, Any] = False,
     **call_kwargs: Any,
-) -> CompiledFunction | KerasFunction | JoinedModel:
+) -> ModelFunction | KerasFunction | JoinedModel:
     """Return the inference of a Keras layer or model as a function of arrays.
 
     Weights are constants of the function: later training does not change it. Extents that are not
@@ -43,9 +44,10 @@ def compile(
             becomes a further input: ``attention_mask=el.spec("B", "T", "S", dtype="bool")``.
 
     Returns:
-        A :class:`~einloom.compiled.CompiledFunction` of the inputs in Keras's order where there is
-        one output; else a :class:`KerasFunction`, which gives what the model does. With ``cut`` a
-        :class:`~einloom.keras.pieces.joined.JoinedModel`.
+        A :class:`~einloom.keras.model_function.ModelFunction`, a compiled function of the inputs in
+        Keras's order, where there is one output; else a :class:`KerasFunction`, which gives what
+        the model does. With ``cut`` a :class:`~einloom.keras.pieces.joined.JoinedModel`. Arrays of
+        other dtypes are cast to the inputs', as Keras casts them, but where a spec declares one.
 
     Raises:
         ModelFileError: the file is none, or broken.
@@ -64,17 +66,30 @@ def compile(
             raise SpecError(f"a model that is cut takes no argument {next(iter(call_kwargs))!r}")
         return joined_model(target, specs, cut, threads)
     found = lowered(target, *specs, **call_kwargs)
+    given = [spec for spec in (*specs, *call_kwargs.values()) if isinstance(spec, Expression)]
+    settled = {n for n in inputs_of(*(spec.node for spec in given)) if n.dtype is not None}
+    declared = frozenset(node.name for node in found.inputs if node in settled)
     if isinstance(found.outputs, Mapping | tuple):
-        return KerasFunction(found, threads)
-    return compiled(found, threads)
+        return KerasFunction(found, threads, declared)
+    return compiled(found, threads, declared)
 
 
-def compiled(found: Lowered, threads: int | None = None) -> CompiledFunction:
-    """Return the compiled function of a graph: of its inputs, to all its outputs in a row."""
+def compiled(
+    found: Lowered, threads: int | None = None, declared: frozenset[str] = frozenset()
+) -> ModelFunction:
+    """Return the compiled function of a graph: of its inputs, to all its outputs in a row.
+
+    Args:
+        found: the graph.
+        threads: threads of each call.
+        declared: names of inputs that take no other dtype than theirs.
+    """
     is_single = not isinstance(found.outputs, Mapping | tuple)
     outputs = tuple(Expression(root) for root in found.roots)
     inputs = tuple(Expression(node) for node in found.inputs)
-    return CompiledFunction(outputs[0] if is_single else outputs, threads=threads, inputs=inputs)
+    return ModelFunction(
+        outputs[0] if is_single else outputs, declared=declared, threads=threads, inputs=inputs
+    )
 
 
 class KerasFunction:
@@ -87,12 +102,17 @@ class KerasFunction:
         lowered: the graph it was compiled from.
     """
 
-    def __init__(self, lowered_model: Lowered, threads: int | None = None) -> None:
+    def __init__(
+        self,
+        lowered_model: Lowered,
+        threads: int | None = None,
+        declared: frozenset[str] = frozenset(),
+    ) -> None:
         """Take the graph; kernels are compiled when first needed."""
         self.name = lowered_model.name
         self.input_names = tuple(node.name for node in lowered_model.inputs)
         self.lowered = lowered_model
-        self.function = compiled(lowered_model, threads)
+        self.function = compiled(lowered_model, threads, declared)
         self._threads = threads
 
     def __call__(self, *arrays: Any, threads: int | None = None) -> Any:
@@ -106,30 +126,12 @@ class KerasFunction:
             SpecError: there are more or fewer arrays than inputs, or names do not fit.
             ShapeError, DTypeError: an array does not fit its input.
         """
-        results = self.function(*self._in_order(arrays), threads=threads)
+        results = self.function(*arrays, threads=threads)
         return _filled(self.lowered.outputs, dict(zip(self.lowered.roots, results, strict=True)))
-
-    def _in_order(self, arrays: Sequence[Any]) -> Sequence[Any]:
-        names = self.input_names
-        if len(arrays) == 1 and isinstance(arrays[0], Mapping):
-            if set(arrays[0]) != set(names):
-                raise SpecError(
-                    f"{self.name!r} takes inputs {', '.join(names)}, but {', '.join(arrays[0])} "
-                    "are given"
-                )
-            return [arrays[0][name] for name in names]
-        if len(arrays) == 1 and isinstance(arrays[0], list | tuple):
-            arrays = arrays[0]
-        if len(arrays) != len(names):
-            raise SpecError(
-                f"{self.name!r} takes {len(names)} arrays ({', '.join(names)}), but {len(arrays)} "
-                "are given"
-            )
-        return arrays
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle as the graph it was compiled from."""
-        return KerasFunction, (self.lowered, self._threads)
+        return KerasFunction, (self.lowered, self._threads, self.function.declared)
 
     def __repr__(self) -> str:
         """Print as ``<einloom model of (a, b)>``."""

@@ -14,7 +14,7 @@ from einloom.runtime.values import Layout, Value
 from einloom_compiler.dtypes import AnyDType, as_dtype, dtype_name
 from einloom_compiler.errors import ScheduleError
 from einloom_compiler.families import Schedule
-from einloom_compiler.ir.einsum import EinsumExpr, Term, without_axes
+from einloom_compiler.ir.einsum import EinsumExpr, Index, Term, without_axes
 from einloom_compiler.ir.scalar import SUM, Scalar
 from einloom_compiler.ir.shapes import bind_extents
 from einloom_compiler.lowering.nest import Arithmetics, step_arithmetics
@@ -44,6 +44,7 @@ class Contractor:
         orders: for symbolic extents, the orders to pick from at each new layout.
         schedules: those given by hand, one a step; empty where the policy chooses.
         is_tuned: whether schedules are chosen by measuring.
+        open_indices: those of symbolic extent, for which no kernels are made.
     """
 
     expr: EinsumExpr
@@ -56,6 +57,7 @@ class Contractor:
     orders: Orders | None = None
     schedules: tuple[Schedule | None, ...] = ()
     is_tuned: bool = False
+    open_indices: frozenset[Index] = frozenset()
     _recipes: dict[tuple[Layout, ...], Recipe] = field(default_factory=dict, repr=False)
     _shapes: dict[tuple[tuple[int, ...], ...], tuple[int, ...]] = field(
         default_factory=dict, repr=False
@@ -146,6 +148,7 @@ class Contractor:
                 schedule=self._schedule(number, len(tree.steps)),
                 constant=[p < n_given and builder.is_constant(operands[p]) for p in step.positions],
                 extras=extras if is_last else (),
+                open_indices=self.open_indices,
             )
             builder.stages(bound, inputs, result, further if is_last else ())
             (first, *others) = bound.stages

@@ -64,7 +64,16 @@ NAMESPACES = (
         ("F", "el.functions", "einloom.functions", "functions"),
         (
             *("absolute", "add", "all", "any", "argmax", "argmin", "broadcast_to", "cast", "ceil"),
-            *("celu", "clip", "concatenate", "cos", "divide", "dot_product_attention", "elu"),
+            *(
+                "celu",
+                "clip",
+                "concatenate",
+                "conj",
+                "cos",
+                "divide",
+                "dot_product_attention",
+                "elu",
+            ),
             *("equal", "erf", "exp", "expand_dims", "expm1", "flip", "floor", "full_like", "gelu"),
             *("getitem", "greater", "greater_equal", "hard_shrink", "hard_sigmoid", "hard_silu"),
             *("hard_tanh", "isnan", "layer_norm", "leaky_relu", "less", "less_equal", "log"),
