@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import gc
 import os
 import re
 import shutil
@@ -78,6 +79,24 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if item.get_closest_marker("slow") or _is_left_out(item):
             item.add_marker(skip)
+
+
+def _settle() -> None:
+    """Let the garbage collector look no more at what lives by now: frameworks and test items.
+
+    It would walk all that at each collection, for a second or more.
+    """
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_collection_finish() -> None:
+    _settle()
+
+
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    if nextitem is not None and nextitem.path != item.path:
+        _settle()
 
 
 class Golden:

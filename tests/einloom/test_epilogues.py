@@ -163,6 +163,7 @@ def _terms(equation: str, extents: dict[str, int]) -> int:
     return int(np.prod([extents[letter] for letter in summed])) if summed else 1
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize(
     ("name", "equation", "extents"),
     [
@@ -179,7 +180,7 @@ def test_epilogues_of_every_shape(name: str, equation: str, extents: dict[str, i
     _check(f(*arrays.values(), threads=1), node, arrays, _terms(equation, extents))
 
 
-@pytest.mark.thinned(4)
+@pytest.mark.thinned(6)
 @pytest.mark.parametrize(
     "dtype",
     [

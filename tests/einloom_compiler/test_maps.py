@@ -92,6 +92,7 @@ def _bounds(step: Map, x: Array, exact: Array) -> Array:
     return np.asarray(relative + 2 * float(np.finfo(x.dtype).tiny))
 
 
+@pytest.mark.thinned(4)
 @pytest.mark.parametrize(
     ("step", "dtype"),
     [

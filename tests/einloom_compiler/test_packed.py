@@ -230,6 +230,7 @@ PRODUCTS: list[tuple[str, tuple[int, ...], tuple[int, ...]]] = [
 ]
 
 
+@pytest.mark.thinned(4)
 @pytest.mark.parametrize("rung", ["python", "native"])
 @pytest.mark.parametrize(("subscripts", "left", "right"), PRODUCTS)
 def test_products_agree_with_numpy_on_both_rungs(
@@ -268,7 +269,7 @@ def test_all_ways_of_packing_are_among_the_products() -> None:
     }
 
 
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(4)
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("dtype", ["float32", "float64", "int64", "int16", "complex64"])
 def test_every_target_gives_the_same(target: str, dtype: str, assert_close: Close) -> None:
@@ -281,7 +282,26 @@ def test_every_target_gives_the_same(target: str, dtype: str, assert_close: Clos
         assert_close(out, expected, 50)
 
 
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(2)
+@pytest.mark.parametrize("dtype", ["int64", "uint64"])
+def test_products_of_64_bits_by_halves_wrap_as_numpys(dtype: str) -> None:
+    limits = np.iinfo(dtype)
+    generator = np.random.default_rng(3)
+    x, y = (
+        generator.integers(limits.min, limits.max, shape, dtype, endpoint=True)
+        for shape in ((37, 50), (50, 53))
+    )
+    problem = _problem("ij,jk->ik", [x, y], np.empty((37, 53), dtype), AVX2)
+    nest = replace(_best(problem), depth=16)
+    assert nest.has_halves
+    assert not _best(replace(problem, machine=AVX512)).has_halves
+    for rung in ("python", "native"):
+        out = np.empty((37, 53), dtype)
+        _run(nest, problem, [x, y], out, rung)
+        np.testing.assert_array_equal(out, x @ y)
+
+
+@pytest.mark.thinned(5)
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("dtype", ["float16", "int8", "uint16", "int32", "uint64"])
 @pytest.mark.parametrize("subscripts", ["ij,jk->ik", "ji,kj->ki"])
@@ -435,10 +455,10 @@ def test_operands_are_read_within_their_memory() -> None:
             assert np.isfinite(out).all()
 
 
-def _microkernel_loop(kernel: Kernel) -> str:
+def _microkernel_loop(kernel: Kernel, product: str = "vfmadd") -> str:
     """Return the assembly of the loop with the most multiply-adds."""
     loops = re.split(r"\n\.LBB\S+:", kernel.asm)
-    return max(loops, key=lambda text: text.count("vfmadd"))
+    return max(loops, key=lambda text: text.count(product))
 
 
 @pytest.mark.skipif(host().simd_bits < 256, reason="needs AVX2 or AVX-512")
@@ -469,6 +489,16 @@ def test_the_microkernel_keeps_all_sums_in_registers(layout: str, dtype: str, ta
         assert all(register in line for line in multiply_adds)
         spills = [line for line in loop.splitlines() if "rsp" in line and register in line]
         assert spills == []
+
+
+@pytest.mark.skipif(host().simd_bits < 256, reason="needs AVX2")
+def test_products_by_halves_take_two_multiplications() -> None:
+    x = np.empty((480, 480), np.int64)
+    nest = _best(_problem("ij,jk->ik", [x, x], x, AVX2))
+    loop = _microkernel_loop(jit.build(nest), "vpmulld")
+    vectors = nest.block.mr * nest.block.vectors
+    assert loop.count("vpmulld") == loop.count("vpmuludq") == vectors
+    assert [line for line in loop.splitlines() if "rsp" in line and "ymm" in line] == []
 
 
 def test_printed_packed_kernel_is_the_golden_one(golden: Golden) -> None:

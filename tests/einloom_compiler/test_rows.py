@@ -197,6 +197,7 @@ def test_compiled_floats(shape: tuple[int, ...], axes: tuple[int, ...], dtype: s
         _check((FLOATING | ORDERED | ANY)[what](node, axes), {"x": x}, "2")
 
 
+@pytest.mark.thinned(4)
 @pytest.mark.parametrize(
     "dtype", ["int8", "uint8", "int32", "int64", "uint16", "bool", "complex64"]
 )

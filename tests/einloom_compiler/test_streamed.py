@@ -1,4 +1,4 @@
-"""Maps whose results are written past the caches: when they are, and that they are right."""
+"""Results that are written past the caches: which ones are, and that they are right."""
 
 import re
 from functools import cache
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from einloom_compiler.codegen import jit, objects
 from einloom_compiler.codegen.target import named_target
 from einloom_compiler.errors import ScheduleError
-from einloom_compiler.families import Problem, direct, parse
+from einloom_compiler.families import Problem, direct, parse, tiled
 from einloom_compiler.families.base import Bound
 from einloom_compiler.lowering.iteration import IterationSpace
 from einloom_compiler.lowering.nest import Arithmetics
@@ -114,3 +114,81 @@ def test_only_runs_of_maps_are_streamed() -> None:
     schedule: Any = parse(text)
     with pytest.raises(ScheduleError, match="only runs of a map's output are streamed"):
         direct.FAMILY.check(problem, schedule)
+
+
+# --- blocks that are gathered before ---------------------------------------------------------
+
+#: Small products, ``bij,bjk->bik`` and, without j, ``bi,bk->bik``: dtype, i, j and k, the schedule.
+GATHERED: dict[str, tuple[str, int, int, int, str]] = {
+    "lanes within a task": (
+        *("float64", 5, 7, 11),
+        "Tiled('k', 4, 1, 'i', (5,), 'ijk', True)",
+    ),
+    "lanes along tasks": ("float32", 33, 0, 75, "Tiled('k', 8, 8, is_streamed=True)"),
+    "complex": ("complex64", 4, 3, 5, "Tiled('k', 4, 2, 'i', (2,), 'ijk', True)"),
+}
+
+
+def _product(
+    n: int, case: tuple[str, int, int, int, str], pitch: int = 0, machine: Machine = AVX2
+) -> Problem:
+    """Return the product of ``n`` pairs, whose results are ``pitch`` elements apart."""
+    dtype, i, j, k, _ = case
+    pitch = pitch or i * k
+    extents: tuple[int, ...] = (n, i, k, j)
+    labels: tuple[str, ...] = ("b", "i", "k", "j")
+    columns: tuple[tuple[int | None, ...], ...]
+    columns = ((i * j, j, None, 1), (j * k, None, 1, k), (pitch, k, 1, None))
+    if not j:
+        extents, labels = extents[:3], labels[:3]
+        columns = ((i, 1, None), (k, None, 1), (pitch, k, 1))
+    space = IterationSpace(extents, 3, columns, labels)
+    return Problem(space, Arithmetics((dtype,) * 2, dtype, dtype, (False,) * 2), machine)
+
+
+@pytest.mark.parametrize("case", GATHERED.values(), ids=GATHERED)
+def test_large_batches_of_products_are_streamed(case: tuple[str, int, int, int, str]) -> None:
+    def streams(problem: Problem) -> bool:
+        (schedule,) = tiled.FAMILY.propose(problem)
+        return schedule.is_streamed
+
+    _, i, _, k, _ = case
+    n = (1 << 24) // (i * k)
+    assert streams(_product(n, case))
+    assert not streams(_product(100, case))
+    assert not streams(_product(n, case, pitch=i * k + 1))  # is no run
+
+
+@pytest.mark.parametrize("case", GATHERED.values(), ids=GATHERED)
+def test_gathered_blocks_are_written_whole_and_alone(case: tuple[str, int, int, int, str]) -> None:
+    dtype, i, j, k, text = case
+    schedule: Any = parse(text)
+    rng = np.random.default_rng(5)
+    for n, start, is_compiled in ((1, 0, True), (2, 3, False), (61, 5, True), (160, 16, True)):
+        problem = _product(n, case)
+        tiled.FAMILY.check(problem, schedule)
+        bound = tiled.FAMILY.bind(problem, schedule, None)
+        shapes = ((n, i, j), (n, j, k)) if j else ((n, i), (n, k))
+        operands = [rng.integers(-9, 9, shape).astype(dtype) for shape in shapes]
+        memory = np.full(start + n * i * k + 40, 7, dtype)
+        out = memory[start : start + n * i * k].reshape(n, i, k)
+        expected = memory.copy()
+        product = operands[0] @ operands[1] if j else operands[0][:, :, None] * operands[1][:, None]
+        expected[start : start + n * i * k] = product.reshape(-1)
+        given = [operands[number] for number in bound.operands]
+        if is_compiled:
+            scratch = np.empty(bound.kernel.scratch_bytes + 64, np.uint8)
+            at = -(-scratch.ctypes.data // 64) * 64
+            block = np.array([*(x.ctypes.data for x in (*given, out)), *bound.numbers, at])
+            for lo, hi in pairwise(sorted({0, bound.total // 3, bound.total})):
+                jit.serial(bound.kernel.entry)(block.ctypes.data, 0, lo, hi)
+        else:
+            bound.kernel.run_python([*given, out], bound.numbers, total=bound.total)
+        np.testing.assert_array_equal(memory, expected)
+
+
+def test_only_blocks_that_follow_each_other_are_gathered() -> None:
+    case = GATHERED["lanes within a task"]
+    schedule: Any = parse(case[-1])
+    with pytest.raises(ScheduleError, match="follow each other"):
+        tiled.FAMILY.check(_product(9, case, pitch=56), schedule)

@@ -14,12 +14,14 @@ _FAST = {
     "test_rand_equation": ("False-",),
     "test_contract_expressions": ("False-False-auto-",),
 }
-#: NumPy's sums, of which each dtype compiles 145 kernels: int8, uint16, float16 and float64 stand
-#: for the others.
+#: Of cases with an equation or dtype each, and so kernels of their own: one of so many.
+_THINNED = {"test_compare": 4, "test_different_paths": 2}
+#: NumPy's sums, of which each dtype compiles 145 kernels: int8, float16 and float64 stand for
+#: the others.
 _SLOW = tuple(
     f"test_einsum_sums_{dtype}"
     for dtype in (
-        *("uint8", "int16", "int32", "uint32", "int64", "uint64", "float32"),
+        *("uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "float32"),
         *("cfloat64", "cfloat128"),
     )
 )
@@ -32,3 +34,5 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         name, _, case = item.name.partition("[")
         if name in _SLOW or (name in _FAST and not case.startswith(_FAST[name])):
             item.add_marker(pytest.mark.slow)
+        if name in _THINNED:
+            item.add_marker(pytest.mark.thinned(_THINNED[name]))

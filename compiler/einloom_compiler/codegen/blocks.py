@@ -9,6 +9,10 @@ one variable of generated source. ``R`` rows of ``V`` vectors are constants wher
                                             the same with row r's element x[a + r * step]
     c = bouter16_complex(c, x, a, y, b)     the same for c = (real block, imaginary block); the
                                             imaginary parts follow the R or V * 16 real ones
+    c = bouter4_halves(c, x, a, y, b)       the same in 64-bit integers, c = (products of the lower
+                                            32 bits, sums of the mixed products' lower 32 bits in
+                                            the halves of each lane)
+    c = bwhole(low, mixed)                  the sum of both: low + (mixed's halves << 32)
     c = bload16(R, V, x, at, step)          row r from x[at + r * step]
     c = bload16_masked(R, V, x, at, step, n_rows, n)
                                             lanes of a row from n on are 0; rows from n_rows on
@@ -131,6 +135,32 @@ def _make_outer_complex(width: int) -> Any:
     return bouter_complex
 
 
+def _make_outer_halves(width: int) -> Any:
+    def bouter_halves(c: Any, x: Any, a: int, y: Any, b: int) -> Any:
+        low, mixed = ([list(row) for row in part] for part in c)
+        for v in range(len(low[0])):
+            column = _vector(y, b + width * v, width)
+            swapped = column.view(np.uint32).reshape(-1, 2)[:, ::-1].reshape(-1)
+            for r in range(len(low)):
+                element = np.full(width, x[a + r])
+                low[r][v] = low[r][v] + _lower(element) * _lower(column)
+                halves = element.view(np.uint32) * swapped + mixed[r][v].view(np.uint32)
+                mixed[r][v] = halves.view(column.dtype)
+        return tuple(map(tuple, low)), tuple(map(tuple, mixed))
+
+    return bouter_halves
+
+
+def _lower(lanes: Any) -> Any:
+    return lanes & type(lanes[0])(0xFFFFFFFF)
+
+
+def _whole(low: Any, mixed: Any) -> Any:
+    halves = mixed.view(np.uint32).reshape(-1, 2)
+    upper = (halves[:, 0] + halves[:, 1]).astype(np.uint64) << np.uint64(32)
+    return low + upper.view(low.dtype)
+
+
 def _make_load(width: int) -> Any:
     def bload(n_rows: int, n_vectors: int, x: Any, at: int, step: int) -> Any:
         return tuple(
@@ -211,6 +241,7 @@ PRIMITIVES: dict[str, Any] = {
     "breal": _part(0),
     "bimag": _part(1),
     "bjoin": bjoin,
+    "bwhole": _lanes(_whole),
 }
 for _width in WIDTHS:
     PRIMITIVES |= {
@@ -218,6 +249,7 @@ for _width in WIDTHS:
         f"bouter{_width}": _make_outer(_width),
         f"bouter{_width}_strided": _make_outer_strided(_width),
         f"bouter{_width}_complex": _make_outer_complex(_width),
+        f"bouter{_width}_halves": _make_outer_halves(_width),
         f"bload{_width}": _make_load(_width),
         f"bload{_width}_masked": _make_load_masked(_width),
         f"bstore{_width}": _make_store(_width),

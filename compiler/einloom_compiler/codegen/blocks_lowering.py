@@ -20,6 +20,7 @@ from einloom_compiler.codegen.vector_ir import (
     load,
     moved,
     pack,
+    pack_parts,
     shuffle,
     splat,
     unpack,
@@ -37,9 +38,11 @@ def register(vector_type: Any, declare: Declare) -> None:
     made = Types(vector_type)
     _register_lanes(made, declare)
     _register_pairs(made, declare)
+    _register_whole(made, declare)
     for width in WIDTHS:
         blocks_memory.register_making(made, declare, width)
         _register_outer(made, declare, width)
+        _register_halves(made, declare, width)
         blocks_memory.register_memory(made, declare, width)
         blocks_memory.register_transpose(made, declare, width)
 
@@ -200,37 +203,38 @@ def _register_pairs(made: Types, declare: Declare) -> None:
         return pack(context, builder, signature.return_type, rows)
 
 
+class _Panels:
+    """The operands of one outer product: elements of ``x``, vectors of ``y``."""
+
+    def __init__(self, context: Any, builder: Any, signature: Any, values: Any) -> None:
+        self.context, self.builder = context, builder
+        self.x, self.y = values[1], values[3]
+        self.a, self.b = wide(context, builder, signature, values, 2, 4)
+
+    def vectors(self, kind: Any, part: int) -> list[Any]:
+        n_vectors = kind.dtype.count
+        base = self.builder.gep(self.y, [self.b])
+        return [
+            load(self.context, self.builder, base, kind, part * n_vectors + v)
+            for v in range(n_vectors)
+        ]
+
+    def element(self, kind: Any, row: int) -> Any:
+        from llvmlite import ir
+
+        at = self.builder.add(self.a, ir.Constant(self.a.type, row))
+        vector = self.context.get_value_type(kind.dtype.dtype)
+        return splat(self.builder, self.builder.load(self.builder.gep(self.x, [at])), vector)
+
+
 def _register_outer(made: Types, declare: Declare, width: int) -> None:
     types = made.types
     panels_of = (types.CPointer, types.Integer, types.CPointer, types.Integer)
 
-    class Panels:
-        """The operands of one outer product: elements of ``x``, vectors of ``y``."""
-
-        def __init__(self, context: Any, builder: Any, signature: Any, values: Any) -> None:
-            self.context, self.builder = context, builder
-            self.x, self.y = values[1], values[3]
-            self.a, self.b = wide(context, builder, signature, values, 2, 4)
-
-        def vectors(self, kind: Any, part: int) -> list[Any]:
-            n_vectors = kind.dtype.count
-            base = self.builder.gep(self.y, [self.b])
-            return [
-                load(self.context, self.builder, base, kind, part * n_vectors + v)
-                for v in range(n_vectors)
-            ]
-
-        def element(self, kind: Any, row: int) -> Any:
-            from llvmlite import ir
-
-            at = self.builder.add(self.a, ir.Constant(self.a.type, row))
-            vector = self.context.get_value_type(kind.dtype.dtype)
-            return splat(self.builder, self.builder.load(self.builder.gep(self.x, [at])), vector)
-
     @declare(PRIMITIVES[f"bouter{width}"], lambda c, x, a, y, b: c, types.UniTuple, *panels_of)
     def lower_outer(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         kind = signature.return_type
-        panels = Panels(context, builder, signature, values)
+        panels = _Panels(context, builder, signature, values)
         columns = panels.vectors(kind, 0)
         rows = unpack(builder, values[0], kind)
         for r, row in enumerate(rows):
@@ -263,7 +267,7 @@ def _register_outer(made: Types, declare: Declare, width: int) -> None:
     )
     def lower_outer_complex(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         kind = signature.return_type.dtype
-        panels = Panels(context, builder, signature, values)
+        panels = _Panels(context, builder, signature, values)
         b_re, b_im = panels.vectors(kind, 0), panels.vectors(kind, 1)
         re, im = (unpack(builder, builder.extract_value(values[0], part), kind) for part in (0, 1))
         for r in range(kind.count):
@@ -279,12 +283,61 @@ def _register_outer(made: Types, declare: Declare, width: int) -> None:
                     target[r][v] = _multiply_add(
                         made, builder, kind, element, column[v], target[r][v]
                     )
+        return pack_parts(context, builder, signature.return_type, (re, im))
+
+
+def _register_halves(made: Types, declare: Declare, width: int) -> None:
+    types = made.types
+    block = types.UniTuple
+
+    @declare(
+        PRIMITIVES[f"bouter{width}_halves"],
+        lambda c, x, a, y, b: c,
+        *(block, types.CPointer, types.Integer, types.CPointer, types.Integer),
+    )
+    def lower_outer_halves(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         from llvmlite import ir
 
-        value = ir.Constant(context.get_value_type(signature.return_type), ir.Undefined)
-        for part, rows in enumerate((re, im)):
-            value = builder.insert_value(value, pack(context, builder, kind, rows), part)
-        return value
+        kind = signature.return_type.dtype
+        panels = _Panels(context, builder, signature, values)
+        vector = context.get_value_type(kind.dtype.dtype)
+        halves, lower = ir.VectorType(ir.IntType(32), 2 * width), _every(vector, 0xFFFFFFFF)
+        swap = [lane ^ 1 for lane in range(2 * width)]
+        columns = panels.vectors(kind, 0)
+        lower_columns = [builder.and_(column, lower) for column in columns]
+        as_halves = [builder.bitcast(column, halves) for column in columns]
+        swapped = [shuffle(builder, column, column, swap) for column in as_halves]
+        low, mixed = (
+            unpack(builder, builder.extract_value(values[0], part), kind) for part in (0, 1)
+        )
+        for r in range(kind.count):
+            element = panels.element(kind, r)
+            lower_element = builder.and_(element, lower)
+            element = builder.bitcast(element, halves)
+            for v in range(kind.dtype.count):
+                product = builder.mul(lower_element, lower_columns[v])
+                low[r][v] = builder.add(product, low[r][v])
+                sums = builder.bitcast(mixed[r][v], halves)
+                sums = builder.add(builder.mul(element, swapped[v]), sums)
+                mixed[r][v] = builder.bitcast(sums, vector)
+        return pack_parts(context, builder, signature.return_type, (low, mixed))
+
+
+def _register_whole(made: Types, declare: Declare) -> None:
+    block = made.types.UniTuple
+
+    @declare(PRIMITIVES["bwhole"], lambda low, mixed: low, block, block)
+    def lower_whole(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        kind = signature.return_type
+        bits = _every(context.get_value_type(kind.dtype.dtype), 32)
+
+        def whole(low: Any, mixed: Any) -> Any:
+            both = builder.add(mixed, builder.lshr(mixed, bits))
+            return builder.add(low, builder.shl(both, bits))
+
+        pairs = zip(*(unpack(builder, value, kind) for value in values), strict=True)
+        rows = [[whole(*both) for both in zip(*pair, strict=True)] for pair in pairs]
+        return pack(context, builder, kind, rows)
 
 
 def _multiply_add(made: Types, builder: Any, kind: Any, a: Any, b: Any, c: Any) -> Any:

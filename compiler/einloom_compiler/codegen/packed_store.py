@@ -23,12 +23,12 @@ class _Multiply:
         self.shape = f"{block.mr}, {block.vectors}"
         self.memory_shape = f"{block.mr}, {block.vectors * nest.parts}"
         self.parts = ("re", "im") if nest.is_complex else ("c",)
+        self.kind = "_complex" if nest.is_complex else "_halves" if nest.has_halves else ""
 
     def text(self) -> str:
         nest, width = self.nest, self.width
         block = nest.block
         zero = f"bzero{width}({self.shape}, np.{nest.element}(0))"
-        outer = f"bouter{width}"
         near = "near, " if nest.columns.is_prepacked else ""
         lines = [
             f"@njit({OPTIONS})",
@@ -42,16 +42,18 @@ class _Multiply:
         if nest.is_output_contiguous:
             lines.append(f"    bprefetch{width}({self.memory_shape}, out, at, out_row)")
         lines.append(f"    bfree{width}()")
-        lines.append(f"    c = {f'({zero}, {zero})' if nest.is_complex else zero}")
+        lines.append(f"    c = {f'({zero}, {zero})' if self.kind else zero}")
         lines += [
             "    for _ in range(n_k):",
             *self._prefetch("        "),
-            f"        c = {outer}{'_complex' if nest.is_complex else ''}(c, rows, a, columns, b)",
+            f"        c = bouter{width}{self.kind}(c, rows, a, columns, b)",
             f"        a += {block.mr * nest.parts}",
             f"        b += {block.nr * nest.parts}",
         ]
         if nest.is_complex:
             lines.append("    re, im = c")
+        elif nest.has_halves:
+            lines += ["    low, mixed = c", "    c = bwhole(low, mixed)"]
         if nest.sum_elements:
             lines.append("    if not is_first:")
             lines += self._add_tile("        ")

@@ -14,7 +14,6 @@ in each process (2026-11, numba 0.68.1), and a call's type is looked up once, no
 from __future__ import annotations
 
 import gc
-import importlib
 import linecache
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,7 +25,9 @@ from typing import Any
 
 import numpy as np
 
+from einloom_compiler.codegen import raw_numba, simd_halves
 from einloom_compiler.codegen.numba_source import NUMBA_IMPORT
+from einloom_compiler.codegen.raw_numba import numba_module
 from einloom_compiler.codegen.text import KernelText
 
 TARGET = "einloom"
@@ -38,12 +39,9 @@ _REGISTERING = (
     *("cpython.rangeobj", "cpython.tupleobj"),
 )
 _REGISTRIES = ("cpython.cmathimpl", "cpython.mathimpl", "np.npyimpl")
+#: Functions of kernels that are kept lowered, each some tens of kilobytes of text.
+_MOST_SHARED = 1000
 _NO_WRAPPERS = {"nopython": True, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
-
-
-def _numba(name: str) -> Any:
-    """Import a module of Numba; its annotations are partial, so it is untyped here."""
-    return importlib.import_module(f"numba.{name}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,35 +69,31 @@ def lower(text: KernelText) -> RawKernel:
     Pointers are ``noalias``: the runtime guarantees that output, scratch and operands do not
     overlap, and operands that do are only read.
     """
-    with _numba("core.compiler_lock").global_compiler_lock, _no_collection():
+    with numba_module("core.compiler_lock").global_compiler_lock, _no_collection():
         compiler = _compiler()
+        if len(compiler.shared) > _MOST_SHARED:
+            for function in compiler.shared.values():
+                function.forget()
+            compiler.shared.clear()
         kernel = _functions(text)["kernel"]
         kernel.is_kernel = True
         result = kernel.compile(_signature(text), compiler.void)
         convention = compiler.context.call_conv
         kind = convention.get_function_type(compiler.void, result.signature.args)
         returns, raises, *arguments = kind.args
-        modules = [_print_inlined(module) for module in result.library.collect({})]
+        modules = list(result.library.print_all({}))
     symbol = result.fndesc.llvm_func_name
     return RawKernel(tuple(modules), symbol, returns.pointee, raises.pointee, tuple(arguments))
 
 
-def _print_inlined(module: Any) -> str:
-    """Print a module whose functions are to be inlined wherever they are called."""
-    for function in module.functions:
-        if not function.is_declaration:
-            function.attributes.add("alwaysinline")
-    return str(module)
-
-
 def pointer_type(storage: str) -> Any:
     """Return Numba's type of a pointer to elements of a dtype."""
-    numba = _numba("np.numpy_support")
-    return _numba("core.types").CPointer(numba.from_dtype(np.dtype(storage)))
+    numba = numba_module("np.numpy_support")
+    return numba_module("core.types").CPointer(numba.from_dtype(np.dtype(storage)))
 
 
 def _signature(text: KernelText) -> tuple[Any, ...]:
-    types = _numba("core.types")
+    types = numba_module("core.types")
     return (
         *(pointer_type(storage) for _, storage in text.pointers),
         *[types.int64] * len(text.numbers),
@@ -121,11 +115,36 @@ def _functions(text: KernelText) -> dict[str, Any]:
 def _njit(function: Any = None, **options: Any) -> Any:
     """Stand for ``njit``, with and without options, and for the decorator that overloads ask for.
 
-    Parallel functions are Numba's own affair; here nothing calls them.
+    Kernels share most of what they call, ``exp`` or the packing of rows: such a function is the
+    one that an earlier kernel defined, and lowered. Parallel functions are Numba's own affair; here
+    nothing calls them.
     """
     if function is None:
         return lambda decorated: _njit(decorated, **options)
-    return _compiler().function(function, options)
+    compiler = _compiler()
+    if function.__module__ != _MODULE or function.__name__ == "kernel":
+        return compiler.function(function, options)
+    key = _meaning(function, options)
+    if key not in compiler.shared:
+        compiler.shared[key] = compiler.function(function, options)
+        compiler.shared[key].meaning = key
+    return compiler.shared[key]
+
+
+def _meaning(function: FunctionType, options: dict[str, Any]) -> str:
+    """Return the hash of all that a function of a kernel's module says, and what it calls.
+
+    Constants are compared as printed: 0.0 equals -0.0, and 1 equals 1.0.
+    """
+    code = function.__code__
+    called = [function.__globals__.get(name) for name in code.co_names]
+    parts = (
+        *(function.__name__, code.co_code.hex(), code.co_consts, code.co_names, code.co_varnames),
+        *(code.co_argcount, function.__defaults__, sorted(options.items(), key=str)),
+        [getattr(value, "meaning", value) for value in called],
+        simd_halves.are_instructions_used(),
+    )
+    return sha256(repr(parts).encode()).hexdigest()
 
 
 @contextmanager
@@ -143,10 +162,14 @@ def _no_collection() -> Iterator[None]:
 @cache
 def _compiler() -> Any:
     """Return what compiles functions for our target: made once a process, on first use."""
-    compiler, cpu, registry = map(_numba, ("core.compiler", "core.cpu", "core.registry"))
-    types, typing, templates = map(_numba, ("core.types", "core.typing", "core.typing.templates"))
-    fastmathpass, target_extension = map(_numba, ("core.fastmathpass", "core.target_extension"))
-    pysignature = _numba("core.utils").pysignature
+    compiler, cpu, registry = map(numba_module, ("core.compiler", "core.cpu", "core.registry"))
+    types, typing, templates = map(
+        numba_module, ("core.types", "core.typing", "core.typing.templates")
+    )
+    fastmathpass, target_extension = map(
+        numba_module, ("core.fastmathpass", "core.target_extension")
+    )
+    pysignature = numba_module("core.utils").pysignature
     from einloom_compiler.codegen import simd_lowering
 
     simd_lowering.register()
@@ -154,7 +177,11 @@ def _compiler() -> Any:
     typing_base: Any = typing.Context
 
     class TypingContext(typing_base):
-        """Numba's typing, with each call's signature looked up once a process."""
+        """Numba's typing, with each call's signature looked up once a process.
+
+        Literal numbers are types of their own to Numba: 1 and 2 would be looked up apart. It tries
+        the plain types first, except where a function prefers literals.
+        """
 
         def __init__(self) -> None:
             self.signatures: dict[Any, Any] = {}
@@ -163,6 +190,11 @@ def _compiler() -> Any:
         def resolve_function_type(self, func: Any, args: Any, kws: Any) -> Any:
             if kws or not isinstance(func, types.Function):
                 return super().resolve_function_type(func, args, kws)
+            if not any(template.prefer_literal for template in func.templates):
+                plain = tuple(map(types.unliteral, args))
+                found = self.signatures.get((func, plain))
+                if found is not None:
+                    return found
             key = func, tuple(args)
             found = self.signatures.get(key)
             if found is None:
@@ -178,7 +210,10 @@ def _compiler() -> Any:
 
         def init(self) -> None:
             self.is32bit = False
-            self._internal_codegen = _raw_codegen()
+            self.subtargets: dict[str, Any] = {}
+            self.found: dict[Any, Any] = {}
+            self.sizes: dict[Any, int] = {}
+            self._internal_codegen = raw_numba.raw_codegen()
 
         def load_additional_registries(self) -> None:
             from numba.core import optional  # noqa: F401
@@ -187,6 +222,29 @@ def _compiler() -> Any:
 
             for module in (cmathimpl, mathimpl, npyimpl):
                 self.install_registry(module.registry)
+
+        def subtarget(self, **options: Any) -> Any:
+            """Return the context of functions that are compiled with the same options."""
+            key = repr(sorted((name, str(value)) for name, value in options.items()))
+            if key not in self.subtargets:
+                self.subtargets[key] = super().subtarget(**options)
+                self.subtargets[key].found = {}
+            return self.subtargets[key]
+
+        def get_function(self, fn: Any, sig: Any, _firstcall: bool = True) -> Any:
+            """Return what lowers a built-in function, looked up once for each signature."""
+            if isinstance(fn, types.Dispatcher):
+                return super().get_function(fn, sig, _firstcall)
+            key = fn, sig
+            if key not in self.found:
+                self.found[key] = super().get_function(fn, sig, _firstcall)
+            return self.found[key]
+
+        def get_abi_sizeof(self, ty: Any) -> Any:
+            """Return a type's bytes; llvmlite parses a module for each answer."""
+            if ty not in self.sizes:
+                self.sizes[ty] = super().get_abi_sizeof(ty)
+            return self.sizes[ty]
 
         def post_lowering(self, module: Any, library: Any) -> None:
             """Apply fastmath; no runtime library is linked, as kernels allocate nothing."""
@@ -215,17 +273,28 @@ def _compiler() -> Any:
                 options = {**self.options, **_NO_WRAPPERS}
                 self.targetdescr.options.parse_as_flags(flags, options)
                 flags.no_compile = True
+                flags.nrt = False
                 flags.noalias = self.is_kernel
                 library = context.codegen().create_library(self.py_func.__name__)
                 with target_extension.target_override(TARGET):
-                    self.compiled[args] = compiler.compile_extra(
+                    result = compiler.compile_extra(
                         typing_context, context, self.py_func, args, returns, flags, {},
                         library=library, pipeline_class=pipeline,
                     )  # fmt: skip
-                result = self.compiled[args]
-                key = self, args
-                context.insert_user_function(key, result.fndesc, [result.library])
+                # What is kept of it must not hold Numba's IR: that is megabytes a function.
+                described = result.fndesc
+                described.typemap = described.calltypes = None
+                self.compiled[args] = SimpleNamespace(
+                    signature=result.signature, fndesc=described, library=library
+                )
+                if not self.is_kernel:
+                    context.insert_user_function((self, args), described, [library])
             return self.compiled[args]
+
+        def forget(self) -> None:
+            """Take what was lowered out of the context."""
+            for args in self.compiled:
+                context.remove_user_function((self, args))
 
         def get_call_template(self, args: Any, kws: Any) -> Any:
             """Return the template, Python signature and arguments of a call."""
@@ -260,106 +329,10 @@ def _compiler() -> Any:
     target_extension.target_registry[TARGET] = Target
     target_extension.dispatcher_registry[Target] = Function
     target_extension.jit_registry[Target] = _njit
-    pipeline = _pipeline()
+    pipeline = raw_numba.pipeline(TARGET)
     typing_context = TypingContext()
     context = Context(typing_context, TARGET)
     Function.targetdescr.target_context = context
     with target_extension.target_override(TARGET):
         context.refresh()
-    return SimpleNamespace(function=Function, context=context, void=types.void)
-
-
-def _pipeline() -> Any:
-    """Return Numba's compiler reduced to the passes that straight loops over numbers need.
-
-    Left out are those for generators, closures, ``with`` blocks, containers, raises, literal
-    unrolling and array expressions: a fifth of the time, and nothing that kernels use.
-    """
-    compiler, typed_passes, untyped_passes, machinery = (
-        _numba(f"core.{name}")
-        for name in ("compiler", "typed_passes", "untyped_passes", "compiler_machinery")
-    )
-    passes = (
-        untyped_passes.TranslateByteCode,
-        untyped_passes.FixupArgs,
-        untyped_passes.IRProcessing,
-        untyped_passes.ReconstructSSA,
-        typed_passes.NopythonTypeInference,
-        typed_passes.PreLowerStripPhis,
-        typed_passes.IRLegalization,
-        typed_passes.NativeLowering,
-        typed_passes.NoPythonBackend,
-    )
-
-    base: Any = compiler.CompilerBase
-
-    class Pipeline(base):
-        def define_pipelines(self) -> list[Any]:
-            manager = machinery.PassManager(TARGET)
-            for step in passes:
-                manager.add_pass(step, step.__name__)
-            manager.finalize()
-            return [manager]
-
-    return Pipeline
-
-
-def _raw_codegen() -> Any:
-    """Return a Numba code generator whose libraries keep IR modules as they are lowered."""
-    from llvmlite import binding, ir
-
-    codegen = _numba("core.codegen")
-
-    library_base: Any = codegen.CodeLibrary
-
-    class Library(library_base):
-        def __init__(self, owner: Any, name: str) -> None:
-            super().__init__(owner, name)
-            self.modules: list[Any] = []
-            self.linked: list[Any] = []
-
-        def add_linking_library(self, library: Any) -> None:
-            self.linked.append(library)
-
-        def add_ir_module(self, module: Any) -> None:
-            self.modules.append(module)
-
-        def finalize(self) -> None:
-            self._finalized = True
-
-        def collect(self, seen: dict[int, Any]) -> Iterator[Any]:
-            """Yield the modules of all linked libraries, each once, then this one's."""
-            if id(self) in seen:
-                return
-            seen[id(self)] = self
-            for library in self.linked:
-                yield from library.collect(seen)
-            yield from self.modules
-
-        def get_function(self, name: str) -> Any:
-            raise NotImplementedError(name)
-
-        def get_llvm_str(self) -> str:
-            return "\n".join(map(str, self.modules))
-
-        get_asm_str = get_llvm_str
-
-    codegen_base: Any = codegen.CPUCodegen
-
-    class Codegen(codegen_base):
-        _library_class = Library
-
-        def __init__(self) -> None:
-            """Take this machine's data layout; all 64-bit little-endian ones agree on it."""
-            codegen.initialize_llvm()
-            target = binding.Target.from_triple(binding.get_process_triple())
-            self._machine = target.create_target_machine(codemodel="default")
-            self._target_data = self._machine.target_data
-
-        def _create_empty_module(self, name: str) -> Any:
-            return ir.Module(name)
-
-        def _add_module(self, module: Any) -> None:
-            """Keep nothing: modules are the library's."""
-
-    return Codegen()
+    return SimpleNamespace(function=Function, context=context, void=types.void, shared={})

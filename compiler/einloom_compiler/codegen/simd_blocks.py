@@ -17,7 +17,7 @@ from einloom_compiler.codegen.simd_lowering import (
     lane_mask,
     lanes_constant,
     masked_load,
-    masked_store,
+    store_words,
 )
 
 #: Bytes of a cache line, which streamed stores fill.
@@ -40,32 +40,37 @@ def register_transpose(types: Any, width: int) -> None:
         shape = ir.VectorType(ir.IntType(8 * word), width * words)
         n_c, n_k = limits or (None, None)
 
-        def address(base: Any, offset: Any, step: Any, row: int) -> Any:
-            element = builder.add(offset, builder.mul(step, ir.Constant(step.type, row)))
+        def address(base: Any, offset: Any, step: Any, number: Any) -> Any:
+            element = builder.add(offset, builder.mul(step, number))
             return builder.bitcast(builder.gep(base, [element]), shape.as_pointer())
 
-        def mask(row: int, n_rows: Any, n_lanes: Any) -> Any:
-            is_row = builder.icmp_signed("<", ir.Constant(n_rows.type, row), n_rows)
-            lanes = builder.select(is_row, n_lanes, ir.Constant(n_lanes.type, 0))
-            return lane_mask(builder, lanes, width, words)
-
+        # Rows beyond the last are loaded as it is, none of it where there is no row.
+        if n_c is not None:
+            zero = ir.Constant(n_c.type, 0)
+            last = builder.sub(n_c, ir.Constant(n_c.type, 1))
+            last = builder.select(builder.icmp_signed(">", last, zero), last, zero)
+            n_lanes = builder.select(builder.icmp_signed(">", n_c, zero), n_k, zero)
+            mask = lane_mask(builder, n_lanes, width, words)
         rows = []
         for row in range(width):
-            place = address(source, at, stride, row)
+            number = ir.Constant(stride.type, row)
             if n_c is None:
-                load = builder.load(place)
+                load = builder.load(address(source, at, stride, number))
                 load.align = word
             else:
-                zero = ir.Constant(shape, None)
-                load = masked_load(builder, place, word, mask(row, n_c, n_k), zero)
+                number = builder.select(builder.icmp_signed("<", number, last), number, last)
+                place = address(source, at, stride, number)
+                load = masked_load(builder, place, word, mask, ir.Constant(shape, None))
             rows.append(load)
         rows = _transposed(builder, rows, words)
         for row in range(width):
-            place = address(target, to, pitch, row)
+            number = ir.Constant(pitch.type, row)
+            place = address(target, to, pitch, number)
             if n_k is None:
                 builder.store(rows[row], place).align = word
             else:
-                masked_store(builder, rows[row], place, word, mask(row, n_k, n_c))
+                with builder.if_then(builder.icmp_signed("<", number, n_k)):
+                    store_words(builder, rows[row], place, word, n_c, words)
         return context.get_dummy_value()
 
     @declare(
@@ -165,18 +170,18 @@ def _stream(builder: Any, target: Any, source: Any, n: Any, word: Any, per_line:
 
     def copy_part(at: Any, count: Any) -> None:
         """Copy fewer elements than a line has."""
-        with builder.if_then(builder.icmp_signed(">", count, constant(0))):
-            if size >= _WORD // 2:
-                mask = lane_mask(builder, count, per_line, words)
-                zero = ir.Constant(line, None)
-                value = masked_load(builder, vectors(source, at), size, mask, zero)
-                masked_store(builder, value, vectors(target, at), size, mask)
-                return
-            with cgutils.for_range(builder, count) as loop:
-                place = builder.add(at, loop.index)
-                builder.store(
-                    builder.load(builder.gep(source, [place])), builder.gep(target, [place])
-                )
+        part = per_line // 2
+        while part:
+            with builder.if_then(
+                builder.icmp_signed("!=", builder.and_(count, constant(part)), constant(0))
+            ):
+                place = builder.add(at, builder.and_(count, constant(-2 * part)))
+                kind = ir.VectorType(line.element, part * words).as_pointer()
+                load = builder.load(builder.bitcast(builder.gep(source, [place]), kind))
+                load.align = size
+                to = builder.bitcast(builder.gep(target, [place]), kind)
+                builder.store(load, to).align = size
+            part //= 2
 
     address = builder.ptrtoint(target, number)
     missing = builder.and_(builder.neg(address), constant(LINE - 1))

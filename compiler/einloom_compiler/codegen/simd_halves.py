@@ -58,6 +58,11 @@ def instructions(are_usable: bool) -> Iterator[None]:
         _USABLE.reset(token)
 
 
+def are_instructions_used() -> bool:
+    """Say whether what is lowered now may use instructions for halves."""
+    return _USABLE.get()
+
+
 def _like(value: Any, element: Any) -> Any:
     """Return the type of ``element``, a vector of as many as ``value`` has where it is one."""
     from llvmlite import ir

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 from einloom_compiler.codegen import blocks_lowering, simd_elementwise_lowering
 from einloom_compiler.codegen.simd import PRIMITIVES, WIDTHS
 from einloom_compiler.codegen.simd_lanes import register_lanes, register_strided
+from einloom_compiler.codegen.vector_ir import store_first
 
 _Lowering = TypeVar("_Lowering", bound=Callable[..., Any])
 
@@ -254,8 +255,9 @@ def _register_memory(types: Any, vector: Any, width: int) -> None:
         kind = signature.args[2]
         address = _address(context, builder, signature, values, kind)
         number = context.cast(builder, values[3], signature.args[3], types.int64)
-        mask = lane_mask(builder, number, width, n_words(kind.dtype))
-        masked_store(builder, values[2], address, word_bytes(kind.dtype), mask)
+        store_words(
+            builder, values[2], address, word_bytes(kind.dtype), number, n_words(kind.dtype)
+        )
         return context.get_dummy_value()
 
 
@@ -312,6 +314,20 @@ def masked_store(builder: Any, value: Any, address: Any, align: int, mask: Any) 
     from llvmlite import ir
 
     _masked(builder, "store", value.type, ir.VoidType(), [value, address, _int32(align), mask])
+
+
+def store_words(
+    builder: Any, value: Any, address: Any, align: int, number: Any, words: int = 1
+) -> None:
+    """Store the first ``number`` elements of a vector, each of so many words."""
+    from llvmlite import ir
+
+    def masked() -> None:
+        mask = lane_mask(builder, number, value.type.count // words, words)
+        masked_store(builder, value, address, align, mask)
+
+    n = builder.mul(number, ir.Constant(number.type, words)) if words > 1 else number
+    store_first(builder, value, address, align, n, masked)
 
 
 def _masked(builder: Any, verb: str, shape: Any, returns: Any, arguments: list[Any]) -> Any:

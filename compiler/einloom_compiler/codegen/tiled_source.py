@@ -15,7 +15,8 @@ from contextlib import ExitStack, contextmanager
 from einloom_compiler.codegen.numba_source import OPTIONS, print_module, print_split
 from einloom_compiler.codegen.scalar_source import scalar_lines
 from einloom_compiler.codegen.text import KernelText, wrapped
-from einloom_compiler.codegen.tiled_values import Values, name_of, plus, set_of, times
+from einloom_compiler.codegen.tiled_streams import Streams
+from einloom_compiler.codegen.tiled_values import name_of, plus, set_of, times
 from einloom_compiler.ir.loops import Access
 from einloom_compiler.ir.scalar import positions_of
 from einloom_compiler.ir.tiled import Piece, TiledNest, print_tiled
@@ -32,7 +33,8 @@ def numbers_of(nest: TiledNest) -> tuple[str, ...]:
 def print_functions(nest: TiledNest, name: str = "kernel") -> list[str]:
     """Return the kernel, called ``name``, and the function that spreads it over threads."""
     names = (*(access.name for access in nest.accesses), *numbers_of(nest))
-    return [_Emitter(nest).emit(name, names), print_split(name, (*names, "acc"), 0)]
+    split = print_split(name, (*names, "acc"), nest.scratch_elements)
+    return [_Emitter(nest).emit(name, names), split]
 
 
 def print_kernel_text(nest: TiledNest) -> KernelText:
@@ -42,12 +44,12 @@ def print_kernel_text(nest: TiledNest) -> KernelText:
         source=print_module("\n\n".join(print_functions(nest))),
         pointers=tuple((access.name, nest.element) for access in nest.accesses),
         numbers=numbers_of(nest),
-        scratch_elements=0,
+        scratch_elements=nest.scratch_elements,
         scratch_dtype=nest.element,
     )
 
 
-class _Emitter(Values):
+class _Emitter(Streams):
     """Writes one kernel."""
 
     def emit(self, name: str, names: Sequence[str]) -> str:
@@ -55,21 +57,27 @@ class _Emitter(Values):
         self._line(f"@njit({OPTIONS})")
         with self._block(wrapped(f"def {name}(", ", ".join((*names, "acc, acc_0, lo, hi")), "):")):
             self._constants()
-            with self._tasks(), self._inner_blocks():
-                self._clamped()
-                self._offsets((*self.nest.inputs, self.nest.output))
-                lanes = self.nest.lanes
-                if lanes is None or lanes.index not in self.nest.tasks:
-                    self._sum(is_masked=False)
-                elif self.nest.splits_edge:
-                    edge = f"{lanes.index} + {self.nest.block(lanes.index)}"
-                    with self._block(f"if {edge} <= {self._extent(lanes.index)}:"):
-                        self._sum(is_masked=False)
-                    with self._block("else:"):
-                        self._sum(is_masked=True)
-                else:
-                    self._sum(is_masked=True)
+            self._begin_stream()
+            with self._tasks(), self._gathered():
+                self._blocks_of_a_task()
+            self._finish_stream()
         return "\n".join(self.lines) + "\n"
+
+    def _blocks_of_a_task(self) -> None:
+        with self._inner_blocks():
+            self._clamped()
+            self._offsets((*self.nest.inputs, self.nest.output))
+            lanes = self.nest.lanes
+            if lanes is None or lanes.index not in self.nest.tasks:
+                self._sum(is_masked=False)
+            elif self.nest.splits_edge:
+                edge = f"{lanes.index} + {self.nest.block(lanes.index)}"
+                with self._block(f"if {edge} <= {self._extent(lanes.index)}:"):
+                    self._sum(is_masked=False)
+                with self._block("else:"):
+                    self._sum(is_masked=True)
+            else:
+                self._sum(is_masked=True)
 
     # --- loops over blocks -----------------------------------------------------------------------
 
@@ -150,6 +158,9 @@ class _Emitter(Values):
                 for index in access.indices
                 if index not in moved and index not in nest.contracted and self._moves(index)
             ]
+            if nest.is_streamed and access is nest.output:
+                inner = [i for i in access.indices if i not in nest.tasks and self._moves(i)]
+                terms = ["acc_0 + n_waiting", *(self._term(access, index) for index in inner)]
             start = " + ".join(terms) or "0"
             if not rows_of:
                 self._line(f"{access.name}_at = {start}")
@@ -269,6 +280,7 @@ class _Emitter(Values):
     def _store(self, point: tuple[int, ...], pieces: list[tuple[Piece, str | None]]) -> None:
         """Write the stores of one row whose lanes are the output's."""
         output, lanes = self.nest.output, self.nest.lanes
+        name = "acc" if self.nest.is_streamed else output.name
         stride = f"{output.name}_{lanes.index}" if lanes and output.unit != lanes.index else None
         if not self._has_lanes(output):
             stride = None
@@ -282,11 +294,11 @@ class _Emitter(Values):
                 at += f" + {piece.offset}" + (f" * {stride}" if stride else "")
             masked, n = ("_masked", f", {valid}") if valid else ("", "")
             if width == 1:
-                self._line(f"{output.name}[{at}] = {value}")
+                self._line(f"{name}[{at}] = {value}")
             elif stride:
-                self._line(f"vscatter{width}{masked}({output.name}, {at}, {stride}, {value}{n})")
+                self._line(f"vscatter{width}{masked}({name}, {at}, {stride}, {value}{n})")
             else:
-                self._line(f"vstore{width}{masked}({output.name}, {at}, {value}{n})")
+                self._line(f"vstore{width}{masked}({name}, {at}, {value}{n})")
 
     def _store_dot(self, point: tuple[int, ...]) -> None:
         """Write the sums over lanes of one row, and the store of their total."""

@@ -78,38 +78,43 @@ def _write_blocks(
     nest, transposition = writer.nest, _transposition(writer)
     source, target, lanes = nest.inputs[0], nest.output, transposition.lanes
     end = end or f"{along}_hi"
+    low, high = f"{across}_lo", f"{across}_hi"
+    at = f"{source.name}, {writer.offset(source, 0)}, {source.name}_{along}"
+    to = f"{target.name}, {writer.offset(target, 0)}, {target.name}_{across}"
+    if transposition.pitch:
+        to = f"acc, {_in_scratch(across, along, across, transposition)}, {transposition.pitch}"
+    # The last blocks overlap those before them, and write again what these wrote.
     with (
-        writer.block(f"for {along} in range({start}, {end}, {lanes}):"),
-        writer.block(f"for {across} in range({across}_lo, {across}_hi, {lanes}):"),
+        writer.block(f"if {end} - {start} >= {lanes} and {high} - {low} >= {lanes}:"),
+        writer.block(f"for {along}_block in range({start}, {end}, {lanes}):"),
+        writer.block(f"for {across}_block in range({low}, {high}, {lanes}):"),
     ):
-        at = f"{source.name}, {writer.offset(source, 0)}, {source.name}_{along}"
-        to = f"{target.name}, {writer.offset(target, 0)}, {target.name}_{across}"
-        if transposition.pitch:
-            to = f"acc, {_in_scratch(across, along, across, transposition)}, {transposition.pitch}"
-        whole = f"{along} + {lanes} <= {end} and {across} + {lanes} <= {across}_hi"
-        with writer.block(f"if {whole}:"):
-            writer.call(f"vtranspose{lanes}(", f"{to}, {at}")
-        with writer.block("else:"):
-            if transposition.is_masked:
-                left = f"{end} - {along}, {across}_hi - {across}"
+        writer.line(f"{along} = min({along}_block, {end} - {lanes})")
+        writer.line(f"{across} = min({across}_block, {high} - {lanes})")
+        writer.call(f"vtranspose{lanes}(", f"{to}, {at}")
+    with writer.block("else:"):
+        if transposition.is_masked:
+            with (
+                writer.block(f"for {along} in range({start}, {end}, {lanes}):"),
+                writer.block(f"for {across} in range({low}, {high}, {lanes}):"),
+            ):
+                left = f"{end} - {along}, {high} - {across}"
                 writer.call(f"vtranspose{lanes}_masked(", f"{to}, {at}, {left}")
-            else:
-                _write_edge(writer, across, along, end)
+        else:
+            _write_elements(writer, across, along, start, end)
 
 
-def _write_edge(writer: AccessWriter, across: str, along: str, end: str) -> None:
-    """Write the loops over a block that is cut off by the tile's end."""
+def _write_elements(writer: AccessWriter, across: str, along: str, start: str, end: str) -> None:
+    """Write the loops over a tile that is narrower than a block."""
     nest, transposition = writer.nest, _transposition(writer)
-    source, target, lanes = nest.inputs[0], nest.output, transposition.lanes
-    row, column = f"{across}_one", f"{along}_one"
+    source, target = nest.inputs[0], nest.output
     with (
-        writer.block(f"for {row} in range({across}, min({across} + {lanes}, {across}_hi)):"),
-        writer.block(f"for {column} in range({along}, min({along} + {lanes}, {end})):"),
-        writer.named({across: row, along: column}),
+        writer.block(f"for {across} in range({across}_lo, {across}_hi):"),
+        writer.block(f"for {along} in range({start}, {end}):"),
     ):
         to = f"{target.name}[{writer.offset(target, 0)}]"
         if transposition.pitch:
-            to = f"acc[{_in_scratch(row, column, across, transposition)}]"
+            to = f"acc[{_in_scratch(across, along, across, transposition)}]"
         writer.line(f"{to} = {source.name}[{writer.offset(source, 0)}]")
 
 

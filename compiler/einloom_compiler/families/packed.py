@@ -84,10 +84,10 @@ class Packed(Family):
                 "or ''"
             )
         _, nest = _nest(problem, schedule)
-        width, registers, parts = nest.block.width, problem.machine.n_registers, nest.parts
+        width, registers = nest.block.width, problem.machine.n_registers
         require_integer("Packed", "mr", schedule.mr, 1, registers - 2)
         # accumulators, one vector of each column group, one element of the rows' operand
-        vectors = max(1, (registers - 1) // (parts * (schedule.mr + 1)))
+        vectors = max(1, (registers - 1) // (nest.accumulators * (schedule.mr + 1)))
         require_integer("Packed", "nr", schedule.nr, width, vectors * width)
         require_integer("Packed", "mc", schedule.mc, schedule.mr, _MOST["mc"])
         require_integer("Packed", "nc", schedule.nc, schedule.nr, _MOST["nc"])

@@ -170,6 +170,19 @@ class PackedNest:
         return 2 if self.is_complex else 1
 
     @property
+    def has_halves(self) -> bool:
+        """Whether products are summed as those of 32-bit halves, in two accumulators.
+
+        No target but AVX-512 multiplies vectors of 64-bit integers.
+        """
+        return self.element in ("int64", "uint64") and self.block.width < 8
+
+    @property
+    def accumulators(self) -> int:
+        """Accumulators of each vector of a block."""
+        return 2 if self.is_complex or self.has_halves else 1
+
+    @property
     def itemsize(self) -> int:
         """Bytes of a packed element."""
         return 8 if self.element.endswith("64") else 4

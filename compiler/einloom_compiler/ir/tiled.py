@@ -4,7 +4,7 @@ Grammar::
 
     TiledNest = (inputs: Access+, output: Access, compute: dtype name, tasks: name*, rows: Rows*,
                  lanes: Lanes | None, contracted: name*, static: (name, extent)*,
-                 splits_edge: bool, epilogue: Scalar, extras: Access*)
+                 splits_edge: bool, is_streamed: bool, epilogue: Scalar, extras: Access*)
     Rows      = (index: name, count: int)
     Lanes     = (index: name, width: int, vectors: int)
 
@@ -17,6 +17,9 @@ The parallel range runs through the blocks along ``tasks``, the last index faste
 lane index that is no task has a static extent; its blocks are loops within a task, the last of
 which starts early instead of being cut. Along a task, rows beyond the extent are computed as copies
 of the last row and lanes beyond it are masked.
+
+A streamed nest writes its output as one run from task to task: blocks are gathered in scratch, of
+which whole cache lines are written past the caches.
 """
 
 from __future__ import annotations
@@ -30,6 +33,9 @@ from einloom_compiler.errors import InternalCompilerError
 from einloom_compiler.ir.loops import Access
 from einloom_compiler.ir.printer import print_access, print_epilogue
 from einloom_compiler.ir.scalar import SUM, Scalar
+
+#: Bytes that are streamed at once, at least.
+STREAM_BYTES = 2048
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +96,7 @@ class TiledNest:
         static: indices whose extents the kernel is made for.
         splits_edge: whether blocks without masked lanes have a body of their own; for targets where
             masks cost registers or time.
+        is_streamed: whether blocks are gathered in scratch and written past the caches.
         epilogue: what is computed from each sum, ``Value(0)``, and the elements of extras,
             ``Value(1 + n)``, before it is stored.
         extras: further operands of the epilogue, read only; of output indices.
@@ -104,6 +111,7 @@ class TiledNest:
     contracted: tuple[str, ...]
     static: tuple[tuple[str, int], ...]
     splits_edge: bool = False
+    is_streamed: bool = False
     epilogue: Scalar = SUM
     extras: tuple[Access, ...] = ()
 
@@ -116,7 +124,9 @@ class TiledNest:
             lanes = f"{kind} {self.lanes.index}={self.lanes.vectors}x{self.lanes.width}"
         static = "".join(f", {index} is {extent}" for index, extent in self.static)
         tasks = "".join(self.tasks) or "none"
-        return f"Tiled({rows}{lanes}, tasks={tasks}, sums={''.join(self.contracted)}{static})"
+        streamed = ", streamed" if self.is_streamed else ""
+        sums = "".join(self.contracted)
+        return f"Tiled({rows}{lanes}, tasks={tasks}, sums={sums}{static}{streamed})"
 
     @property
     def indices(self) -> tuple[str, ...]:
@@ -172,6 +182,29 @@ class TiledNest:
         if self.lanes and index == self.lanes.index:
             return self.lanes.width * self.lanes.vectors // self.scale
         return next((rows.count for rows in self.rows if rows.index == index), 1)
+
+    @property
+    def run(self) -> int:
+        """Real elements of the output that a task writes at most."""
+        static = dict(self.static)
+        inner = [i for i in self.output.indices if i not in self.tasks]
+        last = self.lanes.index if self.lanes else ""
+        block = self.block(last) if last in self.tasks else 1
+        return self.scale * block * prod(static[index] for index in inner)
+
+    @property
+    def scratch_elements(self) -> int:
+        """Real elements of scratch: what waits to be streamed, a task's run, a vector beyond it."""
+        if not self.is_streamed or self.lanes is None:
+            return 0
+        line = 64 // self.itemsize
+        needed = self.stream_elements + self.run + self.lanes.width * self.lanes.vectors
+        return -(-needed // line) * line
+
+    @property
+    def stream_elements(self) -> int:
+        """Real elements from which those that wait are streamed."""
+        return STREAM_BYTES // self.itemsize
 
     def counts(self, extents: Mapping[str, int]) -> tuple[int, ...]:
         """Return the number of blocks along each task."""
@@ -276,6 +309,10 @@ def verify_tiled(nest: TiledNest, stage: str) -> None:
         if part.index not in nest.tasks:
             extent = static.get(part.index, 0)
             require(extent >= part.count, f"rows {part.index} overrun their static extent")
+    if nest.is_streamed:
+        is_run = lanes is not None and not nest.is_dot and nest.output.unit == lanes.index
+        require(is_run, "a streamed output is not contiguous along the lanes")
+        require(not {*rows} & {*nest.tasks}, "rows of a streamed output lie along a task")
     if lanes is None:
         return
     require(lanes.index not in rows, "the lane index is a row")

@@ -25,6 +25,8 @@ EFFICIENCY = {1: 0.86, 2: 0.96, 3: 0.97}
 _BLOCKS = {32: ((8, 3), (12, 2), (24, 1)), 16: ((4, 3), (6, 2), (12, 1))}
 #: The same for integers of 32 registers, whose products take a register before they are added.
 _INTEGER_BLOCKS = ((8, 3), (8, 2), (16, 1))
+#: The same where vectors of 64-bit integers are multiplied by halves, into two accumulators.
+_HALVES_BLOCKS = {32: ((12, 1), (6, 2)), 16: ((6, 1),)}
 #: The same where each element has a real and an imaginary accumulator.
 _COMPLEX_BLOCKS = {32: ((4, 2), (8, 1)), 16: ((2, 2), (4, 1))}
 #: Packed element of each compute dtype that has a microkernel.
@@ -99,8 +101,11 @@ def propose(
     parts = 2 if is_complex else 1
     itemsize = 8 if element.endswith("64") else 4
     width = machine.simd_bits // (8 * itemsize)
+    blocks: Sequence[tuple[int, int]]
     blocks = (_COMPLEX_BLOCKS if is_complex else _BLOCKS)[machine.n_registers]
-    if element.startswith(("int", "uint")) and machine.n_registers == 32:
+    if element in ("int64", "uint64") and width < 8:
+        blocks = _HALVES_BLOCKS[machine.n_registers]
+    elif element.startswith(("int", "uint")) and machine.n_registers == 32:
         blocks = _INTEGER_BLOCKS
     depth = DEPTH[itemsize] // parts
     sides = [

@@ -22,6 +22,7 @@ from math import prod
 
 from einloom_compiler.dtypes import arithmetic, compute_bytes, storage_bytes
 from einloom_compiler.ir.loops import LoopNest
+from einloom_compiler.lowering.formula import is_open
 from einloom_compiler.lowering.iteration import IterationSpace
 from einloom_compiler.lowering.nest import NamedNest
 from einloom_compiler.schedule import transposes
@@ -196,13 +197,24 @@ def _choose_contraction(named: NamedNest, space: IterationSpace, outputs: list[s
     if rest and any(
         inner in access.indices and rest[-1] not in access.indices for access in nest.inputs
     ):
-        steps.append(Unroll(rest[-1], ROWS))
+        position = dict(zip(nest.indices, named.order, strict=True))[rest[-1]]
+        is_fixed = position not in space.open
+        steps.append(Unroll(rest[-1], _rows(space.extents[position]) if is_fixed else ROWS))
     elif row is None and (neighbour := _neighbour(named, space, rest)) is not None:
         steps.append(Unroll(neighbour, ROWS))
     if row is None:
         return [*steps, Tile(summed, BLOCK)]
     itemsize = compute_bytes(nest.compute)
     return [*steps, Tile(row, ROW if steps else ROW_BYTES // itemsize), Sink(row)]
+
+
+def _rows(extent: int) -> int:
+    """Return how many output rows to compute together: no more than there are.
+
+    Measured 2026-11 on Zen 3: ``ab,xby->xay`` of 2 x 2 by 2048 x 2 x 1024 in complex64, one thread,
+    12.5 ms by four rows and 10.0 by two.
+    """
+    return ROWS if is_open(extent) else min(ROWS, max(2, int(extent)))
 
 
 def _neighbour(named: NamedNest, space: IterationSpace, outputs: list[str]) -> str | None:

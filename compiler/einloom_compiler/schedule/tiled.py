@@ -7,16 +7,19 @@ predicted to be the fastest wins.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
-from math import inf
+from math import inf, prod
 from operator import itemgetter
 
 from einloom_compiler.lowering.formula import Formula
 from einloom_compiler.lowering.iteration import IterationSpace
 from einloom_compiler.lowering.nest import Arithmetics
 from einloom_compiler.schedule.machine import Machine
-from einloom_compiler.schedule.tiled_blocks import Block, Outline, real_bytes
+from einloom_compiler.schedule.policy import STREAMED_CACHES
+from einloom_compiler.schedule.tiled_blocks import Block, Outline, numbered, real_bytes
 from einloom_compiler.schedule.tiled_cost import Costs
+from einloom_compiler.schedule.tiled_cost import seconds as predicted
 from einloom_compiler.schedule.tiled_cycles import OPEN_ROWS, ROWS, Form, Rates, rates
 
 #: Real lanes of a vector, vectors a row, points of each of an outline's rows.
@@ -38,6 +41,10 @@ STATIC_ROWS, DOT_ROWS = 16, 6
 VECTORS = (1, 2, 3, 4, 6, 8, 12)
 #: Vectors a row where there are rows.
 MOST_VECTORS = 8
+#: Bytes that a task may gather in scratch, a half of L1 at most.
+STREAMED_RUN = 16 << 10
+#: Least share of an output that is streamed in what is read.
+STREAMED_SHARE = 0.25
 #: Share of the predicted time that each accumulator must save: it is code to compile and to load.
 _LEAST_GAIN = 0.0005
 _DTYPES = (
@@ -92,7 +99,54 @@ def choose(
         needed = seconds * penalty
         if best is None or (needed, number) < best[:2]:
             best = needed, number, seconds, Block(costs.outline, *sizes)
-    return None if best is None else (best[3], best[2])
+    if best is None:
+        return None
+    _, _, needed, block = best
+    streamed = _streamed(block)
+    if not _is_streamed(streamed):
+        return block, needed
+    return streamed, min(needed, predicted(streamed))
+
+
+def _streamed(block: Block) -> Block:
+    """Return a block with a streamed output.
+
+    It has no rows of one point, nor any along tasks where they only save loads of a map.
+    """
+    outline = block.outline
+    rows = [
+        (number, count)
+        for number, count in zip(outline.rows, block.counts, strict=True)
+        if count > 1 and (outline.contracted or number not in outline.tasks)
+    ]
+    parts = outline.space, outline.arithmetics, outline.machine, outline.lane
+    changed = Outline(*parts, tuple(n for n, _ in rows), outline.static, is_streamed=True)
+    return replace(block, outline=changed, counts=tuple(count for _, count in rows))
+
+
+def _is_streamed(block: Block) -> bool:
+    """Say whether a block's output is written past the caches: a large one, as one run.
+
+    It may be a small part of what is moved otherwise.
+    """
+    space, machine = block.outline.space, block.outline.machine
+    if any(isinstance(extent, Formula) for extent in space.extents):
+        return False
+    *read, written = (
+        prod(n for n, step in zip(space.extents, column, strict=True) if step)
+        for column in (*space.strides[:-1], *space.extras, space.strides[-1])
+    )
+    size = block.outline.scale * block.outline.itemsize
+    is_large = size * written > STREAMED_CACHES * machine.l2_bytes
+    return is_large and STREAMED_SHARE * sum(read) <= written and may_be_streamed(block)
+
+
+def may_be_streamed(block: Block) -> bool:
+    """Say whether a block's output can be gathered and written past the caches as one run."""
+    outline = block.outline
+    if not outline.is_one_run:
+        return False
+    return numbered(block).nest.run * outline.itemsize <= STREAMED_RUN
 
 
 def is_supported(space: IterationSpace, arithmetics: Arithmetics) -> bool:

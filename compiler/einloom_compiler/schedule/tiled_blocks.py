@@ -38,11 +38,12 @@ class Outline:
         scale: real lanes of one element.
         itemsize: bytes of a real lane.
         sums: accumulators of each vector: products of complex numbers have two.
+        is_streamed: whether the output is written past the caches, as one run.
     """
 
     __slots__ = (
         *("space", "arithmetics", "machine", "lane", "rows", "static", "tasks", "is_dot"),
-        *("contracted", "order", "scale", "itemsize", "sums"),
+        *("contracted", "order", "scale", "itemsize", "sums", "is_streamed"),
     )
 
     def __init__(
@@ -53,14 +54,18 @@ class Outline:
         lane: int | None,
         rows: tuple[int, ...],
         static: frozenset[int],
+        *,
+        is_streamed: bool = False,
     ) -> None:
         """Take the attributes that are not derived."""
         self.space, self.arithmetics, self.machine = space, arithmetics, machine
         self.lane, self.rows, self.static = lane, rows, static
+        self.is_streamed = is_streamed
         blocked = {*rows, lane}
         tasks = [n for n in range(space.n_output) if n not in blocked or n not in static]
         if len(tasks) > 1:
-            tasks.sort(key=_task_key(space))
+            key = _task_key(space)
+            tasks.sort(key=(lambda n: -abs(space.strides[-1][n] or 0)) if is_streamed else key)
         self.tasks = tuple(tasks)
         summed = [n for n in range(space.n_output, len(space.extents)) if n != lane]
         if len(summed) > 1:
@@ -80,6 +85,22 @@ class Outline:
         """Numbers of the indices whose extents are constants of the kernel."""
         blocked, n_output = {*self.rows, self.lane}, self.space.n_output
         return tuple(n for n in self.order if n in self.static and (n in blocked or n >= n_output))
+
+    @property
+    def is_one_run(self) -> bool:
+        """Whether the blocks, task by task, write the output's memory from its start to its end."""
+        space, lane, tasks = self.space, self.lane, self.tasks
+        if lane is None or self.is_dot or {*self.rows} & {*tasks}:
+            return False
+        column = space.strides[-1]
+        inner = [n for n in range(space.n_output) if n not in tasks]
+        inner.sort(key=lambda n: column[n] or 0)
+        length = 1
+        for number in (*inner, *reversed(tasks)):
+            if column[number] != length:
+                return False
+            length *= space.extents[number]
+        return True
 
     def unit(self, column: Sequence[int | None]) -> int | None:
         """Return the index along which an access is contiguous: the lanes' where that is one."""
@@ -160,6 +181,7 @@ def numbered(block: Block) -> NumberedNest:
         contracted=tuple(names[n] for n in outline.contracted),
         static=tuple((names[n], int(space.extents[n])) for n in outline.constants),
         splits_edge=outline.machine.simd_bits < 512,
+        is_streamed=outline.is_streamed,
         epilogue=how.epilogue,
         extras=tuple(
             access(f"e{position}", column, False) for position, column in enumerate(space.extras)

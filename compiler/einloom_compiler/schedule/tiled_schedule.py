@@ -33,6 +33,7 @@ class TiledSchedule:
         rows: letters of the output indices whose neighbouring points are computed together.
         counts: how many points of each.
         static: letters of blocked and contracted indices whose extents are constants of the kernel.
+        is_streamed: whether the output is gathered in scratch and written past the caches.
     """
 
     lanes: str
@@ -41,6 +42,7 @@ class TiledSchedule:
     rows: str = ""
     counts: tuple[int, ...] = ()
     static: str = ""
+    is_streamed: bool = False
 
     def __str__(self) -> str:
         """Print as the call that reads it back."""
@@ -59,6 +61,7 @@ def schedule_of(block: Block) -> TiledSchedule:
         rows="".join(letters[number] for number in outline.rows),
         counts=block.counts,
         static="".join(letters[number] for number in outline.constants),
+        is_streamed=outline.is_streamed,
     )
 
 
@@ -87,7 +90,10 @@ def block_of(
         if row is not None and row != lane:
             rows.setdefault(row, count)
     static = frozenset(n for letter in schedule.static if (n := number(letter)) is not None)
-    outline = Outline(space, arithmetics, machine, lane, tuple(rows), static)
+    outline = Outline(
+        *(space, arithmetics, machine, lane, tuple(rows), static),
+        is_streamed=schedule.is_streamed,
+    )
     width, vectors = (schedule.width, schedule.vectors) if lane is not None else (outline.scale, 1)
     return Block(outline, width, vectors, tuple(rows.values()))
 
@@ -120,7 +126,17 @@ def check(
                 f"Tiled: static={schedule.static!r} has an index ({label}) of symbolic extent, "
                 "which is no constant"
             )
-    nest = numbered(block_of(schedule, space, arithmetics, machine)).nest
+    if not isinstance(schedule.is_streamed, bool):
+        raise ScheduleError(
+            f"Tiled: is_streamed={schedule.is_streamed!r} is not allowed; give True or False"
+        )
+    block = block_of(schedule, space, arithmetics, machine)
+    nest = numbered(block).nest
+    if schedule.is_streamed and not policy.may_be_streamed(block):
+        raise ScheduleError(
+            f"{schedule}: is_streamed=True needs blocks that follow each other in the output's "
+            f"memory, at most {policy.STREAMED_RUN} bytes a task; leave it out"
+        )
     for name, extent in nest.static:
         if extent > policy.STATIC:
             raise ScheduleError(
@@ -129,14 +145,14 @@ def check(
             )
     _check_lanes(schedule, space, arithmetics, machine)
     sums = 2 if nest.is_complex and len(nest.inputs) == 2 else 1
-    block = nest.lanes.vectors if nest.lanes else 1
+    size = nest.lanes.vectors if nest.lanes else 1
     for rows in nest.rows:
-        block *= rows.count
+        size *= rows.count
     most = policy.SCALARS if nest.lanes is None else policy.ACCUMULATORS[machine.n_registers]
-    if block * sums > most:
+    if size * sums > most:
         raise ScheduleError(
             f"Tiled: rows={schedule.rows!r}, counts={schedule.counts} and "
-            f"vectors={schedule.vectors} need {block * sums} accumulators; at most {most} fit"
+            f"vectors={schedule.vectors} need {size * sums} accumulators; at most {most} fit"
         )
     try:
         verify_tiled(nest, "schedule")

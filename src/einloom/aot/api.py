@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from einloom.aot import shipped
 from einloom.aot.building import EMBEDDED_BYTES, Built, Progress, build_folder
 from einloom.aot.cpus import cpus_of
 from einloom.aot.lowering import Source
+from einloom.aot.shipped import calls, loader
 from einloom.aot.targets import example_sizes, is_keras, source_of, specs_of
 from einloom_compiler.errors import DTypeError, IndicesError, ShapeError, SpecError
 
@@ -154,15 +154,18 @@ def checked_name(name: str) -> str:
     return name
 
 
-class _Loaded(shipped.Function):
+class _Loaded(loader.Function):
     """A function of a built folder, with einloom's own errors."""
 
     shape_error = ShapeError
     dtype_error = DTypeError
     index_error = IndicesError
 
+    def _module(self) -> Any:
+        return calls
 
-def load(path: str | Path) -> shipped.Function:
+
+def load(path: str | Path) -> loader.Function:
     """Return the function of a built folder.
 
     Raises:
@@ -181,7 +184,7 @@ def load(path: str | Path) -> shipped.Function:
         name = manifest["name"]
     except (OSError, ValueError, KeyError) as error:
         raise SpecError(f"{folder} is no folder that einloom.aot.build wrote: {error}") from None
-    return _Loaded(str(folder.absolute()), name)
+    return _Loaded(str(folder.absolute()), name, manifest)
 
 
 def load_pieces(path: str | Path) -> Joined:

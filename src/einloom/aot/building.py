@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -13,9 +14,10 @@ from pprint import pformat
 from typing import TYPE_CHECKING, Any
 
 import einloom
-from einloom.aot import archive, shipped, snippets
+from einloom.aot import archive, snippets
 from einloom.aot.cpus import Cpus, host_architecture
 from einloom.aot.lowering import Source, lower
+from einloom.aot.shipped import calls, loader
 from einloom.aot.toolchain import Toolchain, toolchain
 from einloom.runtime.threads import available_threads
 from einloom_compiler.aot.driver import identity_function, print_driver
@@ -96,19 +98,26 @@ def build_folder(
     check_folder(path)
     say = progress or (lambda *_: None)
     library = lower(name, source, cpus.levels, lambda done, n: say("planning", done, n))
+    with all_or_nothing(path) as (work, result):
+        manifest = _write(
+            library, source, cpus, tools, work, result, example_sizes,
+            is_static=is_static, embedded_bytes=embedded_bytes, say=say,
+        )  # fmt: skip
+    return Built(path, name, manifest, source)
+
+
+@contextmanager
+def all_or_nothing(path: Path) -> Iterator[tuple[Path, Path]]:
+    """Yield a folder to work in, and one that replaces ``path`` once it is whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as scratch:
         work, result = Path(scratch, "work"), Path(scratch, "result")
         work.mkdir()
         result.mkdir()
-        manifest = _write(
-            library, source, cpus, tools, work, result, example_sizes,
-            is_static=is_static, embedded_bytes=embedded_bytes, say=say,
-        )  # fmt: skip
+        yield work, result
         if path.exists():
             path.rename(Path(scratch, "old"))
         result.rename(path)
-    return Built(path, name, manifest, source)
 
 
 def check_folder(path: Path) -> None:
@@ -184,16 +193,12 @@ def _write(
         (result / f"lib{name}.a").write_bytes(archive.archive(members))
     say("linking", 1, 1)
     (result / f"{name}.h").write_text(header, encoding="ascii")
-    loader = Path(shipped.__file__).read_text(encoding="utf-8")
     facts = {**_facts(library, shared_name), "identity": identity.hexdigest()}
-    shown = pformat(facts, width=100, sort_dicts=False)
-    here = "os.path.dirname(os.path.abspath(__file__))"
-    loader += f'\n\n_FACTS = {shown}\n{name} = Function({here}, "{name}", _FACTS)\n'
-    (result / f"{name}.py").write_text(loader, encoding="utf-8")
-    equation = source.equation
     texts = {
+        **python_files(name, facts),
         f"{name.lower()}-config.cmake": snippets.cmake(name),
-        f"{name}.pc": snippets.pkg_config(name, version, equation),
+        f"{name.lower()}-config-version.cmake": snippets.cmake_version(version),
+        f"{name}.pc": snippets.pkg_config(name, version, source.equation),
     }
     for file_name, text in texts.items():
         (result / file_name).write_text(text, encoding="utf-8")
@@ -205,6 +210,15 @@ def _write(
     text = json.dumps(manifest, indent=2, sort_keys=True) + "\n"
     (result / "manifest.json").write_text(text, encoding="utf-8")
     return manifest
+
+
+def python_files(name: str, facts: Mapping[str, Any]) -> dict[str, str]:
+    """Return the loader and what it imports where a call needs it."""
+    text, more = (Path(str(m.__file__)).read_text(encoding="utf-8") for m in (loader, calls))
+    shown = pformat(facts, width=100, sort_dicts=False)
+    here = "os.path.dirname(os.path.abspath(__file__))"
+    text += f'\n\n{name} = Function({here}, "{name}", {shown})\n'
+    return {f"{name}.py": text, f"{name}_calls.py": more}
 
 
 def _kernel_objects(library: Library, cpus: Cpus, work: Path, say: Progress) -> list[str]:
@@ -241,7 +255,7 @@ def _shapes(library: Library, sizes: Mapping[str, int]) -> list[list[int]]:
     """Return the shapes of all inputs and outputs at these sizes."""
     ports = (*library.inputs, *library.outputs)
     return [
-        [shipped.value(shipped.parsed(formula_text(extent)), sizes) for extent in port.shape]
+        [calls.value(calls.parsed(formula_text(extent)), sizes) for extent in port.shape]
         for port in ports
     ]
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from einloom.aot.building import Built
 from einloom.aot.cpus import host_architecture
-from einloom.aot.shipped import parsed, value
+from einloom.aot.shipped.calls import parsed, value
 from einloom.aot.targets import example_sizes
 from einloom_compiler.dtypes import as_dtype
 from einloom_compiler.errors import EinloomError

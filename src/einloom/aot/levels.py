@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from einloom.aot.shipped import parsed, value
+from einloom.aot.shipped.calls import parsed, value
 from einloom.runtime import recipe as recipes
 from einloom.runtime.launch import PARALLEL_SECONDS
 from einloom.runtime.lookups import Gather

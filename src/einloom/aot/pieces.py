@@ -10,7 +10,6 @@ outside/LAYER.npz    weights of the layers that are not compiled
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
@@ -20,7 +19,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import einloom
-from einloom.aot.building import EMBEDDED_BYTES, Built, Progress, build_folder, check_folder
+from einloom.aot.building import (
+    EMBEDDED_BYTES,
+    Built,
+    Progress,
+    all_or_nothing,
+    build_folder,
+    check_folder,
+)
 from einloom.aot.cpus import Cpus
 from einloom.aot.keras_targets import lowered_source
 from einloom.aot.naming import identifiers
@@ -134,10 +140,7 @@ def build_pieces(
     plan, functions = cut_plan(target, specs, cut)
     plan, given = _in_ranges(plan, batch, ranges)
     names = [f"{name}_{number}" for number in range(len(plan.pieces))]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as scratch:
-        result = Path(scratch, "result")
-        result.mkdir()
+    with all_or_nothing(path) as (_, result):
         built: list[Built] = []
         for called, piece in zip(names, plan.pieces, strict=True):
             symbols = symbols_of(replace(plan, inputs=piece.takes, steps=(piece,)))
@@ -156,9 +159,6 @@ def build_pieces(
                 )
             )
         manifest = _write(result, name, plan, built)
-        if path.exists():
-            path.rename(Path(scratch, "old"))
-        result.rename(path)
     moved = tuple(replace(each, folder=path / each.name) for each in built)
     return BuiltPieces(path, name, manifest, moved, plan, target, functions, given)
 

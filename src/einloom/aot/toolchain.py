@@ -18,7 +18,7 @@ OLD_GLIBC = "2.17"
 #: Seconds that one command may take.
 _PATIENCE = 300.0
 _COMPILE = (
-    *("-std=gnu11", "-O2", "-fPIC", "-fvisibility=hidden", "-pthread", "-Wall"),
+    *("-std=gnu11", "-O1", "-fPIC", "-fvisibility=hidden", "-pthread", "-Wall"),
     # Nothing of the machine or the folder may get into the bytes.
     *("-g0", "-fno-ident"),
 )

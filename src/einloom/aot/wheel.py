@@ -82,7 +82,10 @@ def write_pieces_wheel(folder: Path, name: str, pieces: Sequence[Built], version
 
 def _library_files(built: Built, home: str) -> dict[str, bytes]:
     stem = f"lib{built.name}"
-    names = ("manifest.json", built.manifest["library"], f"{built.name}.h", f"{stem}.weights")
+    names = (
+        *("manifest.json", built.manifest["library"], f"{stem}.weights"),
+        *(f"{built.name}.h", f"{built.name}_calls.py"),
+    )
     return {
         f"{home}/{name}": (built.folder / name).read_bytes()
         for name in names

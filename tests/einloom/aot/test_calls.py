@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 import einloom as el
-from einloom.aot import building, shipped
+from einloom.aot import building
 from einloom.aot.building import Built
 from einloom.aot.lowering import lower
+from einloom.aot.shipped.loader import Function
 from einloom_compiler.aot import library as ir
 
 CPU = "x86-64-v3"
@@ -33,7 +34,7 @@ def product(folder: Path) -> Built:
     return built
 
 
-def direct(f: shipped.Function) -> object:
+def direct(f: Function) -> object:
     """Return the library's own function for Python."""
     found = type(f).__dict__["__call__"]
     assert type(found).__name__ == "builtin_function_or_method"
@@ -43,7 +44,7 @@ def direct(f: shipped.Function) -> object:
 def test_direct_calls_and_those_through_ctypes_agree(product: Built) -> None:
     f = el.aot.load(product.folder)
     direct(f)
-    slow = shipped.Function.__call__
+    slow = Function.__call__
     rng = np.random.default_rng(0)
     for m, k, n in [(1, 1, 1), (2, 3, 4), (5, 0, 3), (0, 4, 2), (17, 33, 9), (64, 64, 64)]:
         a, b = rng.standard_normal((m, k)), rng.standard_normal((k, n))
@@ -188,7 +189,7 @@ def test_several_outputs_are_a_tuple(tmp_path: Path) -> None:
     assert isinstance(built, Built)
     f = el.aot.load(built.folder)
     a = np.arange(12.0).reshape(4, 3)
-    for found in (f(a), shipped.Function.__call__(f, a)):
+    for found in (f(a), Function.__call__(f, a)):
         assert isinstance(found, tuple)
         np.testing.assert_array_equal(found[0], a.sum(1))
         np.testing.assert_array_equal(found[1], a[:, 0])

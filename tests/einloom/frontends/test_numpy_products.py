@@ -52,6 +52,7 @@ def test_python_numbers_and_lists_count_as_arrays(operands: Any) -> None:
     assert_same(el.inner([1, 2], [3, 4]), np.inner([1, 2], [3, 4]))
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize("layout", ["C", "F", "reversed", "strided", "broadcast"])
 @pytest.mark.parametrize("dtype", ["bool", "int8", "float16", "complex64"])
 def test_dot_and_outer_take_any_layout_and_dtype(operands: Any, layout: str, dtype: str) -> None:

@@ -77,6 +77,7 @@ def test_shapes_that_do_not_broadcast_are_refused() -> None:
         F.add(el.spec(3, name="x"), el.spec(2, 3, name="x"))
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("dtype", ["int8", "int16", "int32", "uint8", "bool", "float16"])
 def test_floats_are_made_of_integers_as_numpy_does(dtype: str) -> None:
     x = np.array([0, 1, 1, 0], dtype)

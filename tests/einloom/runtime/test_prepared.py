@@ -10,7 +10,7 @@ import pydoc
 import sys
 import tracemalloc
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -396,15 +396,6 @@ def _calls() -> dict[str, partial[Any]]:
     }
 
 
-@pytest.fixture
-def _few_objects() -> Iterator[None]:
-    """Spare the collector what other tests have left: it would take seconds each time."""
-    gc.freeze()
-    yield
-    gc.unfreeze()
-
-
-@pytest.mark.usefixtures("_few_objects")
 @pytest.mark.parametrize("name", list(_calls()))
 def test_calls_leak_neither_references_nor_memory(name: str) -> None:
     call = _calls()[name]

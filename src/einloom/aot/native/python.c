@@ -9,6 +9,7 @@ enum {
     NUMPY_ALIGNED = 0x100,
     NUMPY_WRITEABLE = 0x400,
     METHOD_FLAGS = 0x80 | 0x2, /* METH_FASTCALL | METH_KEYWORDS */
+    NEW_ARRAY = 94,            /* PyArray_NewFromDescr in NumPy's table; first is its version */
 };
 
 /* PyArrayObject_fields behind the object's head, the same in NumPy 1.x and 2.x. */
@@ -33,6 +34,9 @@ typedef struct {
     const char *text;
 } MethodDefinition;
 
+typedef Object *(*NewArray)(Object *, Object *, int, const int64_t *, const int64_t *, void *, int,
+                            Object *);
+
 /* What the loader hands over, in its order. */
 typedef struct {
     int64_t head_bytes; /* of an object */
@@ -56,13 +60,15 @@ typedef struct {
     int (*set_item)(Object *, int64_t, Object *);
     Object *(*item)(Object *, int64_t);
     int64_t (*length)(Object *);
-    Object *(*new_array)(Object *, Object *, int, const int64_t *, const int64_t *, void *, int,
-                         Object *);
+    void *const *numpy;   /* the table of its C API */
+    const Object *sample; /* an array of 2 x 3, in C order; its dtype and its address */
+    const void *sample_dtype, *sample_data;
     Object *dtypes[N_INPUTS + N_OUTPUTS]; /* of inputs, then of outputs */
 } Python;
 
 typedef struct {
     Python python;
+    NewArray new_array;
     MethodDefinition definition;
 } Caller;
 
@@ -73,6 +79,17 @@ static const Array *array_of(const Python *python, const Object *object) {
                                        : NULL;
 }
 
+/* Whether arrays of this NumPy, and their versions of its binary interface, are those known here. */
+static int is_known(const Python *python) {
+    unsigned version = ((unsigned (*)(void))python->numpy[0])();
+    const Array *array = array_of(python, python->sample);
+    int flags = NUMPY_C_ORDER | NUMPY_ALIGNED | NUMPY_WRITEABLE;
+    return (version == 0x01000009 || version == 0x02000000) && array != NULL &&
+           array->data == python->sample_data && array->rank == 2 && array->shape[0] == 2 &&
+           array->shape[1] == 3 && array->dtype == python->sample_dtype &&
+           (array->flags & flags) == flags;
+}
+
 static int has_shape(const Array *array, const int64_t *shape, int rank) {
     for (int axis = 0; axis < rank; axis++)
         if (array->shape[axis] != shape[axis])
@@ -81,7 +98,8 @@ static int has_shape(const Array *array, const int64_t *shape, int rank) {
 }
 
 /* Compute into new or given results; return NULL where the slow function has to. */
-static Object *served(const Python *python, Object *const *arguments, int64_t n, Object *names) {
+static Object *served(const Caller *caller, Object *const *arguments, int64_t n, Object *names) {
+    const Python *python = &caller->python;
     int64_t n_names = names == NULL ? 0 : python->length(names);
     const Object *given = NULL;
     long threads = 0;
@@ -148,7 +166,7 @@ static Object *served(const Python *python, Object *const *arguments, int64_t n,
             output_shape(i, sizes, shape);
             Object *dtype = python->dtypes[N_INPUTS + i];
             python->increment(dtype); /* the new array takes it */
-            results[i] = python->new_array(python->array_type, dtype, output_ranks[i], shape, NULL,
+            results[i] = caller->new_array(python->array_type, dtype, output_ranks[i], shape, NULL,
                                            NULL, 0, NULL);
             if (results[i] == NULL) {
                 python->clear();
@@ -182,21 +200,25 @@ static Object *served(const Python *python, Object *const *arguments, int64_t n,
 /* PyCapsule_GetPointer, one in a process. */
 static void *(*capsule_pointer)(Object *, const char *);
 
-static Object *caller(Object *self, Object *const *arguments, int64_t n, Object *names) {
+static Object *called(Object *self, Object *const *arguments, int64_t n, Object *names) {
     const Caller *found = capsule_pointer(self, NULL);
-    Object *result = served(&found->python, arguments, n, names);
+    Object *result = served(found, arguments, n, names);
     return result != NULL ? result
                           : found->python.call(found->python.slow, arguments, (size_t)n, names);
 }
 
-/* Return a function object for the table of the loader, or None. What it needs lives as long as the
- * process: so does the library. */
-__attribute__((visibility("default"))) Object *LIBRARY(python)(const Python *python) {
-    Caller *made = calloc(1, sizeof *made);
+/* Return a function object for the table of the loader, of so many bytes; None where arrays are
+ * unknown ones. What it needs lives as long as the process: so does the library. */
+__attribute__((visibility("default"))) Object *LIBRARY(callable)(const Python *python,
+                                                                 int64_t bytes) {
+    if (bytes != (int64_t)sizeof *python)
+        return NULL; /* the loader of another version, which finds that no object came back */
+    Caller *made = is_known(python) ? calloc(1, sizeof *made) : NULL;
     Object *function = NULL;
     if (made != NULL) {
         made->python = *python;
-        made->definition = (MethodDefinition){"call", caller, METHOD_FLAGS, NULL};
+        made->new_array = (NewArray)python->numpy[NEW_ARRAY];
+        made->definition = (MethodDefinition){"call", called, METHOD_FLAGS, NULL};
         capsule_pointer = python->capsule_pointer;
         Object *capsule = python->new_capsule(made, NULL, NULL);
         if (capsule != NULL) {

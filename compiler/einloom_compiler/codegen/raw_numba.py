@@ -1,0 +1,150 @@
+"""Numba's compiler with fewer passes, and its code generator without LLVM, for :mod:`.raw_ir`."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+from typing import Any
+
+
+def numba_module(name: str) -> Any:
+    """Import a module of Numba; its annotations are partial, so it is untyped here."""
+    return importlib.import_module(f"numba.{name}")
+
+
+def _print_inlined(module: Any) -> str:
+    """Print a module whose functions are to be inlined wherever they are called."""
+    for function in module.functions:
+        if not function.is_declaration:
+            function.attributes.add("alwaysinline")
+    return str(module)
+
+
+def pipeline(target: str) -> Any:
+    """Return Numba's compiler reduced to the passes that straight loops over numbers need.
+
+    Left out are those for generators, closures, ``with`` blocks, containers, raises, literal
+    unrolling and array expressions, and what is done for objects that are counted: variables'
+    lifetimes and deletions. That is a third of the time, and nothing that kernels use.
+    """
+    compiler, typed_passes, untyped_passes, machinery, ir_utils, ssa = (
+        numba_module(f"core.{name}")
+        for name in (
+            *("compiler", "typed_passes", "untyped_passes", "compiler_machinery"),
+            *("ir_utils", "ssa"),
+        )
+    )
+    reconstruction: Any = untyped_passes.ReconstructSSA
+    stripping: Any = typed_passes.PreLowerStripPhis
+
+    @machinery.register_pass(mutates_CFG=True, analysis_only=False)
+    class OnlySSA(reconstruction):
+        """``ReconstructSSA`` without lifetimes."""
+
+        _name = "einloom_ssa"
+
+        def run_pass(self, state: Any) -> bool:
+            state.func_ir = ssa.reconstruct_ssa(state.func_ir)
+            state.func_ir._definitions = ir_utils.build_definitions(state.func_ir.blocks)
+            return True
+
+    @machinery.register_pass(mutates_CFG=True, analysis_only=False)
+    class OnlyStripPhis(stripping):
+        """``PreLowerStripPhis`` without lifetimes."""
+
+        _name = "einloom_strip_phis"
+
+        def run_pass(self, state: Any) -> bool:
+            state.func_ir = self._strip_phi_nodes(state.func_ir)
+            state.func_ir._definitions = ir_utils.build_definitions(state.func_ir.blocks)
+            return True
+
+    passes = (
+        untyped_passes.TranslateByteCode,
+        untyped_passes.FixupArgs,
+        untyped_passes.IRProcessing,
+        OnlySSA,
+        typed_passes.NopythonTypeInference,
+        OnlyStripPhis,
+        typed_passes.NativeLowering,
+        typed_passes.NoPythonBackend,
+    )
+
+    base: Any = compiler.CompilerBase
+
+    class Pipeline(base):
+        def define_pipelines(self) -> list[Any]:
+            manager = machinery.PassManager(target)
+            for step in passes:
+                manager.add_pass(step, step.__name__)
+            manager.finalize()
+            return [manager]
+
+    return Pipeline
+
+
+def raw_codegen() -> Any:
+    """Return a Numba code generator whose libraries keep IR modules as they are lowered."""
+    from llvmlite import binding, ir
+
+    codegen = numba_module("core.codegen")
+
+    library_base: Any = codegen.CodeLibrary
+
+    class Library(library_base):
+        def __init__(self, owner: Any, name: str) -> None:
+            super().__init__(owner, name)
+            self.modules: list[Any] = []
+            self.printed: list[str] = []
+            self.linked: list[Any] = []
+
+        def add_linking_library(self, library: Any) -> None:
+            self.linked.append(library)
+
+        def add_ir_module(self, module: Any) -> None:
+            self.modules.append(module)
+
+        def finalize(self) -> None:
+            self._finalized = True
+
+        def print_all(self, seen: dict[int, Any]) -> Iterator[str]:
+            """Yield all linked libraries' modules as text, each once, then this one's.
+
+            Modules are kept as text: as llvmlite's objects they are a hundred times as large.
+            """
+            if id(self) in seen:
+                return
+            seen[id(self)] = self
+            for library in self.linked:
+                yield from library.print_all(seen)
+            self.printed += map(_print_inlined, self.modules)
+            self.modules.clear()
+            yield from self.printed
+
+        def get_function(self, name: str) -> Any:
+            raise NotImplementedError(name)
+
+        def get_llvm_str(self) -> str:
+            return "\n".join(map(str, self.modules))
+
+        get_asm_str = get_llvm_str
+
+    codegen_base: Any = codegen.CPUCodegen
+
+    class Codegen(codegen_base):
+        _library_class = Library
+
+        def __init__(self) -> None:
+            """Take this machine's data layout; all 64-bit little-endian ones agree on it."""
+            codegen.initialize_llvm()
+            target = binding.Target.from_triple(binding.get_process_triple())
+            self._machine = target.create_target_machine(codemodel="default")
+            self._target_data = self._machine.target_data
+
+        def _create_empty_module(self, name: str) -> Any:
+            return ir.Module(name)
+
+        def _add_module(self, module: Any) -> None:
+            """Keep nothing: modules are the library's."""
+
+    return Codegen()

@@ -1,0 +1,56 @@
+"""Streamed outputs of tiled kernels: gathered in scratch, written past the caches line by line.
+
+Names: ``n_waiting`` real elements wait in scratch for the output from ``to`` on; what a cache line
+lacks waits for the next task's, so that only the ends of a range are lines in part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from einloom_compiler.codegen.tiled_values import Values
+
+
+class Streams(Values):
+    """Writes what gathers and streams; nothing where the nest is not streamed."""
+
+    def _begin_stream(self) -> None:
+        if self.nest.is_streamed:
+            self._line("n_waiting, to = 0, 0")
+            self._line(f"phase = vphase({self.nest.output.name})")
+
+    @contextmanager
+    def _gathered(self) -> Iterator[None]:
+        """Gather what the task inside writes, and stream the lines that are full."""
+        nest, name = self.nest, self.nest.output.name
+        if not nest.is_streamed:
+            yield
+            return
+        starts = [self._term(nest.output, i) for i in nest.tasks]
+        self._line(f"to = {' + '.join(starts) or '0'} - n_waiting")
+        yield
+        self._line(f"n_waiting += {self._run()}")
+        with self._block(f"if n_waiting >= {nest.stream_elements}:"):
+            self._line(f"n_cut = (phase + to + n_waiting) % {64 // nest.itemsize}")
+            self._line("n_whole = n_waiting - n_cut")
+            self._line(f"vstream({name}, to, acc, acc_0, n_whole)")
+            with self._block("for r in range(n_cut):"):
+                self._line("acc[acc_0 + r] = acc[acc_0 + n_whole + r]")
+            self._line("to += n_whole")
+            self._line("n_waiting = n_cut")
+
+    def _run(self) -> str:
+        """Return how many real elements a task writes."""
+        nest, lanes = self.nest, self.nest.lanes
+        if lanes is None or lanes.index not in nest.tasks:
+            return str(nest.run)
+        left = f"{self._extent(lanes.index)} - {lanes.index}"
+        if nest.scale > 1:
+            left = f"{nest.scale} * ({left})"
+        return f"min({nest.run}, {left})"
+
+    def _finish_stream(self) -> None:
+        if self.nest.is_streamed:
+            self._line(f"vstream({self.nest.output.name}, to, acc, acc_0, n_waiting)")
+            self._line("vfence()")
