@@ -130,7 +130,7 @@ def test_operand_order_does_not_make_another_nest() -> None:
             (
                 *(Tile("k", 128, slack=15, fused=("j",)), Tile("i", 64)),
                 *(Sink("i", "tile"), Sink("i"), Sink("k")),
-                *(Transpose(8, is_masked=True, pitch=128), Parallelize(2)),
+                *(Transpose(16, is_masked=True, pitch=128), Parallelize(2)),
             ),
         ),
     ],

@@ -209,6 +209,7 @@ def _interface(library: Library, version: str) -> str:
     signature = typed_signature(library)
     return f"""\
 #define LIBRARY(word) {name}_##word
+#define LIBRARY_NAME "{name}"
 #define LIBRARY_ERROR(word) {upper}_ERROR_##word
 #include "interface.c"
 

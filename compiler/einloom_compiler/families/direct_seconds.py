@@ -109,10 +109,10 @@ def _blocks(nest: LoopNest, extents: dict[str, int]) -> float:
         return 0.0
     lanes = nest.transposition.lanes
     across, along = (extents[level.index] for level in nest.levels[-2:])
-    whole = (across // lanes) * (along // lanes)
-    masked = -(-across // lanes) * -(-along // lanes) - whole
+    blocks = -(-across // lanes) * -(-along // lanes)
     rest = prod(extents.values()) / (across * along)
-    rows = lanes * (whole + 1.5 * masked) * rest
+    # Blocks overlap at the edges; those wider than an extent are masked.
+    rows = lanes * blocks * (1.5 if min(across, along) < lanes else 1.0) * rest
     streamed = 2.0 if nest.transposition.pitch else 0.0
     return rows * (lanes.bit_length() + 1 + streamed) + _ENTRY * rest
 

@@ -106,8 +106,9 @@ def _block_lanes(across: int, along: int, itemsize: int, machine: Machine) -> in
     widest = min(16, machine.simd_bits // (8 * itemsize))
 
     def cost(lanes: int) -> int:
-        whole = (across // lanes) * (along // lanes)
-        masked = -(-across // lanes) * -(-along // lanes) - whole
-        return (whole + 2 * masked) * lanes * (lanes.bit_length() + 1)
+        blocks = -(-across // lanes) * -(-along // lanes)
+        # Blocks overlap at the edges; those wider than an extent are masked.
+        is_masked = min(across, along) < lanes
+        return (2 if is_masked else 1) * blocks * lanes * (lanes.bit_length() + 1)
 
     return min((lanes for lanes in _LANES if lanes <= widest), key=cost, default=2)

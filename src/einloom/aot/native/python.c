@@ -1,14 +1,18 @@
 /* Calls from CPython without ctypes. The library has no symbols of Python: the loader hands over the
- * addresses of the few functions used here, all of the stable ABI of CPython 3.11 and of NumPy's C
- * API, and gets a function object. What this cannot serve at once goes to the loader's function in
+ * addresses of the few functions used here, which every CPython since 3.11 has, and of NumPy's C API,
+ * and gets a class of callable objects. What this cannot serve at once goes to the loader's function in
  * Python: errors, arrays of other layouts, results that overlap operands.
  */
+
+#include <stddef.h>
 
 enum {
     NUMPY_C_ORDER = 0x1,
     NUMPY_ALIGNED = 0x100,
     NUMPY_WRITEABLE = 0x400,
-    METHOD_FLAGS = 0x80 | 0x2, /* METH_FASTCALL | METH_KEYWORDS */
+    TYPE_FLAGS = 1 << 18 | 1 << 11, /* Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_VECTORCALL */
+    TP_CALL = 50, TP_MEMBERS = 72,  /* of typeslots.h */
+    T_SIZE = 19, READ_ONLY = 1,     /* of structmember.h */
     NEW_ARRAY = 94,            /* PyArray_NewFromDescr in NumPy's table; first is its version */
 };
 
@@ -24,15 +28,28 @@ typedef struct {
 } Array;
 
 typedef void Object;
-typedef Object *(*Method)(Object *, Object *const *, int64_t, Object *);
+typedef Object *(*Vectorcall)(Object *, Object *const *, size_t, Object *);
 
-/* PyMethodDef. */
+/* PyMemberDef, PyType_Slot, PyType_Spec. */
 typedef struct {
     const char *name;
-    Method method;
+    int type;
+    int64_t offset;
     int flags;
     const char *text;
-} MethodDefinition;
+} Member;
+
+typedef struct {
+    int slot;
+    void *value;
+} Slot;
+
+typedef struct {
+    const char *name;
+    int bytes, item_bytes;
+    unsigned flags;
+    const Slot *slots;
+} Specification;
 
 typedef Object *(*NewArray)(Object *, Object *, int, const int64_t *, const int64_t *, void *, int,
                             Object *);
@@ -40,17 +57,17 @@ typedef Object *(*NewArray)(Object *, Object *, int, const int64_t *, const int6
 /* What the loader hands over, in its order. */
 typedef struct {
     int64_t head_bytes; /* of an object */
+    int64_t base_bytes; /* of one of the loader's class */
+    Object *base;       /* that class */
     Object *array_type;
     Object *out_name;
     Object *threads_name;
     Object *none;
-    Object *slow;
     void (*increment)(Object *);
     void (*decrement)(Object *);
     Object *(*call)(Object *, Object *const *, size_t, Object *);
-    Object *(*new_function)(MethodDefinition *, Object *, Object *);
-    Object *(*new_capsule)(void *, const char *, void *);
-    void *(*capsule_pointer)(Object *, const char *);
+    Object *(*call_slot)(Object *, Object *, Object *); /* PyVectorcall_Call */
+    Object *(*new_type)(Specification *, Object *);
     long (*as_long)(Object *);
     Object *(*occurred)(void);
     void (*clear)(void);
@@ -69,8 +86,14 @@ typedef struct {
 typedef struct {
     Python python;
     NewArray new_array;
-    MethodDefinition definition;
+    Object *slow;
 } Caller;
+
+/* What objects of the library's own class have behind those of the loader's. */
+typedef struct {
+    Vectorcall call;
+    const Caller *caller;
+} Tail;
 
 static const Array *array_of(const Python *python, const Object *object) {
     const char *start = object;
@@ -197,45 +220,58 @@ static Object *served(const Caller *caller, Object *const *arguments, int64_t n,
     return all;
 }
 
-/* PyCapsule_GetPointer, one in a process. */
-static void *(*capsule_pointer)(Object *, const char *);
+/* Where the tail of an object begins; 0 before there is a class. */
+static int64_t tail_at = 0;
 
-static Object *called(Object *self, Object *const *arguments, int64_t n, Object *names) {
-    const Caller *found = capsule_pointer(self, NULL);
-    Object *result = served(found, arguments, n, names);
+static Tail *tail_of(Object *object) { return (Tail *)(void *)((char *)object + tail_at); }
+
+static Object *called(Object *self, Object *const *arguments, size_t n_flagged, Object *names) {
+    const Caller *caller = tail_of(self)->caller;
+    int64_t n = (int64_t)(n_flagged & SIZE_MAX >> 1);
+    Object *result = served(caller, arguments, n, names);
     return result != NULL ? result
-                          : found->python.call(found->python.slow, arguments, (size_t)n, names);
+                          : caller->python.call(caller->slow, arguments, (size_t)n, names);
 }
 
-/* Return a function object for the table of the loader, of so many bytes; None where arrays are
- * unknown ones. What it needs lives as long as the process: so does the library. */
-__attribute__((visibility("default"))) Object *LIBRARY(callable)(const Python *python,
-                                                                 int64_t bytes) {
-    if (bytes != (int64_t)sizeof *python)
-        return NULL; /* the loader of another version, which finds that no object came back */
-    Caller *made = is_known(python) ? calloc(1, sizeof *made) : NULL;
-    Object *function = NULL;
-    if (made != NULL) {
-        made->python = *python;
-        made->new_array = (NewArray)python->numpy[NEW_ARRAY];
-        made->definition = (MethodDefinition){"call", called, METHOD_FLAGS, NULL};
-        capsule_pointer = python->capsule_pointer;
-        Object *capsule = python->new_capsule(made, NULL, NULL);
-        if (capsule != NULL) {
-            for (int i = 0; i < N_INPUTS + N_OUTPUTS; i++)
-                python->increment(made->python.dtypes[i]);
-            python->increment(made->python.slow);
-            python->increment(made->python.out_name);
-            python->increment(made->python.threads_name);
-            function = python->new_function(&made->definition, capsule, NULL);
-            python->decrement(capsule);
-        }
+/* Return a class derived from the loader's whose objects are called by CPython's vectorcall; NULL
+ * where the table, of so many bytes, is another version's, or arrays are unknown ones. */
+__attribute__((visibility("default"))) Object *LIBRARY(type)(const Python *python, int64_t bytes) {
+    if (bytes != (int64_t)sizeof *python || !is_known(python) ||
+        (tail_at != 0 && tail_at != python->base_bytes))
+        return NULL;
+    tail_at = python->base_bytes;
+    /* CPython keeps members of a class where they are. */
+    static Member members[] = {{"__vectorcalloffset__", T_SIZE, 0, READ_ONLY, NULL}, {0}};
+    members[0].offset = tail_at + (int64_t)offsetof(Tail, call);
+    const Slot slots[] = {
+        {TP_CALL, (void *)(uintptr_t)python->call_slot}, {TP_MEMBERS, members}, {0, NULL}};
+    Specification own = {"einloom." LIBRARY_NAME, (int)(tail_at + (int64_t)sizeof(Tail)), 0,
+                         TYPE_FLAGS, slots};
+    Object *bases = python->new_tuple(1), *type = NULL;
+    if (bases != NULL) {
+        python->increment(python->base);
+        python->set_item(bases, 0, python->base);
+        type = python->new_type(&own, bases);
+        python->decrement(bases);
     }
-    if (function == NULL) {
-        free(made);
+    if (type == NULL)
         python->clear();
-        function = python->none;
-        python->increment(function);
-    }
-    return function;
+    return type;
+}
+
+/* Let an object of that class, whose calls `slow` serves otherwise, be called. What it needs lives
+ * as long as the process: so does the library. Return whether there is memory. */
+__attribute__((visibility("default"))) int LIBRARY(attach)(const Python *python, Object *object,
+                                                           Object *slow) {
+    Caller *made = calloc(1, sizeof *made);
+    if (made == NULL)
+        return 0;
+    *made = (Caller){*python, (NewArray)python->numpy[NEW_ARRAY], slow};
+    for (int i = 0; i < N_INPUTS + N_OUTPUTS; i++)
+        python->increment(made->python.dtypes[i]);
+    python->increment(slow);
+    python->increment(made->python.out_name);
+    python->increment(made->python.threads_name);
+    *tail_of(object) = (Tail){called, made};
+    return 1;
 }

@@ -14,7 +14,7 @@ import numpy as np
 
 #: What the library needs of CPython, in its order; all of it is in every version since 3.11.
 _FUNCTIONS = (
-    "Py_IncRef Py_DecRef PyObject_Vectorcall PyCFunction_NewEx PyCapsule_New PyCapsule_GetPointer "
+    "Py_IncRef Py_DecRef PyObject_Vectorcall PyVectorcall_Call PyType_FromSpecWithBases "
     "PyLong_AsLong PyErr_Occurred PyErr_Clear PyEval_SaveThread PyEval_RestoreThread PyTuple_New "
     "PyTuple_SetItem PyTuple_GetItem PyTuple_Size"
 )
@@ -49,19 +49,32 @@ class Function:
     index_error: type[Exception] = IndexError
     call_error: type[Exception] = CallError
 
-    def __init__(self, folder: str, name: str, facts: dict[str, Any]) -> None:
+    def __new__(cls, folder: str, name: str, facts: dict[str, Any]) -> "Function":
         """Load the library of ``facts`` from ``folder``."""
-        self.name, self.folder, self.facts = name, folder, facts
-        self.dtypes = [_dtype(port["dtype"]) for port in facts["inputs"] + facts["outputs"]]
-        self._calls: Any = None
-        library = self._opened()
+        path, library = _opened(folder, name, facts)
+        ports = facts["inputs"] + facts["outputs"]
+        dtypes = [_dtype(port["dtype"]) for port in ports]
+        # Objects of the library's own class are called without a detour through Python.
+        kind, table = _fast(cls, name, library, dtypes)
+        self: Function = object.__new__(kind)
+        self.name, self.folder, self.facts, self.dtypes = name, folder, facts, dtypes
+        self.path, self._library, self._calls = path, library, None
         if not self.cpu:
             wanted = ", ".join(facts["cpu"])
             raise OSError(f"{name} has code for {wanted} only, which this CPU does not run")
-        if (direct := self._direct(library)) is not None:
-            # Calls of the class go to what its attribute says; a built-in function is not bound.
-            kind = type(self)
-            self.__class__ = type(kind.__name__, (kind,), {"__call__": direct, "__doc__": None})
+        if kind is not cls:
+            slow = ctypes.py_object(cls.__call__.__get__(self))
+            if not library[f"{name}_attach"](table, ctypes.py_object(self), slow):
+                raise MemoryError
+        return self
+
+    name: str
+    folder: str
+    facts: dict[str, Any]
+    dtypes: list[Any]
+    path: str
+    _library: ctypes.PyDLL
+    _calls: Any
 
     @property
     def cpu(self) -> str:
@@ -125,49 +138,56 @@ class Function:
         spec.loader.exec_module(module)  # type: ignore[union-attr]
         return module
 
-    def _opened(self) -> ctypes.PyDLL:
-        """Return the library, not an older build of the same path that this process still has.
-
-        The dynamic loader knows libraries by their paths: another way to write one is another.
-        """
-        for step in range(64):
-            self.path = f"{self.folder}/{'./' * step}{self.facts['library']}"
-            library = self._library = ctypes.PyDLL(self.path)
-            if self._text("identity") == self.facts["identity"]:
-                return library
-        raise OSError(f"{self.folder}: library and loader are not of one build")
-
     def _text(self, word: str) -> str:
-        function = self._library[f"{self.name}_{word}"]
-        function.restype = ctypes.c_char_p
-        return function().decode()  # type: ignore[no-any-return]
+        return _text(self._library, f"{self.name}_{word}")
 
-    def _direct(self, library: ctypes.PyDLL) -> Any:
-        """Return the library's own function for Python, None where this Python is another.
 
-        It does what ``__call__`` does for arrays in C order, and calls it for all others. What it
-        reads of arrays it looks at in a sample first.
-        """
-        if sys.implementation.name != "cpython" or ctypes.sizeof(ctypes.c_void_p) != 8:
-            return None
-        sample = np.zeros((2, 3), np.int16)
-        objects = [np.ndarray, sys.intern("out"), sys.intern("threads"), None, self.__call__]
-        get = ctypes.pythonapi["PyCapsule_GetPointer"]
-        get.restype, get.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
-        try:
-            table = get(np._core._multiarray_umath._ARRAY_API, None)  # type: ignore[attr-defined]
-            functions = [
-                ctypes.cast(ctypes.pythonapi[name], ctypes.c_void_p).value
-                for name in _FUNCTIONS.split()
-            ]
-            words = [object.__basicsize__, *map(id, objects), *functions, table, id(sample)]
-            words += [id(sample.dtype), sample.__array_interface__["data"][0]]
-            words += map(id, self.dtypes)
-            make = library[f"{self.name}_callable"]
-            make.restype = ctypes.py_object
-            return make((ctypes.c_void_p * len(words))(*words), ctypes.c_int64(8 * len(words)))
-        except (AttributeError, ValueError):  # a name is unknown, or the library's table another
-            return None
+def _opened(folder: str, name: str, facts: dict[str, Any]) -> tuple[str, ctypes.PyDLL]:
+    """Return the library, not an older build of the same path that this process still has.
+
+    The dynamic loader knows libraries by their paths: another way to write one is another.
+    """
+    for step in range(64):
+        path = f"{folder}/{'./' * step}{facts['library']}"
+        library = ctypes.PyDLL(path)
+        if _text(library, f"{name}_identity") == facts["identity"]:
+            return path, library
+    raise OSError(f"{folder}: library and loader are not of one build")
+
+
+def _text(library: ctypes.PyDLL, name: str) -> str:
+    function = library[name]
+    function.restype = ctypes.c_char_p
+    return function().decode()  # type: ignore[no-any-return]
+
+
+def _fast(cls: Any, name: str, library: ctypes.PyDLL, dtypes: list[Any]) -> tuple[Any, Any]:
+    """Return a class of the library's own and the table for it; ``cls`` in Pythons not known here.
+
+    Its calls do what ``__call__`` does for arrays in C order, and call that for all others. What
+    they read of arrays is looked at in a sample first.
+    """
+    if sys.implementation.name != "cpython" or ctypes.sizeof(ctypes.c_void_p) != 8:
+        return cls, None
+    sample = np.zeros((2, 3), np.int16)
+    objects = [np.ndarray, sys.intern("out"), sys.intern("threads"), None]
+    get = ctypes.pythonapi["PyCapsule_GetPointer"]
+    get.restype, get.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
+    try:
+        numpy = get(np._core._multiarray_umath._ARRAY_API, None)  # type: ignore[attr-defined]
+        functions = [
+            ctypes.cast(ctypes.pythonapi[word], ctypes.c_void_p).value
+            for word in _FUNCTIONS.split()
+        ]
+        words = [object.__basicsize__, cls.__basicsize__, id(cls), *map(id, objects), *functions]
+        words += [numpy, id(sample), id(sample.dtype), sample.__array_interface__["data"][0]]
+        words += map(id, dtypes)
+        table = (ctypes.c_void_p * len(words))(*words)
+        make = library[f"{name}_type"]
+        make.restype = ctypes.py_object
+        return make(table, ctypes.c_int64(8 * len(words))), table
+    except (AttributeError, ValueError):  # a name is unknown, or the library's table another
+        return cls, None
 
 
 def _dtype(name: str) -> Any:
