@@ -491,6 +491,14 @@ def test_the_microkernel_keeps_all_sums_in_registers(layout: str, dtype: str, ta
         assert spills == []
 
 
+@pytest.mark.skipif(host().simd_bits < 256, reason="needs AVX2 or AVX-512")
+def test_an_epilogue_of_polynomials_takes_no_registers_from_the_sums() -> None:
+    loop = _microkernel_loop(jit.build(_square("float32", AVX2, epilogue=chain((Map("tanh"),)))))
+    multiply_adds = [line for line in loop.splitlines() if re.search("vfmadd231", line)]
+    assert len(multiply_adds) == 12
+    assert not [line for line in loop.splitlines() if re.search(r"rsp|vmovaps\s+%ymm", line)]
+
+
 @pytest.mark.skipif(host().simd_bits < 256, reason="needs AVX2")
 def test_products_by_halves_take_two_multiplications() -> None:
     x = np.empty((480, 480), np.int64)

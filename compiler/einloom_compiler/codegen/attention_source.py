@@ -14,6 +14,7 @@ leaves out may not be read.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from einloom_compiler.codegen.attention_single import SingleWriter
 from einloom_compiler.codegen.attention_steps import StepWriter, numbers_of
@@ -24,7 +25,7 @@ from einloom_compiler.ir.attention import AttentionNest
 
 #: Functions of each attention kernel; in a program of several, they bear the kernel's number.
 _OWN = re.compile(
-    r"\b(score_rows?|add_rows?|pack_queries|convert_keys|convert_values|move_mask\d+|weigh|"
+    r"\b(score_rows?|add_rows?|pack_queries|copy_keys|copy_values|move_mask\d+|weigh|"
     r"weigh_diagonal|rescale|store|kernel|parallel_kernel)\("
 )
 
@@ -62,49 +63,92 @@ def print_attention_kernel(nest: AttentionNest) -> KernelText:
 
 
 def _print_kernel(nest: AttentionNest) -> str:
-    block = nest.block
     names = (*(pointer for pointer, _ in pointers_of(nest)), *numbers_of(nest))
     head = wrapped("def kernel(", f"{', '.join(names)}, acc, acc_0, lo, hi", "):")
     starts = "\n".join(f"    {part} = acc_0 + {nest.start(part)}" for part, _ in nest.parts)
-    lanes, width = nest.panel, block.width
-    more = 4 * width if nest.is_single else 0
-    limit = "min(n_s, row + n_rows)" if nest.is_causal else "n_s"
-    key, key_at, key_s, key_d = "k", "k_at + s_0 * k_s + d_0 * k_d", "k_s", "k_d"
-    if nest.is_cast(nest.key):
-        key, key_at, key_s, key_d = "acc", "keys", str(block.points), "1"
-    if nest.is_single:
-        scored, added = _print_single_scores(nest), _print_weights(nest) + _SINGLE_VALUES
-    else:
-        scored = _print_contracted(nest, key, key_at, key_s, key_d)
-        added = _print_weights(nest) + _print_values(nest)
     return f"""\
 @njit({OPTIONS})
 {head}
 {starts}
-    for lane in range({width if nest.is_single else lanes}):
-        acc[state + {4 if nest.is_single else 3 * lanes} + lane] = np.{nest.element}(lane)
-    n_panels = -(-n_q // {lanes})
-    n_chunks = -(-n_e // {block.columns})
-    n_packings = max(1, -(-n_d // {block.points})){"".join(f" * n_c{c}" for c in _outer(nest))}
-    for task in range(lo, hi):
+{_indented(_print_lane_numbers(nest), 4)}
+    n_panels = -(-n_q // {nest.panel})
+    n_chunks = -(-n_e // {nest.block.columns})
+    n_packings = max(1, -(-n_d // {nest.block.points})){"".join(f" * n_c{c}" for c in _outer(nest))}
+    task = lo
+    while task < hi:
 {_indented(_print_task(nest), 8)}
-        for at in range(sums, sums + (n_columns + {block.rows + more}) * {lanes}):
-            acc[at] = np.{nest.element}(0)
-        for at in range(state, state + {lanes}):
-            acc[at] = np.{nest.element}(-np.inf)
-            acc[at + {lanes}] = np.{nest.element}(0)
-        # Blocks of equal shares.
-        limit = {limit}
-        step = -(-limit // max(1, -(-limit // {block.keys})))
-        s_0 = 0
-        while s_0 < limit:
-            n_keys = min(step, limit - s_0)
-            packing = 0
-{_indented(scored, 12)}
-{_indented(added, 12)}
-            s_0 += n_keys
-        store(out, acc, sums, state, out_at, out_q, out_e, n_rows, n_columns, n_s)
+{_indented(_print_panels(nest), 8)}
+        task += n_together
 """
+
+
+def _print_lane_numbers(nest: AttentionNest) -> str:
+    """Return the lines that write the numbers of lanes behind each panel's state."""
+    if nest.is_single:
+        return f"""\
+for lane in range({nest.block.width}):
+    acc[state + 4 + lane] = np.{nest.element}(lane)"""
+    lanes = nest.panel
+    return f"""\
+for p in range({nest.block.panels}):
+    for lane in range({lanes}):
+        acc[state + p * {4 * lanes} + {3 * lanes} + lane] = np.{nest.element}(lane)"""
+
+
+def _print_panels(nest: AttentionNest) -> str:
+    """Return the lines that compute a task's panel, and those of the tasks that join it."""
+    block, lanes = nest.block, nest.panel
+    more = 4 * block.width if nest.is_single else 0
+    blocks = f"""\
+# Blocks of equal shares.
+step = -(-limit // max(1, -(-limit // {block.keys})))
+s_0 = 0
+while s_0 < limit:
+    n_copied = min(step, limit - s_0)"""
+    limit = f"min(n_s, row_0 + n_together * {lanes})" if nest.is_causal else "n_s"
+    lines = [
+        "for p in range(n_together):",
+        *(f"    {line}" for line in _print_places(nest, ("sums", "state"))),
+        f"    for at in range(sums_p, sums_p + (n_columns + {block.rows + more}) * {lanes}):",
+        f"        acc[at] = np.{nest.element}(0)",
+        f"    for at in range(state_p, state_p + {lanes}):",
+        f"        acc[at] = np.{nest.element}(-np.inf)",
+        f"        acc[at + {lanes}] = np.{nest.element}(0)",
+        f"limit = {limit}",
+        blocks,
+    ]
+    if nest.copies_values:
+        lines.append(
+            "    copy_values(v, acc, values, v_at + s_0 * v_s, v_s, v_e, n_copied, n_columns)"
+        )
+    seen = ["    n_keys = n_copied"]
+    if nest.is_causal:
+        seen = [
+            "    n_keys = min(n_copied, row + n_rows - s_0)",
+            "    if n_keys <= 0:",
+            "        break",
+        ]
+    scored = _print_single_scores(nest) if nest.is_single else _print_contracted(nest)
+    added = _SINGLE_VALUES if nest.is_single else _print_values(nest)
+    lines += [
+        *(f"    # {line}" for line in _why_backwards(nest)),
+        "    for p in range(n_together - 1, -1, -1):",
+        *(f"        {line}" for line in _print_places(nest, ("panel", "sums", "state"))),
+        *(f"        {line}" for line in _print_rows(nest)),
+        *(f"    {line}" for line in seen),
+        "        packing = 0",
+        _indented(scored, 8),
+        _indented(_print_weights(nest) + added, 8),
+        "    s_0 += n_copied",
+        "for p in range(n_together):",
+        *(f"    {line}" for line in _print_places(nest, ("sums", "state"))),
+        *(f"    {line}" for line in _print_rows(nest)),
+        "    store(",
+        "        out, acc, sums_p, state_p, out_at + row * out_q, out_q, out_e, n_rows,",
+        "        n_columns, n_s",
+        "    )",
+    ]
+    return "\n".join(lines)
 
 
 def _outer(nest: AttentionNest) -> range:
@@ -112,20 +156,23 @@ def _outer(nest: AttentionNest) -> range:
 
 
 def _print_task(nest: AttentionNest) -> str:
-    """Return the lines that find a task's panel, columns and operands."""
+    """Return the lines that find a task's panel, columns and operands, and who joins it."""
     block, lanes = nest.block, nest.panel
     offset = ["q", "k", "v", *(f"mask{number}" for number in range(len(nest.masks))), "out"]
+    joining = "1"
+    if block.panels > 1:
+        joining = f"min({block.panels}, hi - task, n_panels - task % n_panels)"
     lines = [
-        f"row = task // n_chunks % n_panels * {lanes}",
-        f"column = task % n_chunks * {block.columns}",
-        f"n_rows = min({lanes}, n_q - row)",
+        f"row_0 = task % n_panels * {lanes}",
+        f"n_together = {joining}",
+        f"column = task // n_panels % n_chunks * {block.columns}",
         f"n_columns = min({block.columns}, n_e - column)",
-        "batch = task // n_chunks // n_panels",
-        "q_at = row * q_q",
+        "batch = task // n_panels // n_chunks",
+        "q_at = 0",
         "k_at = 0",
         "v_at = column * v_e",
-        *(f"mask{number}_at = row * mask{number}_q" for number in range(len(nest.masks))),
-        "out_at = row * out_q + column * out_e",
+        *(f"mask{number}_at = 0" for number in range(len(nest.masks))),
+        "out_at = column * out_e",
     ]
     for number in reversed(range(nest.n_batch)):
         lines.append(f"b{number} = batch % n_b{number}")
@@ -135,26 +182,49 @@ def _print_task(nest: AttentionNest) -> str:
     return "\n".join(lines)
 
 
-def _print_contracted(nest: AttentionNest, key: str, at: str, step: str, along: str) -> str:
+def _print_places(nest: AttentionNest, parts: Sequence[str]) -> list[str]:
+    """Return the lines that find the parts of the scratch of panel ``p``."""
+    sizes = dict(nest.parts)
+    return [f"{part}_p = {part} + p * {sizes[part] // nest.block.panels}" for part in parts]
+
+
+def _print_rows(nest: AttentionNest) -> list[str]:
+    """Return the lines that find the queries of panel ``p``."""
+    return [f"row = row_0 + p * {nest.panel}", f"n_rows = min({nest.panel}, n_q - row)"]
+
+
+def _why_backwards(nest: AttentionNest) -> list[str]:
+    """Return a comment on the order of panels."""
+    return ["The last panel sees most keys."] if nest.is_causal else []
+
+
+def _print_contracted(nest: AttentionNest) -> str:
     """Return the loops over contracted indices, in which scores of a block of keys are summed."""
     block = nest.block
-    q_at, lines, pad = "q_at + d_0 * q_d", [], ""
+    q_at, pad = "q_at + row * q_q + d_0 * q_d", ""
+    at = "k_at + s_0 * k_s + d_0 * k_d"
+    lines = []
     for number in _outer(nest):
         lines.append(f"{pad}for c{number} in range(n_c{number}):")
         pad += "    "
         q_at += f" + c{number} * q_c{number}"
-        if key == "k":
-            at += f" + c{number} * k_c{number}"
-    k_at = "k_at + s_0 * k_s + d_0 * k_d" + "".join(f" + c{c} * k_c{c}" for c in _outer(nest))
+        at += f" + c{number} * k_c{number}"
     lines += [
         f"{pad}for d_0 in range(0, max(n_d, 1), {block.points}):",
         f"{pad}    n_points = min({block.points}, n_d - d_0)",
         f"{pad}    # One packing serves all blocks of keys.",
         f"{pad}    if s_0 == 0 or n_packings > 1:",
-        f"{pad}        pack_queries(q, acc, panel, {q_at}, q_q, q_d, n_rows, n_points)",
+        f"{pad}        pack_queries(q, acc, panel_p, {q_at}, q_q, q_d, n_rows, n_points)",
     ]
-    if nest.is_cast(nest.key):
-        lines.append(f"{pad}    convert_keys(k, acc, keys, {k_at}, k_s, k_d, n_keys, n_points)")
+    key, step = f"acc, k, {at}", "k_s"
+    rest = "k_s, k_d, "
+    if nest.copies_keys:
+        lines += [
+            f"{pad}    # One copy serves all panels.",
+            f"{pad}    if p == n_together - 1 or n_packings > 1:",
+            f"{pad}        copy_keys(k, acc, keys, {at}, k_s, k_d, n_copied, n_points)",
+        ]
+        key, step, rest = "acc, keys", str(nest.pitch(block.points)), ""
     lines += [
         f"{pad}    is_first = packing == 0",
         f"{pad}    n_blocks = n_keys // {block.rows}",
@@ -163,16 +233,15 @@ def _print_contracted(nest: AttentionNest, key: str, at: str, step: str, along: 
         f"{pad}    if is_first and n_alone > 0 and n_blocks > 0:",
         f"{pad}        n_blocks += 1",
         f"{pad}        n_alone = 0",
-        f"{pad}    k_0 = {at}",
         f"{pad}    for i in range(n_blocks):",
         f"{pad}        s = min(i * {block.rows}, n_keys - {block.rows})",
         f"{pad}        score_rows(",
-        f"{pad}            acc, {key}, k_0 + s * {step}, {step}, {along}, panel, n_points,",
+        f"{pad}            {key} + s * {step}, {rest}panel_p, n_points,",
         f"{pad}            scores + s * {block.lanes}, is_first",
         f"{pad}        )",
         f"{pad}    for s in range(n_keys - n_alone, n_keys):",
         f"{pad}        score_row(",
-        f"{pad}            acc, {key}, k_0 + s * {step}, {step}, {along}, panel, n_points,",
+        f"{pad}            {key} + s * {step}, {rest}panel_p, n_points,",
         f"{pad}            scores + s * {block.lanes}, is_first",
         f"{pad}        )",
         f"{pad}    packing += 1",
@@ -195,16 +264,16 @@ for d_0 in range(0, max(n_d, 1), {points}):
     n_points = min({points}, n_d - d_0)
     # One packing serves all blocks of keys.
     if s_0 == 0 or n_packings > 1:
-        pack_queries(q, acc, panel, q_at + d_0 * q_d, q_d, n_points)
+        pack_queries(q, acc, panel_p, q_at + row_0 * q_q + d_0 * q_d, q_d, n_points)
     k_0 = k_at + s_0 * k_s + d_0
-    score_rows(acc, k, k_0, k_s, panel, n_points, scores, n_keys, packing == 0)
+    score_rows(acc, k, k_0, k_s, panel_p, n_points, scores, n_keys, packing == 0)
     packing += 1"""
 
 
 _SINGLE_VALUES = """
 if is_greater and s_0 > 0:
-    rescale(acc, sums, state, n_columns)
-add_rows(acc, v, v_at + s_0 * v_s, v_s, scores, n_keys, sums, n_columns)"""
+    rescale(acc, sums_p, state_p, n_columns)
+add_rows(acc, v, v_at + s_0 * v_s, v_s, scores, n_keys, sums_p, n_columns)"""
 
 
 def _print_weights(nest: AttentionNest) -> str:
@@ -212,7 +281,7 @@ def _print_weights(nest: AttentionNest) -> str:
     lines: list[str] = []
     arguments: list[str] = []
     for number, mask in enumerate(nest.masks):
-        at = f"mask{number}_at + s_0 * mask{number}_s"
+        at = f"mask{number}_at + row * mask{number}_q + s_0 * mask{number}_s"
         if mask.is_moved:
             lines.append(
                 f"move_mask{number}(mask{number}, acc, moved{number}, {at}, mask{number}_q, "
@@ -224,11 +293,11 @@ def _print_weights(nest: AttentionNest) -> str:
             if mask.lanes == "vectors" and not nest.is_single:
                 arguments.append("n_rows")
     given = "".join(f", {argument}" for argument in arguments)
-    plain = f"weigh(acc, scores, state, n_keys{given})"
+    plain = f"weigh(acc, scores, state_p, n_keys{given})"
     if nest.is_causal and not nest.is_single:
         lines += [
             "if s_0 + n_keys > row + 1:",
-            f"    is_greater = weigh_diagonal(acc, scores, state, n_keys, row - s_0{given})",
+            f"    is_greater = weigh_diagonal(acc, scores, state_p, n_keys, row - s_0{given})",
             "else:",
             f"    is_greater = {plain}",
         ]
@@ -243,24 +312,24 @@ def _print_values(nest: AttentionNest) -> str:
     lines = [
         "",
         "if is_greater and s_0 > 0:",
-        f"    rescale(acc, sums, state, n_columns + {block.rows})",
+        f"    rescale(acc, sums_p, state_p, n_columns + {block.rows})",
     ]
-    value, at, step, along = "v", "v_at + s_0 * v_s", "v_s", "v_e"
-    if nest.is_cast(nest.value):
-        lines.append(f"convert_values(v, acc, values, {at}, v_s, v_e, n_keys, n_columns)")
-        value, at, step, along = "acc", "values", str(block.columns), "1"
+    value, along, rest = "acc, v, v_at + s_0 * v_s", " * v_e", "v_s, v_e, scores, n_keys"
+    if nest.copies_values:
+        value, along, rest = "acc, values", "", "scores, n_keys"
     lines += [
-        f"v_0 = {at}",
         f"n_blocks = -(-n_columns // {block.rows}) if n_columns >= {block.rows} else 0",
         "for i in range(n_blocks):",
         "    # The last block starts early and has sums of its own.",
         f"    e = min(i * {block.rows}, n_columns - {block.rows})",
-        f"    add_rows(acc, {value}, v_0 + e * {along}, {step}, {along}, scores, n_keys, "
-        f"sums + i * {block.rows * block.lanes})",
+        "    add_rows(",
+        f"        {value} + e{along}, {rest}, sums_p + i * {block.rows * block.lanes}",
+        "    )",
         f"if n_columns < {block.rows}:",
         "    for e in range(n_columns):",
-        f"        add_row(acc, {value}, v_0 + e * {along}, {step}, {along}, scores, n_keys, "
-        f"sums + e * {block.lanes})",
+        "        add_row(",
+        f"            {value} + e{along}, {rest}, sums_p + e * {block.lanes}",
+        "        )",
     ]
     return "\n".join(lines)
 

@@ -46,10 +46,10 @@ class StepWriter:
             self._add("add_row", 1),
             self._pack_queries(),
         ]
-        if nest.is_cast(nest.key):
-            found.append(self._convert("keys", nest.key, self.block.points))
-        if nest.is_cast(nest.value):
-            found.append(self._convert("values", nest.value, self.block.columns))
+        if nest.copies_keys:
+            found.append(self._copy("keys", nest.key, nest.is_key_contiguous))
+        if nest.copies_values:
+            found.append(self._copy("values", nest.value, nest.is_value_contiguous))
         found += [
             self._move_mask(number, mask) for number, mask in enumerate(nest.masks) if mask.is_moved
         ]
@@ -70,15 +70,18 @@ class StepWriter:
 
     def _score(self, name: str, rows: int) -> str:
         shape = f"{rows}, {self.block.vectors}"
+        arguments, k, k_s, k_d = "acc, k, a, k_s, k_d", "k", "k_s", "k_d"
+        if self.nest.copies_keys:
+            arguments, k, k_s, k_d = "acc, a", "acc", self._pitch("keys"), "1"
         return self._function(
             name,
-            "acc, k, a, k_s, k_d, panel, n_points, to, is_first",
+            f"{arguments}, panel, n_points, to, is_first",
             "Write, or add to, the scores of neighbouring keys: sums of packed points.",
             [
                 f"c = bzero{self.width}({shape}, {self._constant('0')})",
                 "for _ in range(n_points):",
-                f"    c = bouter{self.width}_strided(c, k, a, k_s, acc, panel)",
-                "    a += k_d",
+                f"    c = bouter{self.width}_strided(c, {k}, a, {k_s}, acc, panel)",
+                f"    a += {k_d}",
                 f"    panel += {self.lanes}",
                 "if not is_first:",
                 f"    c = badd(c, bload{self.width}({shape}, acc, to, {self.lanes}))",
@@ -88,18 +91,22 @@ class StepWriter:
 
     def _add(self, name: str, rows: int) -> str:
         nest = self.nest
+        arguments, v_s = "acc, v, a, v_s, v_e", "v_s"
         outer = f"bouter{self.width}_strided(c, v, a, v_e, acc, weights)"
-        if nest.is_value_contiguous or nest.is_cast(nest.value):
+        if nest.copies_values:
+            arguments, v_s = "acc, a", self._pitch("values")
+            outer = f"bouter{self.width}(c, acc, a, acc, weights)"
+        elif nest.is_value_contiguous:
             outer = f"bouter{self.width}(c, v, a, acc, weights)"
         return self._function(
             name,
-            "acc, v, a, v_s, v_e, weights, n_keys, to",
+            f"{arguments}, weights, n_keys, to",
             "Add weighted values to the sums of neighbouring columns.",
             [
                 f"c = bload{self.width}({rows}, {self.block.vectors}, acc, to, {self.lanes})",
                 "for _ in range(n_keys):",
                 f"    c = {outer}",
-                "    a += v_s",
+                f"    a += {v_s}",
                 f"    weights += {self.lanes}",
                 f"bstore{self.width}(acc, to, {self.lanes}, c)",
             ],
@@ -137,13 +144,29 @@ class StepWriter:
             lines,
         )
 
-    def _convert(self, what: str, dtype: str, pitch: int) -> str:
-        loaded = casts.load("x[at + s * x_s + i * x_i]", dtype, self.nest.compute)
-        return self._function(
-            f"convert_{what}",
-            "x, acc, to, at, x_s, x_i, n_keys, n",
-            f"Write a block of {what} in the dtype that is computed in.",
-            [
+    def _pitch(self, what: str) -> str:
+        """Return elements from row to row of a copy."""
+        block = self.block
+        return str(self.nest.pitch(block.points if what == "keys" else block.columns))
+
+    def _copy(self, what: str, dtype: str, is_contiguous: bool) -> str:
+        """Return the function that copies a block of keys or values, a row for each key."""
+        nest, width, pitch = self.nest, self.width, self._pitch(what)
+        loaded = casts.load("x[at + s * x_s + i * x_i]", dtype, nest.compute)
+        if is_contiguous and not nest.is_cast(dtype):
+            lines = [
+                f"n_whole = n // {width} * {width}",
+                "for s in range(n_keys):",
+                f"    for i in range(0, n_whole, {width}):",
+                f"        vstore{width}(acc, to + i, vload{width}(x, at + i))",
+                "    if n_whole < n:",
+                f"        rest = vload{width}_masked(x, at + n_whole, n - n_whole)",
+                f"        vstore{width}(acc, to + n_whole, rest)",
+                "    at += x_s",
+                f"    to += {pitch}",
+            ]
+        else:
+            lines = [
                 "if x_i == 1:",
                 "    for s in range(n_keys):",
                 "        for i in range(n):",
@@ -152,7 +175,12 @@ class StepWriter:
                 "    for s in range(n_keys):",
                 "        for i in range(n):",
                 f"            acc[to + s * {pitch} + i] = {loaded}",
-            ],
+            ]
+        return self._function(
+            f"copy_{what}",
+            "x, acc, to, at, x_s, x_i, n_keys, n",
+            f"Copy a block of {what}, in the dtype that is computed in.",
+            lines,
         )
 
     def _move_mask(self, number: int, mask: Mask) -> str:

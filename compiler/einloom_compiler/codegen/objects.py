@@ -2,9 +2,10 @@
 
 The function is ``void SYMBOL(int64_t *block, int64_t acc_0, int64_t lo, int64_t hi)``; the block
 holds the kernel's pointers, numbers and scratch address, so that one launcher serves all kernels.
-Everything is inlined into it: the kernel's ``noalias`` arguments become alias scopes there, and no
-argument travels over the stack. The object is relocatable, position independent, the same bytes for
-the same text and target in every process, and needs nothing but a few functions of the C library.
+All is inlined into it but what the printer keeps apart: the kernel's ``noalias`` arguments become
+alias scopes there, and hardly an argument travels over the stack. The object is relocatable,
+position independent, the same bytes for the same text and target in every process, and needs
+nothing but a few functions of the C library.
 """
 
 from __future__ import annotations
@@ -105,9 +106,11 @@ def _optimised(text: KernelText, symbol: str, target: Target) -> tuple[Any, Any]
     for variable in module.global_variables:
         # Numba's environments, one a function, which nothing reads.
         variable.linkage = "internal"
-    for function in module.functions:
-        if not function.is_declaration and function.name != symbol:
-            function.linkage = "internal"
+    inner = [f for f in module.functions if not f.is_declaration and f.name != symbol]
+    for number, function in enumerate(inner):
+        function.linkage = "internal"
+        # Numba numbers functions by process; those that are kept apart are in the symbol table.
+        function.name = f"apart{number}"
     module.verify()
     tuning = binding.create_pipeline_tuning_options(speed_level=3)
     # The printer has unrolled what it vectorised; LLVM would unroll the loops at the edges, to

@@ -35,7 +35,7 @@ NUMBERS = (
 #: the next row and column of a block.
 _EXTRA_TABLES, _EXTRA_STEPS = ("m_digits", "n_offsets", "batch_digits"), ("row", "column")
 #: Functions of each packed kernel; in a program of several, they bear the kernel's number.
-_OWN = ("multiply", "pack_rows", "pack_columns", "kernel", "parallel_kernel")
+_OWN = ("finish", "multiply", "pack_rows", "pack_columns", "kernel", "parallel_kernel")
 _HELPERS = '''\
 @njit({options})
 def offset_of(digits, n_digits, column, number):

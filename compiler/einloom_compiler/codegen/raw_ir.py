@@ -86,6 +86,14 @@ def lower(text: KernelText) -> RawKernel:
     return RawKernel(tuple(modules), symbol, returns.pointee, raises.pointee, tuple(arguments))
 
 
+def _keep_apart(library: Any) -> None:
+    """Mark the functions of a library, one of a kernel's, as not to be inlined."""
+    for module in library.modules:
+        for function in module.functions:
+            if not function.is_declaration:
+                function.attributes.add("noinline")
+
+
 def pointer_type(storage: str) -> Any:
     """Return Numba's type of a pointer to elements of a dtype."""
     numba = numba_module("np.numpy_support")
@@ -281,6 +289,8 @@ def _compiler() -> Any:
                         typing_context, context, self.py_func, args, returns, flags, {},
                         library=library, pipeline_class=pipeline,
                     )  # fmt: skip
+                if self.options.get("inline") == "never":
+                    _keep_apart(library)
                 # What is kept of it must not hold Numba's IR: that is megabytes a function.
                 described = result.fndesc
                 described.typemap = described.calltypes = None

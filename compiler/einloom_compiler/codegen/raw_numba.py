@@ -13,9 +13,12 @@ def numba_module(name: str) -> Any:
 
 
 def _print_inlined(module: Any) -> str:
-    """Print a module whose functions are to be inlined wherever they are called."""
+    """Print a module whose functions are to be inlined wherever they are called.
+
+    Those that the printer keeps apart (``inline="never"``) are not.
+    """
     for function in module.functions:
-        if not function.is_declaration:
+        if not function.is_declaration and "noinline" not in function.attributes:
             function.attributes.add("alwaysinline")
     return str(module)
 

@@ -38,39 +38,52 @@ def register_transpose(types: Any, width: int) -> None:
         to, pitch, at, stride, *limits = numbers
         word, words = _word_of(signature.args[3].dtype)
         shape = ir.VectorType(ir.IntType(8 * word), width * words)
-        n_c, n_k = limits or (None, None)
 
         def address(base: Any, offset: Any, step: Any, number: Any) -> Any:
             element = builder.add(offset, builder.mul(step, number))
             return builder.bitcast(builder.gep(base, [element]), shape.as_pointer())
 
-        # Rows beyond the last are loaded as it is, none of it where there is no row.
-        if n_c is not None:
+        def move_whole() -> None:
+            rows = []
+            for row in range(width):
+                rows.append(
+                    builder.load(address(source, at, stride, ir.Constant(stride.type, row)))
+                )
+                rows[-1].align = word
+            for row, vector in enumerate(_transposed(builder, rows, words)):
+                place = address(target, to, pitch, ir.Constant(pitch.type, row))
+                builder.store(vector, place).align = word
+
+        def move_partly(n_c: Any, n_k: Any) -> None:
+            # Rows beyond the last are loaded as it is, none of it where there is no row.
             zero = ir.Constant(n_c.type, 0)
             last = builder.sub(n_c, ir.Constant(n_c.type, 1))
             last = builder.select(builder.icmp_signed(">", last, zero), last, zero)
             n_lanes = builder.select(builder.icmp_signed(">", n_c, zero), n_k, zero)
             mask = lane_mask(builder, n_lanes, width, words)
-        rows = []
-        for row in range(width):
-            number = ir.Constant(stride.type, row)
-            if n_c is None:
-                load = builder.load(address(source, at, stride, number))
-                load.align = word
-            else:
+            rows = []
+            for row in range(width):
+                number = ir.Constant(stride.type, row)
                 number = builder.select(builder.icmp_signed("<", number, last), number, last)
                 place = address(source, at, stride, number)
-                load = masked_load(builder, place, word, mask, ir.Constant(shape, None))
-            rows.append(load)
-        rows = _transposed(builder, rows, words)
-        for row in range(width):
-            number = ir.Constant(pitch.type, row)
-            place = address(target, to, pitch, number)
-            if n_k is None:
-                builder.store(rows[row], place).align = word
-            else:
+                rows.append(masked_load(builder, place, word, mask, ir.Constant(shape, None)))
+            for row, vector in enumerate(_transposed(builder, rows, words)):
+                number = ir.Constant(pitch.type, row)
+                place = address(target, to, pitch, number)
                 with builder.if_then(builder.icmp_signed("<", number, n_k)):
-                    store_words(builder, rows[row], place, word, n_c, words)
+                    store_words(builder, vector, place, word, n_c, words)
+
+        if not limits:
+            move_whole()
+            return context.get_dummy_value()
+        # Whole blocks, nearly all there are, take no masks and one branch.
+        least = builder.select(builder.icmp_signed("<", *limits), *limits)
+        is_whole = builder.icmp_signed(">=", least, ir.Constant(least.type, width))
+        with builder.if_else(is_whole, likely=True) as (whole, partial):
+            with whole:
+                move_whole()
+            with partial:
+                move_partly(*limits)
         return context.get_dummy_value()
 
     @declare(

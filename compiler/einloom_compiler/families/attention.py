@@ -24,9 +24,9 @@ from einloom_compiler.schedule.text import require_integer
 #: that is packed or stored lane by lane (measured, AVX2: 12 x 128 x 128 and 64 x 16 x 16 scores).
 _EFFICIENCY = 0.75
 _SOFTMAX = 32
-_MOVED = 8.0
+_MOVED = 3.0
 #: Bounds of a schedule's fields.
-_MOST = {"vectors": 8, "rows": 16, "keys": 4096, "points": 4096, "columns": 4096}
+_MOST = {"vectors": 8, "rows": 16, "keys": 4096, "points": 4096, "columns": 4096, "panels": 64}
 
 
 @dataclass(frozen=True)

@@ -4,16 +4,19 @@ Grammar::
 
     AttentionNest = (query: dtype name, key: dtype name, value: dtype name, masks: Mask*,
                      output: dtype name, compute: dtype name, block: PanelSchedule, n_batch,
-                     n_contracted, is_query_contiguous, is_value_contiguous,
-                     is_output_contiguous, score: Scalar, is_causal)
+                     n_contracted, is_query_contiguous, is_key_contiguous,
+                     is_value_contiguous, is_output_contiguous, score: Scalar, is_causal)
     MaskLanes     = "same" | "vectors" | "transposed" | "converted" | "staged"
     Mask          = (dtype name, lanes: MaskLanes)
 
 A task is a *panel* of queries, the lanes of ``vectors`` vectors, of one batch point. Keys pass by
 in blocks: their scores are summed in registers, ``rows`` keys at a time, into a block of scratch
 where keys are rows and queries lanes, so that maxima, sums and rescaling run lane by lane; then the
-block times the values is added to the panel's results, in scratch too, transposed. Keys and values
-are read where they are, one element a broadcast, so they may have any strides and are not packed.
+block times the values is added to the panel's results, in scratch too, transposed. Up to ``panels``
+neighbouring tasks of a range pass by a block of keys together: its keys and values are copied to
+scratch once for them, where they are read without the conflicts in caches and translation buffers
+that the strides of an operand bring (a head's rows lie a whole token apart). A panel alone reads
+them where they are, one element a broadcast, whatever their strides.
 What a task needs besides the operands does not depend on their extents.
 
 Where there are hardly any queries (``is_single``: a decoder's step), a panel is one query: vectors
@@ -27,6 +30,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal
+
+import numpy as np
 
 from einloom_compiler.dtypes import arithmetic
 from einloom_compiler.errors import InternalCompilerError
@@ -71,6 +76,7 @@ class PanelSchedule:
         keys: of one block of scores, at most.
         points: contracted points of the packed queries, at most.
         columns: of the values, that one task computes, at most.
+        panels: panels of queries that share a copy of keys and values, at most.
     """
 
     width: int
@@ -79,6 +85,7 @@ class PanelSchedule:
     keys: int = 128
     points: int = 256
     columns: int = 256
+    panels: int = 1
 
     @property
     def lanes(self) -> int:
@@ -103,6 +110,7 @@ class AttentionNest:
         n_batch: number of batch indices.
         n_contracted: number of contracted indices besides the innermost one.
         is_query_contiguous: whether a query's contracted points are neighbours in memory.
+        is_key_contiguous: whether a key's are.
         is_value_contiguous: whether a value's columns are.
         is_output_contiguous: whether an output row's columns are.
         score: of ``Value(0)``, the sum of products, and ``Value(1 + n)``, mask ``n``'s element.
@@ -120,6 +128,7 @@ class AttentionNest:
     n_batch: int
     n_contracted: int
     is_query_contiguous: bool
+    is_key_contiguous: bool
     is_value_contiguous: bool
     is_output_contiguous: bool
     score: Scalar
@@ -140,6 +149,25 @@ class AttentionNest:
         """Say whether elements of ``dtype`` in memory are converted before they are used."""
         return dtype != self.compute or arithmetic(dtype).is_half
 
+    @property
+    def copies_keys(self) -> bool:
+        """Whether a block's keys are copied to scratch before they are used."""
+        return self.block.panels > 1 or self.is_cast(self.key)
+
+    @property
+    def copies_values(self) -> bool:
+        """Whether a block's values are."""
+        return self.block.panels > 1 or self.is_cast(self.value)
+
+    def pitch(self, columns: int) -> int:
+        """Return elements from row to row of a copy.
+
+        They are an odd number of cache lines, so that equal places of neighbouring rows fall into
+        different sets of a cache.
+        """
+        line = 64 // np.dtype(self.element).itemsize
+        return (-(-columns // line) | 1) * line
+
     # --- the scratch of a task: names and sizes of its parts, in order ----------------------------
 
     @property
@@ -150,10 +178,10 @@ class AttentionNest:
         # Vectors of one query's elements end behind them.
         more = 4 * block.width if self.is_single else 0
         found = [
-            ("panel", block.points * lanes + more),
+            ("panel", block.panels * block.points * lanes + more),
             ("scores", block.keys * lanes + more),
-            ("sums", (block.columns + block.rows) * lanes + more),
-            ("state", 4 * lanes + more),
+            ("sums", block.panels * (block.columns + block.rows) * lanes + more),
+            ("state", block.panels * 4 * lanes + more),
         ]
         found += [
             (f"moved{number}", block.keys * lanes + more)
@@ -162,10 +190,10 @@ class AttentionNest:
         ]
         if any(mask.lanes == "converted" for mask in self.masks):
             found.append(("rows", block.keys * lanes))
-        if self.is_cast(self.key):
-            found.append(("keys", block.keys * block.points))
-        if self.is_cast(self.value):
-            found.append(("values", block.keys * block.columns))
+        if self.copies_keys:
+            found.append(("keys", block.keys * self.pitch(block.points)))
+        if self.copies_values:
+            found.append(("values", block.keys * self.pitch(block.columns)))
         return tuple(found)
 
     def start(self, part: str) -> int:
@@ -195,10 +223,11 @@ def print_attention(nest: AttentionNest) -> str:
     masks = "".join(
         f", mask{number}: {mask.dtype} {mask.lanes}" for number, mask in enumerate(nest.masks)
     )
+    copies = f" that up to {block.panels} panels share" if block.panels > 1 else ""
     return f"""\
 attention q: {nest.query}, k: {nest.key}, v: {nest.value}{masks} -> {nest.output}
   parallel {nest.n_batch} batch indices, panels of {nest.panel} queries, {block.columns} columns
-    blocks of {block.keys} keys
+    blocks of {block.keys} keys{copies}
       s = sum of {nest.n_contracted + 1} indices, {rows}
       s = {score}
       m, l = max and sum of exp(s - m), in {nest.element}
@@ -218,6 +247,10 @@ def verify_attention(nest: AttentionNest, stage: str) -> None:
         (nest.compute in COMPUTED, "attention is computed in a real floating-point dtype"),
         (block.width in (2, 4, 8, 16), "vectors have 2 to 16 lanes"),
         (min(block.vectors, block.rows) > 0, "a register block has vectors and rows"),
+        (
+            block.panels == 1 or (block.panels > 1 and not nest.is_single),
+            "queries that are computed one by one share no copies",
+        ),
         (block.keys >= block.rows, "a block of keys holds a register block"),
         (min(block.points, block.columns) >= block.rows, "panels hold a register block"),
         (

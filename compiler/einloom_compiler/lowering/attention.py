@@ -164,10 +164,12 @@ def bind_nest(
         masks=tuple(_mask(form, 3 + n, query, keys, is_single) for n in range(n_masks)),
         output=form.result,
         compute=form.compute,
-        block=block or _block(query.extent, column.extent, element, machine, is_single),
+        block=block
+        or _block(query.extent, point.extent, column.extent, element, machine, is_single),
         n_batch=len(batch),
         n_contracted=len(outer),
         is_query_contiguous=point.strides[0] == 1,
+        is_key_contiguous=point.strides[1] == 1,
         is_value_contiguous=column.strides[2] == 1,
         is_output_contiguous=column.strides[-1] == 1,
         score=form.score,
@@ -297,13 +299,17 @@ def _mask(form: AttentionForm, access: int, query: _Axis, keys: _Axis, is_single
 
 
 def _block(
-    n_queries: int, n_columns: int, element: str, machine: Machine, is_single: bool
+    n_queries: int, n_points: int, n_columns: int, element: str, machine: Machine, is_single: bool
 ) -> PanelSchedule:
-    """Return the blocking for so many queries and columns of the values.
+    """Return the blocking for so many queries, contracted points and columns of the values.
 
     A register block leaves registers for one vector of each of its columns and an element. Where a
     panel is one vector and there are 16 registers, 12 sums hide the latency of multiply-adds that 6
     do not; fewer columns than two such blocks would be computed one by one or twice.
+
+    As many panels share a copy as leave half of L2 to others (16 serve: a copy costs little then).
+    Copies of keys and values are as wide as the operands where their extents are known, in few
+    sizes, since each is a kernel of its own.
     """
     width = machine.simd_bits // (8 * np.dtype(element).itemsize)
     if is_single:
@@ -312,4 +318,17 @@ def _block(
     rows = 8 if machine.n_registers >= 32 else 6
     if vectors == 1 and rows == 6 and not is_open(n_columns) and n_columns >= 24:
         rows = 12
-    return PanelSchedule(width, vectors, rows)
+    if n_queries <= vectors * width and not is_open(n_queries):
+        return PanelSchedule(width, vectors, rows)
+    points, columns = _copied(n_points), _copied(n_columns)
+    lanes_bytes = vectors * machine.simd_bits // 8
+    panel_bytes = (points + columns + rows) * lanes_bytes
+    panels = next((n for n in (16, 8, 4) if n * panel_bytes <= machine.l2_bytes // 2), 2)
+    return PanelSchedule(width, vectors, rows, points=points, columns=columns, panels=panels)
+
+
+def _copied(extent: int) -> int:
+    """Return how many elements of an extent a copy holds."""
+    if is_open(extent):
+        return 256
+    return next((size for size in (64, 128) if extent <= size), 256)
