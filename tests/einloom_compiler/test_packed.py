@@ -479,6 +479,17 @@ def test_the_microkernel_keeps_all_sums_in_registers(dtype: str, target: str) ->
 
 
 @pytest.mark.skipif(host().simd_bits < 256, reason="needs AVX2 or AVX-512")
+def test_masks_of_packing_take_no_registers_from_the_sums() -> None:
+    # Both operands are packed along k, with masks: the lanes' numbers would stay in a register.
+    x = np.empty((48, 48, 48, 48), np.float32)
+    nest = _best(_problem("dfae,cebf->dcba", [x, x], x, AVX2))
+    assert (nest.block.mr, nest.block.vectors) == (4, 3)
+    loop = _microkernel_loop(jit.build(nest))
+    assert loop.count("vfmadd231ps") == 12
+    assert not [line for line in loop.splitlines() if re.search(r"rsp|vmovaps\s+%ymm", line)]
+
+
+@pytest.mark.skipif(host().simd_bits < 256, reason="needs AVX2 or AVX-512")
 def test_an_epilogue_of_polynomials_takes_no_registers_from_the_sums() -> None:
     loop = _microkernel_loop(jit.build(_square("float32", AVX2, epilogue=chain((Map("tanh"),)))))
     multiply_adds = [line for line in loop.splitlines() if re.search("vfmadd231", line)]

@@ -22,6 +22,8 @@ one variable of generated source. ``R`` rows of ``V`` vectors are constants wher
     btranspose16(x, to, pitch, c, n)        x[to + lane * pitch + r] = c[r][0] for lanes below n
     bprefetch16(R, V, x, at, step)          bring rows near; no effect on values; bprefetch_far16
                                             brings them as near as L2
+    bfree16()                               no effect on values: those in vector registers go to
+                                            memory, so that a block finds all registers free
     badd(c, d)  bneg(c)
     bcast(c, value)                         lanes in the dtype of value
     bfrom_float16(c)  bto_float16(c)        between float32 and uint16 bits; bfloat16 too
@@ -217,6 +219,13 @@ def _make_prefetch(_: int) -> Any:
     return bprefetch
 
 
+def _make_free(_: int) -> Any:
+    def bfree() -> None:
+        return None
+
+    return bfree
+
+
 badd = _lanes(np.add)
 bneg = _lanes(np.negative)
 
@@ -248,6 +257,7 @@ for _width in WIDTHS:
         f"btranspose{_width}": _make_transpose(_width),
         f"bprefetch{_width}": _make_prefetch(_width),
         f"bprefetch_far{_width}": _make_prefetch(_width),
+        f"bfree{_width}": _make_free(_width),
     }
 for _name, _function in PRIMITIVES.items():
     _function.__name__ = _function.__qualname__ = _name

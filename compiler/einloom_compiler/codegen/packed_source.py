@@ -131,6 +131,20 @@ def _print_kernel(nest: PackedNest) -> str:
     n_block = max(1, {nest.column_elements} // pitch)
     n_block = -(-task_n_panels // -(-task_n_panels // n_block))
 """
+    if nest.columns.order == "digit":
+        # Neighbouring panels share lines and pages of their operand: a block has whole runs of
+        # them, several only where L2 may keep them, or parts of a run that end with a line.
+        n_block = f"""\
+    pitch = {parts * nr} * k_step + {nest.line}
+    n_block = max(1, {nest.column_elements} // pitch)
+    if n_block >= x1_digit_run:
+        n_block = max(1, n_block // 2 // x1_digit_run) * x1_digit_run
+    elif n_block > {nest.line}:
+        n_block -= n_block % {nest.line}
+        n_block = -(-x1_digit_run // -(-x1_digit_run // n_block))
+        n_block = -(-n_block // {nest.line}) * {nest.line}
+    j_step = max(n_block, x1_digit_run)
+"""
     if nest.columns.is_prepacked:
         columns_start = n_block = ""
     return f"""\
@@ -164,6 +178,7 @@ def _near_rows(nest: PackedNest) -> str:
     """Return the loops in which a row panel meets all packed columns, which pass by from L2."""
     rows = _print_rows(nest, "j_0 == j_lo")
     row_starts, further = _print_extras(nest)
+    end = ", j_0 - j_0 % x1_digit_run + j_step" if nest.columns.order == "digit" else ""
     return f"""\
         i_0 = i_lo
         while i_0 < i_hi:
@@ -174,7 +189,7 @@ def _near_rows(nest: PackedNest) -> str:
                 rows_end = i_0
                 j_0 = j_lo
                 while j_0 < j_hi:
-                    j_1 = min(j_0 + n_block, j_hi)
+                    j_1 = min(j_0 + n_block, j_hi{end})
                     columns_end = j_0
                     for i in range(i_0, i_1):
 {_indented(_ROW_PANEL.format(mr=nest.block.mr), 24)}

@@ -65,6 +65,7 @@ class _Multiply:
         ]
         if nest.is_output_contiguous:
             lines.append(f"    bprefetch{width}({self.memory_shape}, out, at, out_row)")
+        lines.append(f"    bfree{width}()")
         lines.append(f"    c = {f'({zero}, {zero})' if self.kind else zero}")
         lines += [
             "    for _ in range(n_k):",

@@ -128,16 +128,19 @@ class _Packing:
 
     def _digit(self) -> list[str]:
         rows = self._transposed_rows
+        block = f"{rows}, {self._memory_parts}, {self.x}"
         return [
             '    """Pack panels, pitch apart, that are neighbours in memory."""',
             "    for k in range(n_k):",
             f"        source = start + {self._offset('k_lo + k')}",
+            # Points may lie pages apart, where no prefetcher foresees the next.
+            f"        near = start + {self._offset('k_lo + min(k + 1, n_k - 1)')}",
             f"        for c in range(0, n, {rows}):",
             f"            for p in range(0, n_panels, {self.width}):",
             f"                at = source + c * step + {self._times('p')}",
+            f"                bprefetch{self.width}({block}, near - source + at, step)",
             f"                x = bload{self.width}_masked(",
-            f"                    {rows}, {self._memory_parts}, {self.x}, at, step,",
-            f"                    n - c, {self._times('(n_panels - p)')}",
+            f"                    {block}, at, step, n - c, {self._times('(n_panels - p)')}",
             "                )",
             *self._converted("                "),
             *self._stored(

@@ -50,6 +50,10 @@ _ELEMENTS = {
 DEPTH = {4: 384, 8: 256}
 #: Bytes of packed rows at least; they pass by the packed columns, so more of them pack less often.
 ROW_BYTES = 2 << 20
+#: Bytes of packed columns at least where panels are neighbours in memory: a block then has a whole
+#: run of them, and each page is read once. Measured 2026-11 (one AVX2 core, 512 KB of L2):
+#: ``aebd,ce->dcba`` took 132 ms with runs of 96 panels in 0.9 MB, 194 ms with parts in 256 KB.
+RUN_BYTES = 1 << 20
 #: Bytes of unfinished sums of a task, where they cannot wait in the output.
 SUM_BYTES = 1 << 20
 #: Products of fewer points than this are not worth packing.
@@ -126,6 +130,8 @@ def propose(
             if extent <= (chosen[0].mr, chosen[0].nr)[1 - number]:
                 depth = STREAM_DEPTH
     is_contiguous = groups.columns.run.strides[2] == 1 and _stores_vectors(compute, output, machine)
+    near = machine.l2_bytes // 2
+    column_bytes = max(near, RUN_BYTES) if sides[1].order == "digit" else near
     return tuple(
         PackedNest(
             rows=sides[0],
@@ -136,7 +142,7 @@ def propose(
             block=block,
             depth=depth,
             row_elements=max(ROW_BYTES // itemsize, block.mr * depth * parts),
-            column_elements=max(machine.l2_bytes // 2 // itemsize, block.nr * depth * parts),
+            column_elements=max(column_bytes // itemsize, block.nr * depth * parts),
             is_output_contiguous=is_contiguous,
             sum_elements=SUM_BYTES // itemsize
             if keeps_sums(compute, output) and exceeds(n_k, depth)
