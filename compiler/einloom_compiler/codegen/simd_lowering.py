@@ -255,9 +255,9 @@ def _register_memory(types: Any, vector: Any, width: int) -> None:
         kind = signature.args[2]
         address = _address(context, builder, signature, values, kind)
         number = context.cast(builder, values[3], signature.args[3], types.int64)
-        store_words(
-            builder, values[2], address, word_bytes(kind.dtype), number, n_words(kind.dtype)
-        )
+        # One instruction where there is one: parts would take longer to compile, edge by edge.
+        mask = lane_mask(builder, number, width, n_words(kind.dtype))
+        masked_store(builder, values[2], address, word_bytes(kind.dtype), mask)
         return context.get_dummy_value()
 
 
