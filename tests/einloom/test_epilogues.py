@@ -180,7 +180,7 @@ def test_epilogues_of_every_shape(name: str, equation: str, extents: dict[str, i
     _check(f(*arrays.values(), threads=1), node, arrays, _terms(equation, extents))
 
 
-@pytest.mark.thinned(6)
+@pytest.mark.thinned(12)
 @pytest.mark.parametrize(
     "dtype",
     [
@@ -212,7 +212,7 @@ def test_complex_epilogues_are_arithmetic(dtype: str) -> None:
         _check(got, node, arrays, 4 * _terms(equation, extents))
 
 
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(6)
 @pytest.mark.parametrize(
     ("dtype", "extra", "result"),
     [
@@ -243,7 +243,7 @@ def test_a_condition_can_be_stored_as_bool() -> None:
         np.testing.assert_array_equal(got, evaluate_graph(node, arrays))
 
 
-@settings(max_examples=settings().max_examples // 3, deadline=None)
+@settings(max_examples=settings().max_examples // 4, deadline=None)
 @given(
     st.sampled_from(SHAPES),
     st.sampled_from(sorted(BODIES)),

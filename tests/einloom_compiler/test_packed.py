@@ -230,7 +230,7 @@ PRODUCTS: list[tuple[str, tuple[int, ...], tuple[int, ...]]] = [
 ]
 
 
-@pytest.mark.thinned(4)
+@pytest.mark.thinned(6)
 @pytest.mark.parametrize("rung", ["python", "native"])
 @pytest.mark.parametrize(("subscripts", "left", "right"), PRODUCTS)
 def test_products_agree_with_numpy_on_both_rungs(
@@ -402,7 +402,7 @@ def test_operands_are_cast_to_the_compute_dtype(
         assert_close(out, expected, 50)
 
 
-@settings(max_examples=settings().max_examples // 2)
+@settings(max_examples=settings().max_examples // 3)
 @given(
     m=st.sampled_from([12, 15, 16, 17, 23, 24, 25, 97]),
     n=st.sampled_from([12, 31, 33, 47, 48, 49, 101]),

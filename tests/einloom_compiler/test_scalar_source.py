@@ -21,7 +21,7 @@ from einloom_compiler.ir.scalar import (
     evaluate_scalar,
 )
 
-pytestmark = pytest.mark.thinned(2)
+pytestmark = pytest.mark.thinned(4)
 
 Array = npt.NDArray[Any]
 

@@ -11,7 +11,7 @@ from einloom.aot.building import Built
 from einloom.tracing import leaves_of
 from einloom_compiler.errors import ShapeError, SpecError, UnsupportedError
 
-pytestmark = pytest.mark.thinned(2)
+pytestmark = pytest.mark.thinned(3)
 
 CPU = "x86-64-v3"
 

@@ -19,7 +19,7 @@ from einloom_compiler.errors import ShapeError, SpecError, UnsupportedError
 keras = pytest.importorskip("keras")
 from keras import layers  # noqa: E402  (after the check that there is one)
 
-pytestmark = [pytest.mark.keras, pytest.mark.thinned(2)]
+pytestmark = [pytest.mark.keras, pytest.mark.thinned(3)]
 #: Batch sizes at which every library is run.
 BATCHES = (1, 2, 7, 32, 100)
 #: The level for tests; sizes beyond the range need no code.

@@ -25,7 +25,7 @@ from einloom_compiler.errors import SpecError, UnsupportedError
 keras = pytest.importorskip("keras")
 L = keras.layers
 
-pytestmark = [pytest.mark.keras, pytest.mark.thinned(2)]
+pytestmark = [pytest.mark.keras, pytest.mark.thinned(3)]
 
 
 def floats(*shape: int) -> Any:
