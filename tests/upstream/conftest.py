@@ -16,7 +16,9 @@ _FAST = {
 }
 #: Of cases with an equation or dtype each, and so kernels of their own: one of so many.
 _THINNED = {
-    **{"test_compare": 6, "test_compare_greek": 4, "test_rand_equation": 4},
+    "test_compare": 6,
+    "test_compare_greek": 4,
+    "test_rand_equation": 4,
     "test_different_paths": 4,
 }
 #: NumPy's sums, of which each dtype compiles 145 kernels: int8 and float64 stand for the others.
