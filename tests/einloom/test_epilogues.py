@@ -243,7 +243,7 @@ def test_a_condition_can_be_stored_as_bool() -> None:
         np.testing.assert_array_equal(got, evaluate_graph(node, arrays))
 
 
-@settings(max_examples=settings().max_examples // 4, deadline=None)
+@settings(max_examples=settings().max_examples // 3, deadline=None)
 @given(
     st.sampled_from(SHAPES),
     st.sampled_from(sorted(BODIES)),

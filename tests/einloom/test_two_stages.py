@@ -92,7 +92,7 @@ def test_every_rung_gives_the_same(equation: str, dtype: str, assert_close: Clos
 
 
 @settings(
-    max_examples=settings().max_examples // 2,
+    max_examples=settings().max_examples,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(

@@ -154,7 +154,7 @@ _EDGES = st.sampled_from([0, 1, 2, 7, 8, 9, 15, 16, 17, 31, 32, 33, 65])
 _KEYS = st.sampled_from([0, 1, 5, 7, 8, 9, 20, 127, 128, 129, 136, 137, 257])
 
 
-@settings(max_examples=settings().max_examples // 6)
+@settings(max_examples=settings().max_examples // 3)
 @given(_EDGES, _KEYS, _EDGES, _EDGES, st.booleans(), st.booleans())
 @example(33, 257, 65, 65, True, True)
 @example(0, 3, 4, 5, False, False)

@@ -402,7 +402,7 @@ def test_operands_are_cast_to_the_compute_dtype(
         assert_close(out, expected, 50)
 
 
-@settings(max_examples=settings().max_examples // 3)
+@settings(max_examples=settings().max_examples // 2)
 @given(
     m=st.sampled_from([12, 15, 16, 17, 23, 24, 25, 97]),
     n=st.sampled_from([12, 31, 33, 47, 48, 49, 101]),

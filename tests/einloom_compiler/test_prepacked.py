@@ -164,7 +164,7 @@ def test_columns_are_not_read_again_by_tasks_of_few_rows() -> None:
     assert tasks.columns >= AVX512.cores
 
 
-@settings(max_examples=settings().max_examples // 3)
+@settings(max_examples=settings().max_examples // 2)
 @given(
     m=st.sampled_from([2, 3, 7, 12, 13, 25, 97]),
     n=st.sampled_from([12, 31, 33, 48, 49, 101]),

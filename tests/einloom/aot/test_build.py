@@ -202,7 +202,7 @@ def test_specs_give_a_folder_each_and_a_wheel(tmp_path: Path) -> None:
         """
 [[spec]]
 name = "scores"
-call = "np.einsum('bqd,bkd->bqk', q[B,6,16], k[B,9,16])"
+call = "np.einsum('bqd,bkd->bqk', q[B,T,16], k[B,S,16])"
 dtype = "float32"
 [[spec]]
 name = "classic"

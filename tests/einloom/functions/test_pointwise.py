@@ -164,7 +164,7 @@ def test_settled_and_written() -> None:
 
 
 @given(st.data())
-@settings(max_examples=settings().max_examples // 4, deadline=None)
+@settings(max_examples=settings().max_examples // 3, deadline=None)
 def test_reductions_along_any_axes(data: st.DataObject) -> None:
     shape = data.draw(hnp.array_shapes(max_dims=4, max_side=5))
     x = _array(*shape, dtype="float64")

@@ -82,7 +82,7 @@ def test_multi_head_attention(drawn: tuple[dict[str, Any], dict[str, Any], list[
 
 
 @pytest.mark.slow
-@settings(max_examples=6, phases=(Phase.explicit, Phase.reuse, Phase.generate))
+@settings(max_examples=15, phases=(Phase.explicit, Phase.reuse, Phase.generate))
 @given(configurations())
 def test_multi_head_attention_runs(drawn: tuple[dict[str, Any], dict[str, Any], list[Any]]) -> None:
     """The same as kernels: each example compiles about ten, so that few are drawn.
