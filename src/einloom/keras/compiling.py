@@ -88,7 +88,11 @@ def compiled(
     outputs = tuple(Expression(root) for root in found.roots)
     inputs = tuple(Expression(node) for node in found.inputs)
     return ModelFunction(
-        outputs[0] if is_single else outputs, declared=declared, threads=threads, inputs=inputs
+        outputs[0] if is_single else outputs,
+        name=found.name,
+        declared=declared,
+        threads=threads,
+        inputs=inputs,
     )
 
 

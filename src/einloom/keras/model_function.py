@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from einloom.compiled_function import Array, CompiledFunction
 from einloom.expression import Expression
-from einloom.frontends.arrays import as_numpy
+from einloom.keras.pieces.joining import in_order
 from einloom.runtime.prepared import adopted
 from einloom_compiler.dtypes import AnyDType
 from einloom_compiler.errors import DTypeError, SpecError
@@ -22,54 +22,46 @@ class ModelFunction(CompiledFunction):
     ``Layer`` to its compute dtype), but for inputs whose dtype a spec declared.
 
     Attributes:
-        declared: names of these.
+        name: the layer's or model's.
+        declared: names of these inputs.
     """
 
     def __init__(
         self,
         expression: Expression | tuple[Expression, ...],
         *,
+        name: str,
         declared: frozenset[str] = frozenset(),
         **options: Any,
     ) -> None:
         """Take the expressions, as :class:`~einloom.compiled_function.CompiledFunction`."""
-        self.declared = declared
+        self.name, self.declared = name, declared
         super().__init__(expression, **options)
 
     def _given(self, arrays: Sequence[Any]) -> tuple[Sequence[Any], list[Array]]:
-        arrays, given = super()._given(self._in_order(arrays))
-        dtypes = [operand.dtype for operand in self._inputs]
-        for number, (name, dtype) in enumerate(zip(self._input_names, dtypes, strict=True)):
-            if name not in self.declared and dtype is not None:
-                given[number] = _cast(given[number], dtype, name)
+        names = tuple(self._names.values())
+        try:
+            arrays = in_order(arrays, names, self.name)
+        except TypeError as error:
+            raise SpecError(str(error)) from None
+        arrays, given = super()._given(arrays)
+        for number, (name, operand) in enumerate(zip(names, self._inputs, strict=True)):
+            if name not in self.declared and operand.dtype is not None:
+                given[number] = _cast(given[number], operand.dtype, name)
         return arrays, given
-
-    @property
-    def _input_names(self) -> tuple[str, ...]:
-        return tuple(self._names.values())
-
-    def _in_order(self, arrays: Sequence[Any]) -> Sequence[Any]:
-        """Return the arrays in order, where they are given in one list or mapping."""
-        if len(arrays) != 1:
-            return arrays
-        (only,), names = arrays, self._input_names
-        if isinstance(only, Mapping):
-            if set(only) != set(names):
-                raise SpecError(f"takes inputs {', '.join(names)}, but {', '.join(only)} are given")
-            return [only[name] for name in names]
-        is_list = isinstance(only, list | tuple) and all(hasattr(item, "shape") for item in only)
-        return only if is_list else arrays
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle as what it was compiled from."""
         _, settled = super().__reduce__()
-        return _unpickled, (self.declared, *settled)
+        return _unpickled, (self.name, self.declared, *settled)
 
 
-def _unpickled(declared: frozenset[str], expression: Any, *settled: Any) -> ModelFunction:
+def _unpickled(
+    name: str, declared: frozenset[str], expression: Any, *settled: Any
+) -> ModelFunction:
     keys = "optimize", "threads", "threads_backend", "choices", "inputs"
     options = dict(zip(keys, settled, strict=True))
-    return ModelFunction(expression, declared=declared, **options)
+    return ModelFunction(expression, name=name, declared=declared, **options)
 
 
 def _cast(array: Array, dtype: AnyDType, name: str) -> Array:
@@ -80,4 +72,4 @@ def _cast(array: Array, dtype: AnyDType, name: str) -> Array:
             f"input '{name}' has dtype {array.dtype}, which has no meaning as {dtype}; pass "
             f"numbers that have, such as {name}.real"
         )
-    return as_numpy(array.astype(dtype))
+    return array.astype(dtype)

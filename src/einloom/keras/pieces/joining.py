@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -97,20 +97,7 @@ class Joined:
         Raises:
             TypeError: there are more or fewer, or names do not fit.
         """
-        names = self.description["inputs"]
-        title = self.description["model"]
-        given = list(arrays)
-        if len(arrays) == 1 and isinstance(arrays[0], Mapping):
-            if set(arrays[0]) != set(names):
-                raise TypeError(f"{title!r} takes {', '.join(names)}, not {', '.join(arrays[0])}")
-            given = [arrays[0][name] for name in names]
-        elif len(arrays) == 1 and isinstance(arrays[0], list | tuple):
-            given = list(arrays[0])
-        if len(given) != len(names):
-            raise TypeError(
-                f"{title!r} takes {len(names)} arrays ({', '.join(names)}), not {len(given)}"
-            )
-        return given
+        return in_order(arrays, self.description["inputs"], self.description["model"])
 
     def _given(self, step: Mapping[str, Any], values: Mapping[str, Any]) -> Iterator[Any]:
         """Yield names and values of what a function gives."""
@@ -157,6 +144,33 @@ def load(folder: str) -> Joined:
         description = json.load(file)
     names = [step["piece"] for step in description["steps"] if "piece" in step]
     return Joined(description, {name: _piece(folder, name) for name in names})
+
+
+def in_order(arrays: Sequence[Any], names: Sequence[str], title: str) -> list[Any]:
+    """Return a model's inputs, given one by one, in one list, or in a mapping by name.
+
+    A list is the only input itself where it holds numbers.
+
+    Raises:
+        TypeError: there are more or fewer, or names do not fit.
+    """
+    given = list(arrays)
+    only = arrays[0] if len(arrays) == 1 else None
+    if isinstance(only, Mapping):
+        if set(only) != set(names):
+            raise TypeError(
+                f"{title!r} takes inputs {', '.join(names)}, but {', '.join(only)} are given"
+            )
+        given = [only[name] for name in names]
+    elif isinstance(only, list | tuple) and (
+        len(names) > 1 or all(hasattr(item, "shape") for item in only)
+    ):
+        given = list(only)
+    if len(given) != len(names):
+        raise TypeError(
+            f"{title!r} takes {len(names)} arrays ({', '.join(names)}), but {len(given)} given"
+        )
+    return given
 
 
 def _piece(folder: str, name: str) -> Callable[..., Any]:
