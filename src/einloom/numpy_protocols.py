@@ -154,10 +154,10 @@ def _clip(a: Any, a_min: Any = None, a_max: Any = None, **options: Any) -> Any:
 
 
 def _take(a: Any, indices: Any, axis: int | None = None, **options: Any) -> Any:
-    from einloom.functions import flatten, take
+    from einloom.functions import take
 
     _refuse("take", options)
-    return take(flatten(a), indices, 0) if axis is None else take(a, indices, axis)
+    return take(a, indices, axis)
 
 
 def _pad(array: Any, pad_width: Any, mode: str = "constant", **options: Any) -> Any:

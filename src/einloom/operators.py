@@ -23,67 +23,67 @@ class Operators:
 
     def __add__(self, other: Any) -> Expression:
         """Return ``self + other``."""
-        return _applied("add", self, other)
+        return applied("add", self, other)
 
     def __radd__(self, other: Any) -> Expression:
         """Return ``other + self``."""
-        return _applied("add", other, self)
+        return applied("add", other, self)
 
     def __sub__(self, other: Any) -> Expression:
         """Return ``self - other``."""
-        return _applied("subtract", self, other)
+        return applied("subtract", self, other)
 
     def __rsub__(self, other: Any) -> Expression:
         """Return ``other - self``."""
-        return _applied("subtract", other, self)
+        return applied("subtract", other, self)
 
     def __mul__(self, other: Any) -> Expression:
         """Return ``self * other``."""
-        return _applied("multiply", self, other)
+        return applied("multiply", self, other)
 
     def __rmul__(self, other: Any) -> Expression:
         """Return ``other * self``."""
-        return _applied("multiply", other, self)
+        return applied("multiply", other, self)
 
     def __truediv__(self, other: Any) -> Expression:
         """Return ``self / other``."""
-        return _applied("divide", self, other)
+        return applied("divide", self, other)
 
     def __rtruediv__(self, other: Any) -> Expression:
         """Return ``other / self``."""
-        return _applied("divide", other, self)
+        return applied("divide", other, self)
 
     def __pow__(self, other: Any) -> Expression:
         """Return ``self ** other``."""
-        return _applied("power", self, other)
+        return applied("power", self, other)
 
     def __rpow__(self, other: Any) -> Expression:
         """Return ``other ** self``."""
-        return _applied("power", other, self)
+        return applied("power", other, self)
 
     def __matmul__(self, other: Any) -> Expression:
         """Return ``self @ other``."""
-        return _applied("matmul", self, other)
+        return applied("matmul", self, other)
 
     def __rmatmul__(self, other: Any) -> Expression:
         """Return ``other @ self``."""
-        return _applied("matmul", other, self)
+        return applied("matmul", other, self)
 
     def __lt__(self, other: Any) -> Expression:
         """Return whether ``self < other``, element by element."""
-        return _applied("less", self, other)
+        return applied("less", self, other)
 
     def __le__(self, other: Any) -> Expression:
         """Return whether ``self <= other``, element by element."""
-        return _applied("less_equal", self, other)
+        return applied("less_equal", self, other)
 
     def __gt__(self, other: Any) -> Expression:
         """Return whether ``self > other``, element by element."""
-        return _applied("greater", self, other)
+        return applied("greater", self, other)
 
     def __ge__(self, other: Any) -> Expression:
         """Return whether ``self >= other``, element by element."""
-        return _applied("greater_equal", self, other)
+        return applied("greater_equal", self, other)
 
     def __and__(self, other: Any) -> Expression:
         """Return whether both bools hold."""
@@ -121,19 +121,20 @@ class Operators:
                     f"{sign} is supported of bools only, not of {operand.dtype or 'any dtype'}; "
                     f"use einloom.functions.{name}, or cast to bool"
                 )
-        return _applied(name, self, *others)
+        return applied(name, self, *others)
 
     def __neg__(self) -> Expression:
         """Return ``-self``."""
-        return _applied("negative", self)
+        return applied("negative", self)
 
     def __abs__(self) -> Expression:
         """Return absolute values."""
-        return _applied("absolute", self)
+        return applied("absolute", self)
 
 
-def _applied(name: str, *operands: Any) -> Expression:
-    from einloom import functions, matmul
+def applied(name: str, *operands: Any) -> Expression:
+    """Return what a function of einloom, or one of :mod:`einloom.functions`, makes of operands."""
+    import einloom
 
-    function = matmul if name == "matmul" else getattr(functions, name)
+    function = getattr(einloom if name in ("matmul", "dot") else einloom.functions, name)
     return cast("Expression", function(*operands))

@@ -305,8 +305,10 @@ def pad(x: Any, widths: Any, value: float = 0.0) -> Any:
 
 
 @frontend("functions.take", operands=("x", "indices"))
-def take(x: Any, indices: Any, axis: int = 0) -> Any:
+def take(x: Any, indices: Any, axis: int | None = 0) -> Any:
     """Return the elements of x at integer positions along an axis, as ``numpy.take``.
+
+    ``axis=None`` counts in all elements in C order.
 
     Positions run from 0 to the extent less 1; others, negative ones too, are an IndexError when
     arrays are given.
@@ -314,6 +316,7 @@ def take(x: Any, indices: Any, axis: int = 0) -> Any:
     Raises:
         DTypeError: the indices are no integers.
     """
+    x, axis = (reshape(x, (-1,)), 0) if axis is None else (x, axis)
     along = wrap_axis(axis, x.ndim, "take")
     if indices.dtype is not None and indices.dtype.kind not in "iu":
         raise DTypeError(f"take: indices must be integers, not {indices.dtype}")
