@@ -265,8 +265,7 @@ def blocks(form: Form) -> tuple[tuple[Sizes, Rates], ...]:
         rows = list(zip(form.row_extents, form.static_rows, form.open_rows, strict=True))
         for extent, is_static, is_open in rows:
             share = left if len(counts) == len(rows) - 1 else max(1, int(left**0.5))
-            choose_count = _open_row_count if is_open else _row_count
-            counts.append(choose_count(extent, min(share, most_rows), is_static))
+            counts.append(_row_count(extent, min(share, most_rows), is_static, is_open))
             left //= counts[-1]
         found[width, vectors, tuple(counts)] = None
     return tuple((sizes, rates(form, *sizes)) for sizes in found)
@@ -282,19 +281,16 @@ def _balanced(extent: int, most: int) -> int:
     return -(-extent // -(-extent // most))
 
 
-def _open_row_count(extent: int, most: int, is_static: bool) -> int:
-    """Return the rows of a block of an extent that changes from call to call.
+def _row_count(extent: int, most: int, is_static: bool, is_open: bool) -> int:
+    """Return the rows of a block: equal blocks of a static extent, else one of :data:`ROWS`.
 
-    There are few, so that few kernels serve all extents: shorter ones than a block's go row by row,
-    which costs loads of the other operand from the L1 cache, not a compile.
+    Of an extent that changes from call to call, there are fewer, so that few kernels serve all its
+    values: those shorter than a block go row by row, which costs loads of the other operand from
+    the L1 cache, not a compile.
     """
-    del is_static
-    return min(most, max(count for count in OPEN_ROWS if count <= max(extent, 1)))
-
-
-def _row_count(extent: int, most: int, is_static: bool) -> int:
-    """Return the rows of a block: equal blocks of a static extent, else one of :data:`ROWS`."""
     if is_static:
         return _balanced(extent, most)
+    if is_open:
+        return min(most, max(count for count in OPEN_ROWS if count <= extent))
     enough = next((count for count in ROWS if count >= extent), ROWS[-1])
     return min(enough, max(count for count in ROWS if count <= most))
