@@ -40,6 +40,12 @@ def pipeline(target: str) -> Any:
     reconstruction: Any = untyped_passes.ReconstructSSA
     stripping: Any = typed_passes.PreLowerStripPhis
 
+    def replaced(state: Any, func_ir: Any) -> bool:
+        """Let a function's IR be this one, its definitions looked up anew."""
+        state.func_ir = func_ir
+        func_ir._definitions = ir_utils.build_definitions(func_ir.blocks)
+        return True
+
     @machinery.register_pass(mutates_CFG=True, analysis_only=False)
     class OnlySSA(reconstruction):
         """``ReconstructSSA`` without lifetimes."""
@@ -47,9 +53,7 @@ def pipeline(target: str) -> Any:
         _name = "einloom_ssa"
 
         def run_pass(self, state: Any) -> bool:
-            state.func_ir = ssa.reconstruct_ssa(state.func_ir)
-            state.func_ir._definitions = ir_utils.build_definitions(state.func_ir.blocks)
-            return True
+            return replaced(state, ssa.reconstruct_ssa(state.func_ir))
 
     @machinery.register_pass(mutates_CFG=True, analysis_only=False)
     class OnlyStripPhis(stripping):
@@ -58,9 +62,7 @@ def pipeline(target: str) -> Any:
         _name = "einloom_strip_phis"
 
         def run_pass(self, state: Any) -> bool:
-            state.func_ir = self._strip_phi_nodes(state.func_ir)
-            state.func_ir._definitions = ir_utils.build_definitions(state.func_ir.blocks)
-            return True
+            return replaced(state, self._strip_phi_nodes(state.func_ir))
 
     passes = (
         untyped_passes.TranslateByteCode,
@@ -128,7 +130,7 @@ def raw_codegen() -> Any:
             raise NotImplementedError(name)
 
         def get_llvm_str(self) -> str:
-            return "\n".join(map(str, self.modules))
+            return "\n".join([*self.printed, *map(str, self.modules)])
 
         get_asm_str = get_llvm_str
 
