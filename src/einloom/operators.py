@@ -135,6 +135,7 @@ class Operators:
 def applied(name: str, *operands: Any) -> Expression:
     """Return what a function of einloom, or one of :mod:`einloom.functions`, makes of operands."""
     import einloom
+    from einloom import functions
 
-    function = getattr(einloom if name in ("matmul", "dot") else einloom.functions, name)
+    function = getattr(einloom if name in ("matmul", "dot") else functions, name)
     return cast("Expression", function(*operands))

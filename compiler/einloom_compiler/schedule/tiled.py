@@ -291,6 +291,7 @@ def _row_count(extent: int, most: int, is_static: bool, is_open: bool) -> int:
     if is_static:
         return _balanced(extent, most)
     if is_open:
-        return min(most, max(count for count in OPEN_ROWS if count <= extent))
+        # Formulas of extents may be 0 where they are planned.
+        return min(most, max(count for count in OPEN_ROWS if count <= max(extent, 1)))
     enough = next((count for count in ROWS if count >= extent), ROWS[-1])
     return min(enough, max(count for count in ROWS if count <= most))
