@@ -156,8 +156,9 @@ ONE: dict[str, tuple[Any, Any]] = {
     "conv2d": (lambda: L.Conv2D(4, (3, 2), activation="relu"), floats(2, 8, 7, 5)),
     "conv2d same": (lambda: L.Conv2D(4, 3, (2, 1), padding="same"), floats(2, 8, 7, 5)),
     "steps of dense": (lambda: L.TimeDistributed(L.Dense(5, "tanh")), floats(2, 3, 4, 6)),
-    "steps half": (lambda: L.TimeDistributed(L.Dense(5, dtype="mixed_float16"), dtype="mixed_float16"),
-                   floats(2, 3, 6)),
+    "steps half": (
+        lambda: L.TimeDistributed(L.Dense(5, dtype="mixed_float16"), dtype="mixed_float16"),
+        floats(2, 3, 6)),
     "steps of conv2d": (lambda: L.TimeDistributed(L.Conv2D(4, (3, 2))), floats(2, 3, 8, 7, 5)),
     "steps of batch norm": (lambda: L.TimeDistributed(L.BatchNormalization()), floats(2, 3, 4, 5)),
     "steps of flatten": (lambda: L.TimeDistributed(L.Flatten()), floats(2, 3, 4, 5)),
