@@ -138,9 +138,9 @@ def choose(named: NamedNest, space: IterationSpace, machine: Machine) -> Schedul
         return (*steps, Vectorize(lanes, is_streamed=True))
     if innermost not in nest.contracted:
         return (*steps, *_jam(named, space, steps, machine), Vectorize(lanes))
-    is_unrolled = any(isinstance(step, Unroll) for step in steps)
-    several = streams.SUMS if len(nest.inputs) == 1 else 1
-    return (*steps, Vectorize(lanes, several if is_unrolled else SUMS))
+    unrolled = next((step for step in steps if isinstance(step, Unroll)), None)
+    n_sums = SUMS if unrolled is None else streams.SUMS if unrolled.apart else 1
+    return (*steps, Vectorize(lanes, n_sums))
 
 
 def _jam(
@@ -238,12 +238,10 @@ def _streams(named: NamedNest, space: IterationSpace, machine: Machine) -> list[
     """Return the step by which sums of one large operand are formed together, if any."""
     if len(named.nest.inputs) > 1:
         return []
-    found = streams.kept_index(space, _itemsizes(named), machine)
-    if found is None:
+    number = streams.kept_index(space, _itemsizes(named), machine)
+    if number is None:
         return []
-    number, is_apart = found
-    index = named.nest.indices[named.order.index(number)]
-    return [Unroll(index, streams.STREAMS, is_apart)]
+    return [Unroll(named.nest.indices[named.order.index(number)], streams.STREAMS, apart=True)]
 
 
 def _neighbour(named: NamedNest, space: IterationSpace, outputs: list[str]) -> str | None:

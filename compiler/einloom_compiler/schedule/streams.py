@@ -4,10 +4,9 @@ A processor prefetches each of a few streams that lie pages apart, and few bytes
 neighbouring rows ahead. So points that are computed together each run through a part of their own
 of a range, where neighbours would be near each other in memory.
 
-Measured 2026-11 on a 2-core Zen 3, two threads, 67 MB of float32: ``abc->ac`` of 256 cubed 5.6 ms by
-four neighbouring rows, 2.2 ms by four that are 64 rows apart; rows of 256 elements summed four at a
-time 3.5 ms and 2.2 ms, one at a time 2.5 ms; rows of 4096, four at a time 2.2 ms, one at a time
-2.7 ms.
+Measured 2026-11 on a 2-core Zen 3, two threads, 67 MB of float32: ``abc->ac`` of 256 cubed took
+5.6 ms by four neighbouring rows, 2.2 ms by four that are 64 rows apart. Sums of rows of 256
+elements took 3.5 and 2.2 ms, one row at a time 2.5 ms; those of 4096 1.9 ms, one at a time 2.7 ms.
 """
 
 from __future__ import annotations
@@ -62,24 +61,26 @@ def lie_apart(
     return is_large and step < GAP and space.extents[number] // STREAMS * step >= _PAGE
 
 
-def kept_index(
-    space: IterationSpace, itemsizes: Sequence[int], machine: Machine
-) -> tuple[int, bool] | None:
-    """Return the output index whose points give the streams of sums, and whether apart.
+def kept_index(space: IterationSpace, itemsizes: Sequence[int], machine: Machine) -> int | None:
+    """Return the output index of which several sums are best formed together, as streams.
 
-    None where the operand is not large, or has no such index.
+    None where the operand is not large, or has no index that reaches far.
+
+    Args:
+        space: the contraction's indices.
+        itemsizes: bytes of an element of each operand.
+        machine: the target.
     """
     operand, size = largest(space, itemsizes)
-    column = space.strides[operand]
-    found = [n for n in range(space.n_output) if space.extents[n] >= STREAMS and column[n]]
-    if size <= machine.l2_bytes or not found:
+    if size <= machine.l2_bytes:
         return None
-    number = max(found, key=lambda n: (abs(column[n] or 0) * space.extents[n], n))
-    reach = itemsizes[operand] * abs(column[number] or 0)
-    is_near = reach < GAP
-    if is_near and space.extents[number] // STREAMS * reach < _PAGE:
-        return None
-    return number, is_near
+
+    def reach(number: int) -> int:
+        step = itemsizes[operand] * abs(space.strides[operand][number] or 0)
+        return step * (space.extents[number] // STREAMS)
+
+    number = max(range(space.n_output), key=reach, default=None)
+    return number if number is not None and reach(number) >= _PAGE else None
 
 
 def is_along_sum(space: IterationSpace) -> bool:
@@ -88,7 +89,9 @@ def is_along_sum(space: IterationSpace) -> bool:
     return len(space.strides) == 2 and 1 in column[space.n_output :]
 
 
-def outer_sum(space: IterationSpace, itemsize: int, moved_bytes: int, machine: Machine) -> int | None:
+def outer_sum(
+    space: IterationSpace, itemsize: int, moved_bytes: int, machine: Machine
+) -> int | None:
     """Return the contracted index that is best summed last, so that memory is read in its order.
 
     That is the outermost one in memory, where outputs lie between it and short runs of the others,
@@ -105,9 +108,9 @@ def outer_sum(space: IterationSpace, itemsize: int, moved_bytes: int, machine: M
     number = max(summed, key=steps.__getitem__)
     inner = [n for n in summed if n != number]
     run = prod(space.extents[n] for n in inner)
-    is_run = min(steps[n] for n in inner) == 1 and max(
-        steps[n] * space.extents[n] for n in inner
-    ) == run
+    is_run = (
+        min(steps[n] for n in inner) == 1 and max(steps[n] * space.extents[n] for n in inner) == run
+    )
     is_between = run <= min(steps[n] for n in kept) and max(steps[n] for n in kept) < steps[number]
     n_partial = prod(space.extents[: space.n_output]) * space.extents[number]
     is_small = 2 * itemsize * n_partial <= PARTIAL_SHARE * moved_bytes
