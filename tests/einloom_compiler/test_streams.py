@@ -14,8 +14,10 @@ from einloom_compiler.families.direct import DirectSchedule
 from einloom_compiler.ir.loops import LoopNest
 from einloom_compiler.ir.printer import letters_of, print_nest
 from einloom_compiler.language import expand, parse_string
-from einloom_compiler.lowering.iteration import c_strides
+from einloom_compiler.lowering.formula import open_symbol
+from einloom_compiler.lowering.iteration import IterationSpace, c_strides
 from einloom_compiler.lowering.nest import Arithmetics
+from einloom_compiler.lowering.partial import split_sum
 from einloom_compiler.pipeline import Stages, bind
 from einloom_compiler.schedule.machine import Machine, host
 from einloom_compiler.schedule.steps import Unroll
@@ -77,6 +79,15 @@ def test_a_sum_around_its_result_is_formed_in_the_order_of_memory() -> None:
     assert _bound("abc->b", (64, 4096, 4)).shape == ()
     assert _bound("abc->b", (64, 64, 8192)).shape == ()
     assert _bound("abc->b", (16, 16, 256)).shape == ()
+
+
+def test_an_index_of_any_extent_has_a_chunk_for_each_point() -> None:
+    a = open_symbol(64, "A", 0)
+    space = IterationSpace((64, a, 256), 1, ((256, 64 * 256, 1), (1, None, None)), ("b", "a", "c"))
+    split = split_sum(space, Arithmetics(("int8",), "int8", "int8", (False,)), 1, a)
+    assert split.rest is None
+    assert split.shape == (a, 64)
+    assert split.chunks.extents == (a * 64, 256)
 
 
 def test_chunks_of_one_sum_are_streams() -> None:
