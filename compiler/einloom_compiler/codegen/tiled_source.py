@@ -152,13 +152,14 @@ class _Emitter(Streams):
         nest = self.nest
         for access in accesses:
             rows_of = [rows for rows in nest.rows if rows.index in access.indices]
-            moved = {rows.index for rows in rows_of if rows.index in nest.tasks}
+            is_gathered = nest.is_streamed and access is nest.output
+            moved = {rows.index for rows in rows_of if rows.index in nest.tasks and not is_gathered}
             terms = [
                 self._term(access, index)
                 for index in access.indices
                 if index not in moved and index not in nest.contracted and self._moves(index)
             ]
-            if nest.is_streamed and access is nest.output:
+            if is_gathered:
                 inner = [i for i in access.indices if i not in nest.tasks and self._moves(i)]
                 terms = ["acc_0 + n_waiting", *(self._term(access, index) for index in inner)]
             start = " + ".join(terms) or "0"

@@ -111,13 +111,21 @@ def choose(
 def _streamed(block: Block) -> Block:
     """Return a block with a streamed output.
 
-    It has no rows of one point, nor any along tasks where they only save loads of a map.
+    It has no rows of one point, nor any along tasks where they only save loads of a map: but for
+    those along the last task, which lengthen short runs.
     """
     outline = block.outline
+    column = outline.space.strides[-1]
+    last = min(outline.tasks, key=lambda n: column[n] or 0, default=None)
     rows = [
         (number, count)
         for number, count in zip(outline.rows, block.counts, strict=True)
-        if count > 1 and (outline.contracted or number not in outline.tasks)
+        if count > 1
+        and (
+            outline.contracted
+            or number not in outline.tasks
+            or (number == last and outline.lane not in outline.tasks)
+        )
     ]
     parts = outline.space, outline.arithmetics, outline.machine, outline.lane
     changed = Outline(*parts, tuple(n for n, _ in rows), outline.static, is_streamed=True)
