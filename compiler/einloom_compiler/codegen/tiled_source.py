@@ -152,14 +152,13 @@ class _Emitter(Streams):
         nest = self.nest
         for access in accesses:
             rows_of = [rows for rows in nest.rows if rows.index in access.indices]
-            is_gathered = nest.is_streamed and access is nest.output
-            moved = {rows.index for rows in rows_of if rows.index in nest.tasks and not is_gathered}
+            moved = {rows.index for rows in rows_of if rows.index in nest.tasks}
             terms = [
                 self._term(access, index)
                 for index in access.indices
                 if index not in moved and index not in nest.contracted and self._moves(index)
             ]
-            if is_gathered:
+            if nest.is_streamed and access is nest.output:
                 inner = [i for i in access.indices if i not in nest.tasks and self._moves(i)]
                 terms = ["acc_0 + n_waiting", *(self._term(access, index) for index in inner)]
             start = " + ".join(terms) or "0"

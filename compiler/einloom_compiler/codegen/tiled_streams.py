@@ -42,13 +42,13 @@ class Streams(Values):
 
     def _run(self) -> str:
         """Return how many real elements a task writes."""
-        nest = self.nest
-        blocked = [index for index in nest.tasks if nest.block(index) > 1]
-        if not blocked:
+        nest, lanes = self.nest, self.nest.lanes
+        if lanes is None or lanes.index not in nest.tasks:
             return str(nest.run)
-        (index,) = blocked
-        left, point = f"{self._extent(index)} - {index}", nest.run // nest.block(index)
-        return f"min({nest.run}, {f'{point} * ({left})' if point > 1 else left})"
+        left = f"{self._extent(lanes.index)} - {lanes.index}"
+        if nest.scale > 1:
+            left = f"{nest.scale} * ({left})"
+        return f"min({nest.run}, {left})"
 
     def _finish_stream(self) -> None:
         if self.nest.is_streamed:

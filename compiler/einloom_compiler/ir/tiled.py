@@ -19,7 +19,7 @@ which starts early instead of being cut. Along a task, rows beyond the extent ar
 of the last row and lanes beyond it are masked.
 
 A streamed nest writes its output as one run from task to task: blocks are gathered in scratch, of
-which whole cache lines are written past the caches. Rows along its last task, or lanes, end a run.
+which whole cache lines are written past the caches.
 """
 
 from __future__ import annotations
@@ -184,17 +184,13 @@ class TiledNest:
         return next((rows.count for rows in self.rows if rows.index == index), 1)
 
     @property
-    def has_lane_task(self) -> bool:
-        """Whether the lanes lie along a task."""
-        return self.lanes is not None and self.lanes.index in self.tasks
-
-    @property
     def run(self) -> int:
         """Real elements of the output that a task writes at most."""
         static = dict(self.static)
         inner = [i for i in self.output.indices if i not in self.tasks]
-        blocks = prod(map(self.block, self.tasks))
-        return self.scale * blocks * prod(static[index] for index in inner)
+        last = self.lanes.index if self.lanes else ""
+        block = self.block(last) if last in self.tasks else 1
+        return self.scale * block * prod(static[index] for index in inner)
 
     @property
     def scratch_elements(self) -> int:
@@ -316,9 +312,7 @@ def verify_tiled(nest: TiledNest, stage: str) -> None:
     if nest.is_streamed:
         is_run = lanes is not None and not nest.is_dot and nest.output.unit == lanes.index
         require(is_run, "a streamed output is not contiguous along the lanes")
-        along = {*rows} & {*nest.tasks}
-        is_last = not along or (along == {nest.tasks[-1]} and not nest.has_lane_task)
-        require(is_last, "rows of a streamed output lie along a task that is not the last block's")
+        require(not {*rows} & {*nest.tasks}, "rows of a streamed output lie along a task")
     if lanes is None:
         return
     require(lanes.index not in rows, "the lane index is a row")

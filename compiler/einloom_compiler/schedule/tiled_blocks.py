@@ -90,8 +90,7 @@ class Outline:
     def is_one_run(self) -> bool:
         """Whether the blocks, task by task, write the output's memory from its start to its end."""
         space, lane, tasks = self.space, self.lane, self.tasks
-        along = {*self.rows} & {*tasks}
-        if lane is None or self.is_dot or (along and (along != {tasks[-1]} or lane in tasks)):
+        if lane is None or self.is_dot or {*self.rows} & {*tasks}:
             return False
         column = space.strides[-1]
         inner = [n for n in range(space.n_output) if n not in tasks]
