@@ -406,6 +406,15 @@ def test_no_block_that_is_left_out_is_faster(
     assert same[1] == time
 
 
+def test_rows_of_a_static_extent_come_in_whole_blocks_where_that_is_less_work() -> None:
+    """Blocks of 6 rows, as many as registers hold, would compute 18 rows of 16."""
+    operands, out = _operands("bij,bjk->bik", {"b": 900, "i": 16, "j": 16, "k": 16}, "float32")
+    plain = Arithmetics(("float32",) * 2, "float32", "float32", (False, False))
+    chosen = policy.choose(_space("bij,bjk->bik", operands, out), plain, AVX2)
+    assert chosen is not None
+    assert (chosen[0].vectors, chosen[0].counts) == (2, (4,))
+
+
 # --- the nest -------------------------------------------------------------------------------------
 
 
@@ -423,11 +432,11 @@ def _nest() -> TiledNest:
 
 
 def test_a_nest_prints_in_one_line_and_as_loops() -> None:
-    assert str(_nest()) == "Tiled(k=5, lanes j=3x16, tasks=ij, sums=l, k is 9, l is 5)"
+    assert str(_nest()) == "Tiled(k=3, lanes j=3x16, tasks=ij, sums=l, k is 9, l is 5)"
     assert print_tiled(_nest()).splitlines() == [
         "parallel i:",
         "  parallel j by 48:",
-        "    blocks k below 9 by 5:",
+        "    blocks k below 9 by 3:",
         "      sum l below 5:",
         "        out:float32[i, j*, k] += x0:float32[i, j*, l] * x1:float32[i, k, l*]  in float32",
     ]
