@@ -227,6 +227,7 @@ PRODUCTS: list[tuple[str, tuple[int, ...], tuple[int, ...]]] = [
     ("dac,bcd->ba", (6, 21, 20), (23, 20, 6)),
     ("ce,deba->dcba", (5, 20), (3, 20, 2, 41)),  # several panels of each of several runs
     ("ec,deba->dcba", (20, 95), (3, 20, 2, 41)),
+    ("cged,bafg->fedcba", (2, 20, 3, 7), (9, 7, 2, 20)),  # the same, packed along k
 ]
 
 
@@ -459,6 +460,29 @@ def _microkernel_loop(kernel: Kernel, product: str = "vfmadd") -> str:
     """Return the assembly of the loop with the most multiply-adds."""
     loops = re.split(r"\n\.LBB\S+:", kernel.asm)
     return max(loops, key=lambda text: text.count(product))
+
+
+@pytest.mark.parametrize(
+    ("subscripts", "right", "is_along_run"),
+    [
+        ("cged,bafg->fedcba", (9, 7, 2, 20), True),  # contiguous along k
+        ("cged,fgba->fedcba", (2, 20, 9, 7), True),  # along the run
+        ("cged,gbaf->fedcba", (20, 9, 7, 2), False),  # along a digit, whose panels are neighbours
+    ],
+)
+def test_panels_that_follow_each_other_are_neighbours_in_memory(
+    subscripts: str, right: tuple[int, ...], is_along_run: bool
+) -> None:
+    operands = [np.empty((2, 20, 3, 7), np.float32), np.empty(right, np.float32)]
+    out = np.empty((2, 7, 3, 2, 9, 7), np.float32)
+    problem = _problem(subscripts, operands, out, AVX2)
+    groups = group(problem.space)
+    assert groups is not None
+    nest = _proposed(problem)[0]
+    columns = [row[2] for row in bind_packed(groups, nest, AVX2).tables[2].array().tolist()]
+    starts = range(0, 63, nest.block.nr)
+    along_run = [column for _ in range(2) for column in starts]
+    assert columns == (along_run if is_along_run else sorted(along_run))
 
 
 @pytest.mark.skipif(host().simd_bits < 256, reason="needs AVX2 or AVX-512")

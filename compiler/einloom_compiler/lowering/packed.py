@@ -130,6 +130,8 @@ def panel_table(columns: Group, nest: PackedNest, factors: tuple[int, int]) -> O
 def _panels(nest: PackedNest, blocks: Steps, digits: tuple[Steps, ...]) -> tuple[Steps, ...]:
     """Return the panels' indices, slowest first: neighbours in memory come one after another.
 
-    Panels of a run are where the operand is contiguous along it, else those of neighbouring digits.
+    Panels of neighbouring digits share the operand's lines where it is contiguous along digits or
+    packed so; else those of a run share the output's. Measured 2026-11 (2-core AVX2):
+    ``cged,bafg->fedcba``, contiguous along k, took 90 ms with digits fastest, 52 with runs.
     """
-    return (*digits, blocks) if nest.columns.order == "panel" else (blocks, *digits)
+    return (*digits, blocks) if nest.columns.order in ("panel", "k") else (blocks, *digits)

@@ -14,6 +14,7 @@ from einloom.keras.lowering import (
     products,
     shaping,
     windows,
+    wrapping,
 )
 from einloom.keras.lowering.layer_call import LayerCall, Outputs, Tensor
 from einloom.keras.models.kinds import activation as activations
@@ -23,6 +24,7 @@ from einloom.keras.models.kinds import dense, resizing, sequence
 from einloom.keras.models.kinds import merging as merges
 from einloom.keras.models.kinds import normalization as norms
 from einloom.keras.models.kinds import shaping as shapes
+from einloom.keras.models.kinds import wrapping as wrappers
 
 _LOWERINGS: Mapping[type, Callable[[LayerCall, Any], Outputs]] = {
     shapes.Identity: shaping.lower_identity,
@@ -89,6 +91,8 @@ def lower_layer(call: LayerCall) -> Outputs:
     if not isinstance(kind, _READING):
         call.refuse_arguments(*_IDLE, "mask")
     kind.check_inputs(*call.shapes)
+    if isinstance(kind, wrappers.TimeDistributed):
+        return wrapping.lower_time_distributed(call, kind, lower_layer)
     outputs = _LOWERINGS[type(kind)](call, kind)
     if isinstance(kind, _PASSING) and isinstance(outputs, Tensor):
         return Tensor(outputs.node, call.inputs[0].mask)

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from einloom.keras.models.dataflow import flow
 from einloom.keras.models.documents import frozen
 from einloom.keras.models.kinds import Kind, kind_of
+from einloom.keras.models.kinds.wrapping import PART
 from einloom.keras.models.record import (
     Argument,
     Call,
@@ -118,7 +119,7 @@ def _of_known(keras: Any, layer: LayerRecord, kind: Kind, live: Any) -> tuple[We
     slots = kind.slots()
     found: dict[str, Weight] = {}
     for part in dict.fromkeys(slot.part for slot in slots):
-        holder = live if not part else getattr(live, f"_{part}", None)
+        holder = _holder(live, part)
         if holder is None or not holder.built:
             raise _never_built(layer.name)
         stored: dict[str, Any] = {}
@@ -132,6 +133,13 @@ def _of_known(keras: Any, layer: LayerRecord, kind: Kind, live: Any) -> tuple[We
         for number, name in enumerate(wanted):
             found[name] = Weight(name, _array(keras, stored[str(number)]))
     return tuple(found[slot.name] for slot in slots)
+
+
+def _holder(live: Any, part: str) -> Any:
+    """Return the layer within a layer that holds a part's weights, None where there is none."""
+    for name in filter(None, part.split("/")):
+        live = getattr(live, name if name == PART else f"_{name}", None)
+    return live
 
 
 def _array(keras: Any, variable: Any) -> npt.NDArray[Any]:

@@ -5,7 +5,9 @@ Grammar::
     ModelRecord = (name, class_name, layers: LayerRecord*, inputs, outputs, keras_version, backend?,
                    stated: TensorRef -> TensorSpec)
     LayerRecord = (name, class_name, origin, config, dtype_policy, weights: Weight*, calls: Call*,
-                   model: ModelRecord?)                 model: what a nested model is made of
+                   model: ModelRecord?,                 what a nested model is made of
+                   wrapped: LayerRecord?)               the layer in a TimeDistributed, its weights
+                                                        among the outer one's
     Call        = (args, kwargs)                        structures with TensorRef leaves
     TensorRef   = (layer, call, output)                 output of that layer's call of that number
     Weight      = (name, array)                         array read-only, C-contiguous
@@ -132,6 +134,8 @@ class LayerRecord:
         weights: in Keras's order.
         calls: within its model; none for an InputLayer.
         model: the layers of a nested model, else None.
+        wrapped: the layer that a TimeDistributed wraps, else None; without weights, which are its
+            wrapper's.
     """
 
     name: str
@@ -142,6 +146,7 @@ class LayerRecord:
     weights: tuple[Weight, ...] = ()
     calls: tuple[Call, ...] = ()
     model: ModelRecord | None = None
+    wrapped: LayerRecord | None = None
 
     @property
     def n_parameters(self) -> int:

@@ -13,8 +13,16 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from einloom.keras.models.code import holds_code, refuse_code
+from einloom.keras.models.code import refuse_code
 from einloom.keras.models.documents import a_list, a_text, an_object, shown
+from einloom.keras.models.entries import (
+    code_left_out,
+    is_model,
+    origin_of,
+    policy_of,
+    without_layers,
+    without_shared,
+)
 from einloom.keras.models.kinds import Kind, kind_of
 from einloom.keras.models.limits import MAX_MODEL_DEPTH, MAX_NAME_CHARACTERS
 from einloom.keras.models.nodes import built_for, calls_of, is_old_form, stated_by, structure_of
@@ -23,7 +31,6 @@ from einloom.keras.models.record import (
     Call,
     LayerRecord,
     ModelRecord,
-    Origin,
     TensorRef,
     TensorSpec,
     references,
@@ -32,14 +39,10 @@ from einloom_compiler.errors import ModelFileError
 
 #: Keras 1 wrote other class and argument names.
 _OLDEST_MAJOR = 2
-#: Classes whose configuration is a graph of layers; ``Model`` is what Keras 2 wrote before 2.4.
-_FUNCTIONAL = ("Functional", "Model")
 #: HDF5 files have the name of a class, archives the one under which Keras exports it.
 _EXPORTED = {"GroupedQueryAttention": "GroupQueryAttention"}
-#: A number by which Keras finds an object that occurs twice again: it differs from run to run.
-_SHARED = "shared_object_id"
-#: Marks an entry whose code was left out.
-_LEFT_OUT = "einloom: code left out"
+#: The class of layers around another one that are read.
+_WRAPPER = "TimeDistributed"
 #: Layers of which a Sequential model's next one takes the same shape.
 _SHAPE_KEEPING = ("Dropout", "SpatialDropout1D", "SpatialDropout2D", "Activation", "GaussianNoise")
 
@@ -72,7 +75,7 @@ def model_record(document: Any, source: Source) -> ModelRecord:
             own, whose calls are Python code that no file holds.
     """
     check_version(source.keras_version)
-    refuse_code(_without_layers(document) if source.leaves_out_code else document)
+    refuse_code(without_layers(document) if source.leaves_out_code else document)
     return _model(an_object(document, "the model's configuration"), source, MAX_MODEL_DEPTH)
 
 
@@ -114,22 +117,12 @@ def _model(entry: Mapping[str, Any], source: Source, levels: int) -> ModelRecord
     config = entry.get("config")
     if kind == "Sequential":
         return _sequential(config, source, levels)
-    if not _is_model(entry):
+    if not is_model(entry):
         raise ModelFileError(
             f"the model is of a class {kind[:80]!r} of its own, whose calls are Python code and "
             "not recorded; build it as a functional or Sequential model of Keras's layers"
         )
     return _functional(an_object(config, "the model's config"), source, levels)
-
-
-def _is_model(entry: Mapping[str, Any]) -> bool:
-    """Say whether a layer's entry is a nested model whose structure is in the file."""
-    kind, config = entry.get("class_name"), entry.get("config")
-    if _origin(entry) != "layer":
-        return False
-    if kind == "Sequential":
-        return True
-    return kind in _FUNCTIONAL and isinstance(config, Mapping) and "layers" in config
 
 
 def _functional(config: Mapping[str, Any], source: Source, levels: int) -> ModelRecord:
@@ -286,100 +279,26 @@ def _layer(entry: Mapping[str, Any], source: Source, levels: int) -> LayerRecord
         raise ModelFileError(f"a layer's class_name has {len(kind)} characters")
     if not kind.isprintable():
         raise ModelFileError(f"a layer's class_name is {shown(kind)}, which is no name")
-    kind = _EXPORTED.get(kind, kind) if _origin(entry) == "layer" else kind
+    kind = _EXPORTED.get(kind, kind) if origin_of(entry) == "layer" else kind
     if source.leaves_out_code:
-        entry = _code_left_out(entry)
-    model = _model(entry, source, levels - 1) if _is_model(entry) else None
+        entry = code_left_out(entry)
+    model = _model(entry, source, levels - 1) if is_model(entry) else None
     config = entry.get("config")
     if model is not None and isinstance(config, tuple):
         config = MappingProxyType({"name": entry.get("name", model.name), "layers": config})
-    config = _without_shared(an_object(config, f"the config of a layer {kind[:80]!r}"))
+    config = without_shared(an_object(config, f"the config of a layer {kind[:80]!r}"))
     name = _checked_name(entry.get("name", config.get("name")), f"the name of a {kind[:80]}")
     if model is not None:
         # What it is made of stands in the record already.
         config = MappingProxyType({k: v for k, v in config.items() if k in ("name", "trainable")})
-    return LayerRecord(name, kind, _origin(entry), config, _policy(config, name), model=model)
-
-
-def _code_left_out(entry: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return a layer's entry without its configuration where that holds code.
-
-    Raises:
-        ModelFileError: other code stands beside it: among the arguments of a call, in a nested
-            model.
-    """
-    if _is_model(entry):
-        refuse_code(_without_layers(entry))
-        return entry
-    name = entry.get("name")
-    where = f"a call of layer {name[:80]!r}" if isinstance(name, str) else "a call of a layer"
-    refuse_code(entry.get("inbound_nodes"), where)
-    if not holds_code(MappingProxyType({**entry, "inbound_nodes": ()})):
-        return entry
-    config = entry.get("config")
-    settings = config if isinstance(config, Mapping) else {}
-    kept = {
-        key: value
-        for key, value in settings.items()
-        if key != "function" and not holds_code(MappingProxyType({key: value}))
-    }
-    kept.setdefault("name", name)
-    return MappingProxyType({**entry, "config": MappingProxyType(kept), _LEFT_OUT: True})
-
-
-def _without_layers(entry: Any) -> Any:
-    """Return a model's configuration without its layers."""
-    if not isinstance(entry, Mapping):
-        return entry
-    config = entry.get("config")
-    if isinstance(config, tuple):
-        config = ()
-    elif isinstance(config, Mapping):
-        config = MappingProxyType({k: v for k, v in config.items() if k != "layers"})
-    return MappingProxyType({**entry, "config": config})
-
-
-def _origin(entry: Mapping[str, Any]) -> Origin:
-    if entry.get(_LEFT_OUT) is True:
-        return "code"
-    kind, registered = entry.get("class_name"), entry.get("registered_name")
-    module, config = entry.get("module"), entry.get("config")
-    if any(isinstance(name, str) and ">" in name for name in (kind, registered)):
-        return "custom"
-    if "module" not in entry:  # the older form, which does not say; operations have a name alone
-        is_bare = isinstance(config, Mapping) and not {"trainable", "dtype"} & set(config)
-        return "operation" if is_bare and kind not in ("Sequential", *_FUNCTIONAL) else "layer"
-    if not isinstance(module, str):
-        return "custom"
-    root, _, inner = module.removeprefix("tf_").partition(".")
-    inner = inner.removeprefix("src.")
-    if root != "keras":
-        return "custom"
-    return "operation" if inner.partition(".")[0] == "ops" else "layer"
-
-
-def _policy(config: Mapping[str, Any], layer: str) -> str:
-    """Return the name of a layer's dtype policy."""
-    policy = config.get("dtype")
-    if policy is None:
-        return "float32"
-    if isinstance(policy, str):
-        return policy
-    where = f"the dtype of layer {layer!r}"
-    inner = an_object(an_object(policy, where).get("config"), where)
-    if "mode" in inner and "source_name" in inner:
-        mode, from_name = (a_text(inner[key], where) for key in ("mode", "source_name"))
-        return f"{mode}_from_{from_name}"
-    return a_text(inner.get("name"), where)
-
-
-def _without_shared(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        kept = {key: _without_shared(item) for key, item in value.items() if key != _SHARED}
-        return MappingProxyType(kept)
-    if isinstance(value, tuple):
-        return tuple(map(_without_shared, value))
-    return value
+    origin, policy = origin_of(entry), policy_of(config, name)
+    wrapped = None
+    if (origin, kind) == ("layer", _WRAPPER):
+        if levels == 0:
+            raise ModelFileError(f"layers are wrapped more deeply than {MAX_MODEL_DEPTH} levels")
+        inner = an_object(config.get("layer"), f"the layer in {name!r}")
+        wrapped = _layer(inner, source, levels - 1)
+    return LayerRecord(name, kind, origin, config, policy, model=model, wrapped=wrapped)
 
 
 def _checked_name(value: Any, what: str) -> str:

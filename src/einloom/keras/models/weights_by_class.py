@@ -117,10 +117,10 @@ def _of_known(
 
 def _variables(group: Group | None, part: str) -> Group | None:
     """Return the group of a part's variables; tf.keras and old Keras 3 write ``_query_dense``."""
-    if group is None or not part:
-        return group.group("vars") if group is not None else None
-    inner = group.group(part) or group.group(f"_{part}")
-    return inner.group("vars") if inner is not None else None
+    for name in filter(None, part.split("/")):
+        if group is not None:
+            group = group.group(name) or group.group(f"_{name}")
+    return group.group("vars") if group is not None else None
 
 
 def _of_shared(layer: LayerRecord, seen: list[LayerRecord]) -> tuple[Weight, ...]:

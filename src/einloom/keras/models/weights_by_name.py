@@ -21,6 +21,7 @@ import numpy as np
 from einloom.keras.models.hdf5 import Group
 from einloom.keras.models.kinds import Kind, Slot, kind_of
 from einloom.keras.models.kinds.convolution import Conv
+from einloom.keras.models.kinds.wrapping import TimeDistributed
 from einloom.keras.models.record import LayerRecord, ModelRecord, Weight, read_only
 from einloom_compiler.errors import ModelFileError
 
@@ -72,7 +73,7 @@ def _filled_layer(layer: LayerRecord, root: Group, version: str, is_flipped: boo
     for (path, name), stored in placed:
         assert group is not None
         array = group.array(stored)
-        if is_flipped and isinstance(kinds[path], Conv) and name == "kernel":
+        if is_flipped and _is_convolved(kinds[path], name):
             array = read_only(np.flip(array, tuple(range(array.ndim - 2))))
         arrays.setdefault(path, []).append(Weight(name, array))
     for path, kind in kinds.items():
@@ -82,6 +83,12 @@ def _filled_layer(layer: LayerRecord, root: Group, version: str, is_flipped: boo
     for path, first in same.items():
         arrays[path] = arrays.get(first, [])
     return _with(layer, arrays, (layer.name,))
+
+
+def _is_convolved(kind: object, name: str) -> bool:
+    """Say whether a weight is the kernel of a convolution, which may be wrapped."""
+    inner = kind.inner if isinstance(kind, TimeDistributed) else kind
+    return isinstance(inner, Conv) and name.rpartition("/")[2] == "kernel"
 
 
 def _occurring_again(leaves: Sequence[tuple[_Path, LayerRecord]]) -> dict[_Path, _Path]:

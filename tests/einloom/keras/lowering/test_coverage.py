@@ -51,7 +51,7 @@ def test_live_layers_that_are_refused_are_named() -> None:
     refused: dict[str, Any] = {
         "GRU": L.GRU(2),
         "Bidirectional": L.Bidirectional(L.LSTM(2)),
-        "TimeDistributed": L.TimeDistributed(L.Dense(2)),
+        "TimeDistributed": L.TimeDistributed(L.LSTM(2)),
         "SpectralNormalization": L.SpectralNormalization(L.Dense(2)),
         "RNN": L.RNN(L.LSTMCell(2)),
     }

@@ -155,6 +155,18 @@ ONE: dict[str, tuple[Any, Any]] = {
     "conv1d groups": (lambda: L.Conv1D(4, 3, groups=2), floats(3, 8, 6)),
     "conv2d": (lambda: L.Conv2D(4, (3, 2), activation="relu"), floats(2, 8, 7, 5)),
     "conv2d same": (lambda: L.Conv2D(4, 3, (2, 1), padding="same"), floats(2, 8, 7, 5)),
+    "steps of dense": (lambda: L.TimeDistributed(L.Dense(5, "tanh")), floats(2, 3, 4, 6)),
+    "steps half": (
+        lambda: L.TimeDistributed(L.Dense(5, dtype="mixed_float16"), dtype="mixed_float16"),
+        floats(2, 3, 6)),
+    "steps of conv2d": (lambda: L.TimeDistributed(L.Conv2D(4, (3, 2))), floats(2, 3, 8, 7, 5)),
+    "steps of batch norm": (lambda: L.TimeDistributed(L.BatchNormalization()), floats(2, 3, 4, 5)),
+    "steps of flatten": (lambda: L.TimeDistributed(L.Flatten()), floats(2, 3, 4, 5)),
+    "steps of repeat": (lambda: L.TimeDistributed(L.RepeatVector(3)), floats(2, 4, 5)),
+    "steps of embedding": (lambda: L.TimeDistributed(L.Embedding(11, 4, mask_zero=True)),
+                           np.arange(24, dtype=np.int32).reshape(2, 3, 4) % 11),
+    "steps of steps": (lambda: L.TimeDistributed(L.TimeDistributed(L.Dense(5))),
+                       floats(2, 3, 4, 6)),
     "conv2d 1x1": (lambda: L.Conv2D(4, 1, use_bias=False), floats(2, 3, 4, 5)),
 }  # fmt: skip
 
@@ -165,7 +177,7 @@ RUN = {
     *("einsum dense right", "embedding", "flatten channels", "permute", "prelu", "softmax axis"),
     *("layer norm", "layer norm axes", "rms norm half", "unit norm zero", "batch norm axis 1"),
     *("rescaling bytes", "global average", "average same", "max 2d", "conv1d groups"),
-    *("conv1d causal", "conv2d same"),
+    *("conv1d causal", "conv2d same", "steps of dense"),
 }
 
 
@@ -251,3 +263,9 @@ def test_what_does_not_fit_is_refused() -> None:
         lowered(dense, training=True)
     with pytest.raises(UnsupportedError, match=r"'lstm' \(LSTM\)"):
         lowered(built(L.LSTM(3, name="lstm"), floats(2, 3, 4)), el.spec("B", 3, 4))
+
+
+def test_a_layer_over_steps_of_another_policy_is_refused() -> None:
+    layer = L.TimeDistributed(L.Dense(5), dtype="mixed_float16")
+    with pytest.raises(UnsupportedError, match="policy 'float32' in one of 'mixed_float16'"):
+        lowered(layer, el.spec("B", 3, 6))

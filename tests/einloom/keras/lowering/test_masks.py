@@ -14,6 +14,7 @@ from einloom.keras.lowering.table import lower_layer
 from einloom.keras.models import kind_of, record_from_keras
 from einloom.keras.models.kinds import Kind
 from einloom_compiler.dtypes import as_dtype
+from einloom_compiler.errors import UnsupportedError
 from einloom_compiler.ir.graph import Input
 
 keras = pytest.importorskip("keras")
@@ -59,6 +60,7 @@ LAYERS: dict[str, Callable[[], Any]] = {
     "reshape": lambda: L.Reshape((6, 2, 2)),
     "permute": lambda: L.Permute((2, 1)),
     "flatten": lambda: L.Flatten(),
+    "steps": lambda: L.TimeDistributed(L.RepeatVector(2)),
 }
 
 
@@ -118,3 +120,14 @@ def test_a_mask_given_to_a_softmax_over_several_axes() -> None:
     mask = np.random.default_rng(0).random((3, 4, 5)) < 0.5
     mask[1] = False
     check(L.Softmax(axis=(1, 2)), x, mask=mask)
+
+
+def test_steps_of_a_layer_that_would_read_the_mask() -> None:
+    layer = L.TimeDistributed(L.GlobalAveragePooling1D())
+    held = record_from_keras(layer, (3, 6, 5, 4)).layers[-1]
+    kind = kind_of(held, keras.__version__)
+    assert isinstance(kind, Kind)
+    node = Input("x", (3, 6, 5, 4), as_dtype("float32"))
+    mask = Input("mask", (3, 6), as_dtype("bool"))
+    with pytest.raises(UnsupportedError, match="which a wrapped GlobalAveragePooling1D would read"):
+        lower_layer(LayerCall(held, kind, (Tensor(node, mask),)))

@@ -257,6 +257,21 @@ def test_models_nested_too_deeply() -> None:
     refused(archive_bytes(nested(limits.MAX_MODEL_DEPTH)), "nested more deeply than 12 levels")
 
 
+def test_layers_wrapped_too_deeply_or_in_nothing() -> None:
+    def steps(inner: Any) -> dict[str, Any]:
+        outer = dense_entry("t", 2)
+        return {**outer, "class_name": "TimeDistributed", "config": {"name": "t", "layer": inner}}
+
+    def model(layer: dict[str, Any]) -> bytes:
+        return archive_bytes(sequential(input_entry("x", (None, 3, 4)), layer))
+
+    inner = dense_entry("d", 2)
+    for _ in range(limits.MAX_MODEL_DEPTH + 1):
+        inner = steps(inner)
+    refused(model(inner), "wrapped more deeply than 12 levels")
+    refused(model(steps(3)), "the layer in 't' must be an object")
+
+
 def test_nested_models_that_call_each_other_exponentially_often(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -37,6 +37,15 @@ def text() -> Any:
     return model
 
 
+def wrapping() -> Any:
+    """Layers around layers, with weights of both kinds."""
+    x = keras.Input((3, 8, 2))
+    y = L.TimeDistributed(L.BatchNormalization(), name="steps")(
+        L.TimeDistributed(L.Conv1D(4, 3))(x)
+    )
+    return keras.Model(x, L.TimeDistributed(L.TimeDistributed(L.Dense(2, trainable=False)))(y))
+
+
 def several() -> Any:
     """Shared layers, two inputs, named outputs, masks and keyword arguments."""
     a, b = keras.Input((5, 8), name="a"), keras.Input((6, 8), name="b")
@@ -79,7 +88,7 @@ def half_precision() -> Any:
     return keras.Sequential(layers)
 
 
-MODELS = [mlp, text, several, nesting, half_known, half_precision]
+MODELS = [mlp, text, wrapping, several, nesting, half_known, half_precision]
 
 
 def saved(model: Any, folder: Path, suffix: str) -> ModelRecord:
@@ -120,7 +129,7 @@ def without_names(model: ModelRecord) -> Any:
     return dataclasses.replace(model, layers=()), layers
 
 
-@pytest.mark.parametrize("make", [mlp, text, several, nesting])
+@pytest.mark.parametrize("make", [mlp, text, wrapping, several, nesting])
 def test_shapes_through_the_model_are_those_of_its_results(make: Callable[[], Any]) -> None:
     model = make()
     record = record_from_keras(model)

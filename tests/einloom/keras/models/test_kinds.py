@@ -48,6 +48,8 @@ CASES: list[tuple[Callable[[], Any], Shapes]] = [
     (lambda: L.Permute((2, 1, 3)), [(2, 3, 4, 5)]),
     (lambda: L.RepeatVector(3), [(None, 4)]),
     (lambda: L.Masking(1.5), [(None, 3, 4)]),
+    (lambda: L.TimeDistributed(L.Dense(5)), [(None, 3, 4)]),
+    (lambda: L.TimeDistributed(L.SeparableConv1D(5, 2)), [(2, None, 6, 4)]),
     (lambda: L.PReLU(), [(None, 3, 4)]),
     (lambda: L.PReLU(shared_axes=[2]), [(None, 3, 4)]),
     (lambda: L.UnitNormalization(axis=[1, -1]), [(None, 3, 4)]),

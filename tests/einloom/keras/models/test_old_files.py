@@ -15,9 +15,10 @@ import pytest
 from tests.einloom.keras.models.writing import old_file
 
 from einloom.keras.models import TensorRef, flow, read_model_bytes
-from einloom.keras.models.kinds import Kind, kind_of
+from einloom.keras.models.kinds import Kind, Unknown, kind_of
 from einloom.keras.models.kinds.activation import Activation, Function
 from einloom.keras.models.kinds.dense import Dense
+from einloom.keras.models.kinds.wrapping import TimeDistributed
 from einloom_compiler.errors import ModelFileError
 
 
@@ -263,6 +264,30 @@ def test_kernels_of_theano_are_turned_round() -> None:
     for backend, expected in (("theano", kernel[::-1]), ("tensorflow", kernel)):
         record = read_model_bytes(old_file(config, weights, backend=backend))
         np.testing.assert_array_equal(record.layer("c").weight("kernel"), expected)
+
+
+def test_wrapped_layers_of_keras_2() -> None:
+    """Their kernels are turned round, too; masks are known where the layer keeps positions."""
+    conv = layer("Conv1D", "c", filters=2, kernel_size=[3])
+    kernel = array(3, 4, 2)
+    steps = layer("TimeDistributed", "t", layer=conv, batch_input_shape=[None, 5, 7, 4])
+    weights = {"t": {"t/kernel": kernel, "t/bias": array(2)}}
+    config = {"class_name": "Sequential", "config": [steps]}
+    record = read_model_bytes(old_file(config, weights, backend="theano"))
+    np.testing.assert_array_equal(record.layer("t").weight("layer/kernel"), kernel[::-1])
+    kind = kind_of(record.layer("t"), "2.2.4")
+    assert isinstance(kind, TimeDistributed)
+    assert not kind.keeps_mask
+    for inner, words in (
+        (layer("Masking", "m", mask_value=0.0), "gives each step a mask"),
+        (layer("Add", "a"), "takes other than one tensor"),
+        (layer("GRU", "g", units=2), "it wraps 'g': the layer GRU is not interpreted"),
+    ):
+        steps["config"]["layer"] = inner
+        record = read_model_bytes(old_file(config, {"t": {}}))
+        found = kind_of(record.layer("t"), "2.2.4")
+        assert isinstance(found, Unknown)
+        assert words in found.reason
 
 
 @pytest.mark.parametrize(

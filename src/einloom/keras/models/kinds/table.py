@@ -17,6 +17,7 @@ from einloom.keras.models.kinds import (
     resizing,
     sequence,
     shaping,
+    wrapping,
 )
 from einloom.keras.models.kinds.base import Kind
 from einloom.keras.models.kinds.fields import Fields, NotKnownError
@@ -89,6 +90,10 @@ _READERS: Mapping[str, _Reader] = {
     **dict.fromkeys((f"UpSampling{rank}D" for rank in (1, 2, 3)), resizing.up_sampling),
 }
 
+_WRAPPER_READERS: Mapping[str, Callable[[Fields, Kind], Kind]] = {
+    "TimeDistributed": wrapping.time_distributed,
+}
+
 #: Names under which some releases of Keras wrote these classes.
 ALIASES: Mapping[str, str] = {
     "BatchNormalizationV1": "BatchNormalization",
@@ -112,7 +117,7 @@ REFUSED_CLASSES: Mapping[str, str] = {
         ),
         _RECURRENT,
     ),
-    **dict.fromkeys(("TimeDistributed", "SpectralNormalization", "Wrapper"), _WRAPPER),
+    **dict.fromkeys(("SpectralNormalization", "Wrapper"), _WRAPPER),
     **dict.fromkeys(
         (
             *("CategoryEncoding", "Discretization", "HashedCrossing", "Hashing"),
@@ -139,7 +144,7 @@ REFUSED_CLASSES: Mapping[str, str] = {
 }
 
 #: Keras's names of all known classes.
-KNOWN_CLASSES: tuple[str, ...] = tuple(sorted(_READERS))
+KNOWN_CLASSES: tuple[str, ...] = tuple(sorted((*_READERS, *_WRAPPER_READERS)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +177,9 @@ def kind_of(layer: LayerRecord, keras_version: str) -> Kind | Unknown:
     if layer.origin == "custom":
         return Unknown(f"{layer.class_name} is no class of Keras")
     name = ALIASES.get(layer.class_name, layer.class_name)
+    fields = Fields(layer.name, name, layer.config, release_of(keras_version))
+    if layer.wrapped is not None:
+        return _wrapping(layer.wrapped, fields, keras_version)
     reader = _READERS.get(name)
     if reader is None:
         reason = REFUSED_CLASSES.get(name)
@@ -179,7 +187,18 @@ def kind_of(layer: LayerRecord, keras_version: str) -> Kind | Unknown:
     if "_from_" in layer.dtype_policy:
         return Unknown(f"its weights are quantized ({layer.dtype_policy})")
     try:
-        return reader(Fields(layer.name, name, layer.config, release_of(keras_version)))
+        return reader(fields)
+    except NotKnownError as error:
+        return Unknown(str(error))
+
+
+def _wrapping(wrapped: LayerRecord, fields: Fields, keras_version: str) -> Kind | Unknown:
+    """Return what a layer is that wraps another one."""
+    inner = kind_of(wrapped, keras_version)
+    if isinstance(inner, Unknown):
+        return Unknown(f"it wraps {wrapped.name!r}: {inner.reason}")
+    try:
+        return _WRAPPER_READERS[fields.class_name](fields, inner)
     except NotKnownError as error:
         return Unknown(str(error))
 
