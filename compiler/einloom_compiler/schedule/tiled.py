@@ -44,7 +44,7 @@ VECTORS = (1, 2, 3, 4, 6, 8, 12)
 MOST_VECTORS = 8
 #: Bytes that a task may gather in scratch, a half of L1 at most.
 STREAMED_RUN = 16 << 10
-#: Bytes of such a task at least: gathering shorter runs takes longer than it saves. Measured 2026-11
+#: Bytes of its run at least: gathering shorter ones takes longer than it saves. Measured 2026-11
 #: (2-core Zen 3, two threads): ``bi,bif->bif`` of a million runs of 12 bytes 1.7 ms, and 1.4 ms not
 #: streamed.
 LEAST_RUN = 32
