@@ -41,7 +41,7 @@ from einloom_compiler.lowering.nest import Arithmetics
 from einloom_compiler.lowering.partial import Split, split_sum
 from einloom_compiler.lowering.rows import RowsExpr, check_rows_shapes, rows_space
 from einloom_compiler.order.search import Optimize, search
-from einloom_compiler.schedule import chunks
+from einloom_compiler.schedule import chunks, streams
 from einloom_compiler.schedule.machine import Machine
 
 #: Chooses a problem's schedule; None leaves it to the prediction.
@@ -331,11 +331,15 @@ def _apart(
 
 def _split(problem: Problem, whole: Bound) -> Split | None:
     """Return the stages of a sum that ``whole`` computes in one kernel, None where one is best."""
+    space, machine, moved = problem.space, problem.machine, problem.moved_bytes
     itemsize = compute_bytes(problem.arithmetics.compute)
-    chosen = chunks.choose(
-        problem.space, whole.seconds, whole.total, problem.moved_bytes, itemsize, problem.machine
+    outer = streams.outer_sum(space, itemsize, moved, machine)
+    chosen = (
+        chunks.choose(space, whole.seconds, whole.total, moved, itemsize, machine)
+        if outer is None
+        else (outer, space.extents[outer])
     )
-    return None if chosen is None else split_sum(problem.space, problem.arithmetics, *chosen)
+    return None if chosen is None else split_sum(space, problem.arithmetics, *chosen)
 
 
 def _chosen(problem: AnyProblem, dump: Dump, schedule: Schedule | Chooser | None) -> Bound:

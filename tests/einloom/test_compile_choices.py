@@ -28,6 +28,19 @@ def test_a_printed_schedule_can_be_given_back() -> None:
     np.testing.assert_array_equal(f(x, y), g(x, y))
 
 
+def test_what_is_printed_is_what_calls_run() -> None:
+    """Short extents are constants of the kernel, and a large result is streamed."""
+    specs = el.spec(4000, 23, 23, dtype="float64"), el.spec(4000, 23, 23, dtype="float64")
+    f = el.compile("bij,bjk->bik", *specs)
+    x, y = np.ones((2, 4000, 23, 23))
+    (launch,) = f.evaluation([x, y], np.empty_like(x)).recipe.steps
+    assert isinstance(launch, Launch)
+    assert f.schedule == str(launch.bound.schedule)
+    assert "static='ijk'" in f.schedule
+    assert "is_streamed=True" in f.schedule
+    assert el.compile(f.expression, schedule=f.schedule).schedule == f.schedule
+
+
 def test_a_schedule_may_be_an_object_of_any_family() -> None:
     x, y = _RNG.random((40, 50)), _RNG.random((50, 60))
     direct = schedules.Direct("ikj", (schedules.Unroll("i", 2), schedules.Parallelize(1)))

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from einloom_compiler.schedule import machine, measuring
@@ -36,7 +37,13 @@ def test_speeds_are_usual_until_they_were_measured_and_then_kept(
         this_machine.cache_clear()
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"hertz": 0, "cache_bandwidth": 1}', "null"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "[]", "{}", '{"hertz": 0, "cache_bandwidth": 1}', "null"),
+        '{"hertz": 3e9, "cache_bandwidth": 4e9, "memory_bandwidth": 13e9}',
+    ],
+)
 def test_a_damaged_file_is_ignored(cache: Path, text: str) -> None:
     measured = measure(_MACHINE)
     path = measuring._path(_MACHINE)
@@ -50,6 +57,14 @@ def test_a_damaged_file_is_ignored(cache: Path, text: str) -> None:
 def test_speeds_are_rounded_so_that_equal_machines_are_equal() -> None:
     assert measuring._rounded(1.01e9) == measuring._rounded(1.05e9)
     assert [measuring._rounded(n) for n in (4.0, 4.4, 4.6, 8.1)] == [4.0, 4.0, 5.0, 8.0]
+
+
+def test_what_is_copied_lies_half_a_page_apart() -> None:
+    for n_bytes in (1 << 17, (1 << 17) + 64, 24 << 10):
+        source, target = measuring._arrays(n_bytes)
+        assert source.nbytes == target.nbytes == n_bytes
+        assert not np.shares_memory(source, target)
+        assert (target.ctypes.data - source.ctypes.data) % 4096 == 2048
 
 
 def test_a_shared_cache_counts_by_its_share(

@@ -141,6 +141,8 @@ def test_malformed_text_is_refused(text: str, message: str) -> None:
         (DirectSchedule("jik", ()), "has a contracted index before an output's"),
         (DirectSchedule("ikj", (Tile("k", 0),)), "Tile: size=0 is not allowed"),
         (DirectSchedule("ikj", (Unroll("i", 99),)), "Unroll: factor=99 is not allowed"),
+        (DirectSchedule("ikj", (Unroll("i", 4, 1),)), "apart=1 is not allowed"),  # type: ignore[arg-type]
+        (DirectSchedule("ikj", (Unroll("i", 1, apart=True),)), "i has no parts"),
         (DirectSchedule("ikj", (Tile("z", 4),)), "index='z' must be one letter of order"),
         (DirectSchedule("ikj", (Sink("k"),)), "finds no within"),
         (DirectSchedule("ikj", (Tile("k", 4), Sink("k"), Parallelize(3))), "races"),
@@ -217,7 +219,8 @@ def _direct_schedules(draw: st.DrawFn) -> DirectSchedule:
     outputs, summed = draw(st.permutations("bik")), draw(st.permutations("jl"))
     steps: list[object] = []
     if draw(st.booleans()):
-        steps.append(Unroll(draw(st.sampled_from("bik")), draw(st.integers(2, 4))))
+        factor, is_apart = draw(st.integers(2, 4)), draw(st.booleans())
+        steps.append(Unroll(draw(st.sampled_from("bik")), factor, is_apart))
     for index in draw(st.permutations("bikjl"))[: draw(st.integers(0, 2))]:
         steps.append(Tile(index, draw(st.integers(1, 5))))
         if draw(st.booleans()):

@@ -21,7 +21,7 @@ from einloom_compiler.families.base import Bound
 from einloom_compiler.families.tiled import FAMILY
 from einloom_compiler.ir.maps import Map
 from einloom_compiler.ir.printer import letters_of
-from einloom_compiler.ir.scalar import chain
+from einloom_compiler.ir.scalar import Value, chain, combined
 from einloom_compiler.ir.tiled import Rows, TiledNest, pieces, print_tiled, verify_tiled
 from einloom_compiler.language import expand, parse_string
 from einloom_compiler.lowering.formula import Formula
@@ -210,6 +210,26 @@ def test_maps_follow_the_sum(subscripts: str, assert_close: Close) -> None:
         assert_close(out, expected, 30)
 
 
+def test_a_third_factor_and_an_operand_of_the_epilogue_have_names_of_their_own(
+    assert_close: Close,
+) -> None:
+    subscripts = "bkj,bk,j->bj"
+    operands, out = _operands(subscripts, {"b": 4, "k": 3, "j": 5}, "float64")
+    factor = _values(out.shape, "float64", 3)
+    plain = _problem(subscripts, operands, out)
+    expr = expand(parse_string(subscripts), [operand.ndim for operand in operands])
+    shapes, strides = [x.shape for x in operands], [*map(_strides, operands)]
+    extras = [(expr.output, _strides(factor))]
+    letters = letters_of(expr)
+    space = iteration_space(expr, shapes, strides, _strides(out), letters, extras)
+    body = combined("multiply", Value(0), Value(1))
+    arithmetics = replace(plain.arithmetics, epilogue=body, extras=("float64",))
+    for rung in ("python", "native"):
+        bound = _bound(Problem(space, arithmetics, AVX2))
+        _run(bound, [*operands, factor], out, rung)
+        assert_close(out, _expected(subscripts, operands, "float64") * factor, 6)
+
+
 def test_a_maximum_keeps_nan() -> None:
     x, out = np.array([[np.nan, -1.0, 2.0]] * 2), np.zeros((2, 3))
     bound = _bound(_problem("bi->bi", [x], out, epilogue=(Map("maximum", (0.0,)),)))
@@ -386,6 +406,15 @@ def test_no_block_that_is_left_out_is_faster(
     assert same[1] == time
 
 
+def test_rows_of_a_static_extent_come_in_whole_blocks_where_that_is_less_work() -> None:
+    """Blocks of 6 rows, as many as registers hold, would compute 18 rows of 16."""
+    operands, out = _operands("bij,bjk->bik", {"b": 900, "i": 16, "j": 16, "k": 16}, "float32")
+    plain = Arithmetics(("float32",) * 2, "float32", "float32", (False, False))
+    chosen = policy.choose(_space("bij,bjk->bik", operands, out), plain, AVX2)
+    assert chosen is not None
+    assert (chosen[0].vectors, chosen[0].counts) == (2, (4,))
+
+
 # --- the nest -------------------------------------------------------------------------------------
 
 
@@ -403,11 +432,11 @@ def _nest() -> TiledNest:
 
 
 def test_a_nest_prints_in_one_line_and_as_loops() -> None:
-    assert str(_nest()) == "Tiled(k=5, lanes j=3x16, tasks=ij, sums=l, k is 9, l is 5)"
+    assert str(_nest()) == "Tiled(k=3, lanes j=3x16, tasks=ij, sums=l, k is 9, l is 5)"
     assert print_tiled(_nest()).splitlines() == [
         "parallel i:",
         "  parallel j by 48:",
-        "    blocks k below 9 by 5:",
+        "    blocks k below 9 by 3:",
         "      sum l below 5:",
         "        out:float32[i, j*, k] += x0:float32[i, j*, l] * x1:float32[i, k, l*]  in float32",
     ]

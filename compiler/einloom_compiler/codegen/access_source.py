@@ -166,7 +166,8 @@ class AccessWriter:
             if lane and unrolled is not None and index == unrolled.index:
                 variable = f"{index}{lane}"
             if self.point and jammed is not None and index == jammed.index:
-                variable = f"({index} + {self.point})"
+                behind = f"{self.point} * span_{index}" if jammed.apart else str(self.point)
+                variable = f"({index} + {behind})"
             is_unit = index == access.unit
             parts.append(variable if is_unit else f"{variable} * {access.name}_{index}")
         if self.shift and self._is_vector(access):

@@ -42,6 +42,7 @@ class NestWriter(AccessWriter):
         """Return the kernel as a function called ``name``."""
         with self.block(wrapped(f"def {name}(", ", ".join(parameters(self.nest)), "):")):
             flattened = self.nest.levels[: self.nest.n_parallel]
+            self._spans()
             with self._parallel(flattened):
                 bound = frozenset(level.index for level in flattened if level.kind == "range")
                 self._level(len(flattened), bound, frozenset())
@@ -50,6 +51,16 @@ class NestWriter(AccessWriter):
         return "\n".join(self.lines) + "\n"
 
     # --- loops -----------------------------------------------------------------------------------
+
+    def _spans(self) -> None:
+        """Write how far apart the points are that levels compute together."""
+        for level in self.nest.levels:
+            if level.apart:
+                # Sums have a loop for what is left; the output's last points are computed again.
+                is_summed = level.index in self.nest.contracted
+                extent = f"n_{level.index}"
+                extent = extent if is_summed else f"({extent} + {level.unroll - 1})"
+                self.line(f"span_{level.index} = {extent} // {level.unroll}")
 
     @contextmanager
     def _parallel(self, flattened: tuple[Level, ...]) -> Iterator[None]:
@@ -65,6 +76,7 @@ class NestWriter(AccessWriter):
         only = flattened[0]
         if len(flattened) == 1 and _step(only) == 1:
             with self.block(f"for {only.index} in range(lo, hi):"):
+                self._start(only, only.index)
                 yield
             return
         if len(flattened) == 1:
@@ -132,7 +144,8 @@ class NestWriter(AccessWriter):
         if level.kind == "tile":
             self.line(f"{index}_hi = min({index}_lo + {level.size}, n_{index})")
         for lane in range(1, level.unroll):
-            self.line(f"{index}{lane} = min({index} + {lane}, n_{index} - 1)")
+            behind = f"{lane} * span_{index}" if level.apart else str(lane)
+            self.line(f"{index}{lane} = min({index} + {behind}, n_{index} - 1)")
 
     def _vector_loop(self, level: Level, body: Callable[[int], None], n_sums: int = 1) -> None:
         """Write ``body`` for ``n_sums`` vectors at a time, for one, and masked for the rest."""
@@ -268,10 +281,8 @@ class NestWriter(AccessWriter):
         """Write a contracted loop whose row is updated for several points at once."""
         index, row = level.index, self.nest.levels[-1]
         self.line(f"{index}_full = n_{index} - n_{index} % {level.unroll}")
-        for count, span in (
-            (level.unroll, f"0, {index}_full, {level.unroll}"),
-            (1, f"{index}_full, n_{index}"),
-        ):
+        together = f"span_{index}" if level.apart else f"0, {index}_full, {level.unroll}"
+        for count, span in ((level.unroll, together), (1, f"{index}_full, n_{index}")):
             with self.block(f"for {index} in range({span}):"):
                 self._row(row, bound | {index}, loaded, tuple(range(count)))
 
@@ -320,7 +331,7 @@ def bounds(level: Level) -> tuple[str, str]:
     """Return where a level's loop starts and ends."""
     if level.kind == "within":
         return f"{level.index}_lo", f"{level.index}_hi"
-    return "0", f"n_{level.index}"
+    return "0", f"span_{level.index}" if level.apart else f"n_{level.index}"
 
 
 def row_offset(row: Level) -> str:
@@ -329,7 +340,7 @@ def row_offset(row: Level) -> str:
 
 
 def _step(level: Level) -> int:
-    return level.size if level.kind == "tile" else level.unroll
+    return level.size if level.kind == "tile" else 1 if level.apart else level.unroll
 
 
 def _start(level: Level) -> str:
@@ -345,4 +356,4 @@ def _counter(level: Level) -> str:
 
 
 def _count(level: Level) -> str:
-    return f"n_{level.index}" if _step(level) == 1 else f"count_{level.index}"
+    return bounds(level)[1] if _step(level) == 1 else f"count_{level.index}"

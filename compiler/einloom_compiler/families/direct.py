@@ -96,6 +96,7 @@ class Direct(Family):
                 others = tuple(replace(step, size=n) for n in (step.size // 2, 2 * step.size) if n)
             elif isinstance(step, steps.Unroll):
                 others = tuple(replace(step, factor=n) for n in (2, 4, 6, 8) if n != step.factor)
+                others += (replace(step, apart=not step.apart),)
             for other in others:
                 changed = (*schedule.steps[:number], other, *schedule.steps[number + 1 :])
                 same_index = tuple(
@@ -239,8 +240,10 @@ def _check_step(step: object, order: str) -> None:
     match step:
         case steps.Tile(size=size):
             require_integer("Tile", "size", size, 1, _MOST_TILE)
-        case steps.Unroll(factor=factor):
+        case steps.Unroll(factor=factor, apart=apart):
             require_integer("Unroll", "factor", factor, 1, _MOST_UNROLL)
+            if not isinstance(apart, bool):
+                raise ScheduleError(f"Unroll: apart={apart!r} is not allowed; give True or False")
         case steps.Parallelize(n_levels=n_levels):
             require_integer("Parallelize", "n_levels", n_levels, 0, 2 * len(order))
         case steps.Vectorize(lanes=lanes, n_sums=n_sums):

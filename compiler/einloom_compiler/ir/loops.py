@@ -7,7 +7,7 @@ Grammar::
                 transposition: Transposition | None, extras: Access*)
     Access   = (name, dtype name, indices: name*, unit: name | None, is_conjugated, has_start)
     Level    = (index, kind: "range" | "tile" | "within", size: int, unroll: int, slack: int,
-                fused: name*)
+                fused: name*, apart: bool)
 
 Levels are listed from the outermost to the innermost. A ``range`` level runs through an index; a
 ``tile`` level steps through it by ``size`` and a later ``within`` level runs through one tile, so
@@ -64,11 +64,13 @@ class Level:
         index: the loop index.
         kind: a whole range, the tiles of one, or the points within a tile.
         size: tile extent for ``tile`` and ``within``, else 0.
-        unroll: how many neighbouring points are computed together (unroll and jam).
+        unroll: how many points are computed together (unroll and jam).
         slack: where not 0, tiles start at cache lines of the output, which lie up to so many
             elements before multiples of ``size``; the first tile is cut short accordingly.
         fused: indices, outermost first, that a tile level of a streamed copy runs through as one
             with its own: the output is contiguous along all of them.
+        apart: whether points computed together are as far apart as they can be, each in a part of
+            its own of the range, instead of neighbours.
     """
 
     index: str
@@ -77,6 +79,7 @@ class Level:
     unroll: int = 1
     slack: int = 0
     fused: tuple[str, ...] = ()
+    apart: bool = False
 
     def count(self, extent: int) -> int:
         """Return the number of iterations of a ``range`` or ``tile`` level at this extent."""

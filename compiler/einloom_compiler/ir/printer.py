@@ -179,6 +179,7 @@ def print_nest(nest: LoopNest) -> str:
         size = f" of {level.size}" if level.kind != "range" else ""
         names = " ".join((*level.fused, level.index))
         unroll = f" unrolled by {level.unroll}" if level.unroll > 1 else ""
+        unroll += " apart" if level.apart else ""
         lines.append(f"{'  ' * depth}{mark}{level.kind} {names}{size}{unroll}:")
     pad = "  " * len(nest.levels)
     factors = " * ".join(

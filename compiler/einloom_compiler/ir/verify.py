@@ -77,6 +77,8 @@ def verify_nest(nest: LoopNest, stage: str) -> None:
         legal = level.kind == "range" and (level.index not in summed or is_jam)
         _require(legal, stage, f"level {level.index} cannot be unrolled and jammed", nest)
     for level in nest.levels:
+        _require(level.unroll > 1 or not level.apart, stage, f"{level.index} has no parts", nest)
+    for level in nest.levels:
         is_streamed = nest.transposition is not None and nest.transposition.pitch > 0
         is_legal = not (level.slack or level.fused) or (
             is_streamed and level.index == nest.output.unit

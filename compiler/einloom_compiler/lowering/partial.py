@@ -52,7 +52,7 @@ def split_sum(space: IterationSpace, arithmetics: Arithmetics, number: int, n_ch
         n_chunks: at most its extent.
     """
     extent = space.extents[number]
-    inner = extent // n_chunks
+    inner = 1 if n_chunks == extent else extent // n_chunks
     has_rest = n_chunks * inner != extent
     outputs = space.extents[: space.n_output]
     steps = c_strides(outputs)

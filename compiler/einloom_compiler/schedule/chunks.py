@@ -9,6 +9,7 @@ from __future__ import annotations
 from math import prod
 
 from einloom_compiler.lowering.iteration import IterationSpace
+from einloom_compiler.schedule import streams
 from einloom_compiler.schedule.machine import Machine
 
 #: Tasks a core from which an unsplit range keeps all of them busy.
@@ -17,8 +18,6 @@ TASKS = 2
 CHUNKS = 4
 #: Predicted seconds of the shortest chunk that is worth handing to a thread.
 CHUNK_SECONDS = 25e-6
-#: The partial result is written and read; it may take so much of what the sum moves.
-PARTIAL_SHARE = 0.1
 
 
 def choose(
@@ -43,8 +42,10 @@ def choose(
     wanted = min(CHUNKS * machine.cores, int(seconds / CHUNK_SECONDS))
     if machine.cores == 1 or total >= TASKS * machine.cores or not contracted or wanted < 2:
         return None
+    if moved_bytes > machine.l2_bytes and streams.is_along_sum(space):
+        wanted *= streams.STREAMS  # so many are computed together
     n_outputs = prod(space.extents[: space.n_output])
-    most = int(PARTIAL_SHARE * moved_bytes) // max(1, 2 * itemsize * n_outputs)
+    most = int(streams.PARTIAL_SHARE * moved_bytes) // max(1, 2 * itemsize * n_outputs)
     wanted = min(wanted, most)
 
     def reach(number: int) -> tuple[bool, int, int]:

@@ -25,7 +25,7 @@ from einloom_compiler.ir.loops import LoopNest
 from einloom_compiler.lowering.formula import is_open
 from einloom_compiler.lowering.iteration import IterationSpace
 from einloom_compiler.lowering.nest import NamedNest
-from einloom_compiler.schedule import transposes
+from einloom_compiler.schedule import chunks, streams, transposes
 from einloom_compiler.schedule.machine import Machine
 from einloom_compiler.schedule.steps import (
     Parallelize,
@@ -42,6 +42,10 @@ ROW = 256
 #: Bytes of the one row of a sum over rows: a page, so that memory is read in long runs. Measured
 #: 2026-11 (2-core AVX-512, float32 4096 x 4096): 26 GB/s, and 17 with runs of 1 kB.
 ROW_BYTES = 4096
+#: The same of an operand that no L2 holds, half of an L1. Measured 2026-11 (2-core Zen 3, two
+#: threads, float32, by chunks of rows): 4096 x 4096 took 2.7 ms, and 3.4 with rows of 4 kB; 8192 x
+#: 2048 2.7 and 3.7 ms; 768 x 3072 0.09 and 0.12 ms.
+WIDE_ROW_BYTES = 16 << 10
 #: Contracted points that update one row together: its accumulators are loaded and stored once.
 JAM = 4
 #: Vector accumulators of one sum, enough to hide the latency of an addition and to keep many loads
@@ -121,7 +125,7 @@ def choose(named: NamedNest, space: IterationSpace, machine: Machine) -> Schedul
     outputs = [level.index for level in nest.levels if level.index not in nest.contracted]
     steps: list[Step] = []
     if nest.contracted:
-        steps += _choose_contraction(named, space, outputs)
+        steps += _choose_contraction(named, space, outputs, machine)
     elif (transposed := transposes.choose(named, space, machine)) is not None:
         return transposed
     elif outputs:
@@ -136,16 +140,29 @@ def choose(named: NamedNest, space: IterationSpace, machine: Machine) -> Schedul
         return tuple(steps)
     if not nest.contracted and _is_streamed(named, space, machine):
         return (*steps, Vectorize(lanes, is_streamed=True))
-    return (*steps, *_vectors(nest, steps, innermost, lanes))
+    if innermost not in nest.contracted:
+        return (*steps, *_jam(named, space, steps, machine), Vectorize(lanes))
+    unrolled = next((step for step in steps if isinstance(step, Unroll)), None)
+    n_sums = SUMS if unrolled is None else streams.SUMS if unrolled.apart else 1
+    return (*steps, Vectorize(lanes, n_sums))
 
 
-def _vectors(nest: LoopNest, steps: list[Step], innermost: str, lanes: int) -> list[Step]:
-    if innermost in nest.contracted:
-        is_unrolled = any(isinstance(step, Unroll) for step in steps)
-        return [Vectorize(lanes, 1 if is_unrolled else SUMS)]
-    is_row = bool(nest.contracted) and not any(isinstance(step, Unroll) for step in steps)
-    jam: list[Step] = [Unroll(nest.contracted[-1], JAM)] if is_row else []
-    return [*jam, Vectorize(lanes)]
+def _jam(
+    named: NamedNest, space: IterationSpace, steps: list[Step], machine: Machine
+) -> tuple[Step, ...]:
+    """Return the step by which several contracted points update a row together, if any."""
+    nest = named.nest
+    if not nest.contracted or any(isinstance(step, Unroll) for step in steps):
+        return ()
+    index = nest.contracted[-1]
+    number = dict(zip(nest.indices, named.order, strict=True))[index]
+    return (Unroll(index, JAM, streams.lie_apart(space, number, _itemsizes(named), machine)),)
+
+
+def _itemsizes(named: NamedNest) -> list[int]:
+    """Return the bytes of an element of each of the space's operands."""
+    sizes = dict(zip(named.operands, named.nest.inputs, strict=True))
+    return [storage_bytes(sizes[number].dtype) for number in range(len(sizes))]
 
 
 def _is_streamed(named: NamedNest, space: IterationSpace, machine: Machine) -> bool:
@@ -187,7 +204,9 @@ def _widens(dtype: str, compute: str) -> bool:
     return arithmetic(dtype).is_half and compute == "float32"
 
 
-def _choose_contraction(named: NamedNest, space: IterationSpace, outputs: list[str]) -> list[Step]:
+def _choose_contraction(
+    named: NamedNest, space: IterationSpace, outputs: list[str], machine: Machine
+) -> list[Step]:
     nest = named.nest
     steps: list[Step] = []
     summed = nest.levels[-1].index
@@ -202,10 +221,32 @@ def _choose_contraction(named: NamedNest, space: IterationSpace, outputs: list[s
         steps.append(Unroll(rest[-1], _rows(space.extents[position]) if is_fixed else ROWS))
     elif row is None and (neighbour := _neighbour(named, space, rest)) is not None:
         steps.append(Unroll(neighbour, ROWS))
+    elif row is None and vector_lanes(nest, summed, machine):
+        steps += _streams(named, space, machine)
     if row is None:
         return [*steps, Tile(summed, BLOCK)]
     itemsize = compute_bytes(nest.compute)
-    return [*steps, Tile(row, ROW if steps else ROW_BYTES // itemsize), Sink(row)]
+    return [
+        *steps,
+        Tile(row, ROW if steps else _row_bytes(named, space, machine) // itemsize),
+        Sink(row),
+    ]
+
+
+def _row_bytes(named: NamedNest, space: IterationSpace, machine: Machine) -> int:
+    """Return the bytes of the one row of a sum over rows, at most.
+
+    Rows of a large operand are walked through whole where there are enough tasks besides, or enough
+    rows for chunks of them to be tasks.
+    """
+    if streams.largest(space, _itemsizes(named))[1] <= machine.l2_bytes:
+        return ROW_BYTES
+    last = named.order[len(named.order) - len(named.nest.contracted) - 1]
+    others = prod(space.extents[n] for n in range(space.n_output) if n != last)
+    rows = prod(space.extents[space.n_output :])
+    has_tasks = others >= chunks.TASKS * machine.cores
+    has_chunks = streams.PARTIAL_SHARE / 2 * rows >= chunks.CHUNKS * machine.cores
+    return WIDE_ROW_BYTES if has_tasks or has_chunks else ROW_BYTES
 
 
 def _rows(extent: int) -> int:
@@ -215,6 +256,16 @@ def _rows(extent: int) -> int:
     12.5 ms by four rows and 10.0 by two.
     """
     return ROWS if is_open(extent) else min(ROWS, max(2, int(extent)))
+
+
+def _streams(named: NamedNest, space: IterationSpace, machine: Machine) -> list[Step]:
+    """Return the step by which sums of one large operand are formed together, if any."""
+    if len(named.nest.inputs) > 1:
+        return []
+    number = streams.kept_index(space, _itemsizes(named), machine)
+    if number is None:
+        return []
+    return [Unroll(named.nest.indices[named.order.index(number)], streams.STREAMS, apart=True)]
 
 
 def _neighbour(named: NamedNest, space: IterationSpace, outputs: list[str]) -> str | None:

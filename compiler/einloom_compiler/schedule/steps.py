@@ -42,10 +42,15 @@ class Sink:
 
 @dataclass(frozen=True, slots=True)
 class Unroll:
-    """Unroll a range by ``factor`` and jam the copies into the loops inside it."""
+    """Unroll a range by ``factor`` and jam the copies into the loops inside it.
+
+    Where ``apart``, the points computed together are not neighbours: each runs through a part of
+    its own of the range.
+    """
 
     index: str
     factor: int
+    apart: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +108,9 @@ def _apply_step(nest: LoopNest, step: Step) -> LoopNest:
             levels[at : at + 1] = [tiles, Level(index, "within", size)]
         case Sink(index, kind):
             levels.append(levels.pop(_position(nest, step, index, kind)))
-        case Unroll(index, factor):
+        case Unroll(index, factor, apart):
             at = _position(nest, step, index, "range")
-            levels[at] = replace(levels[at], unroll=factor)
+            levels[at] = replace(levels[at], unroll=factor, apart=apart)
         case Parallelize(n_levels):
             return replace(nest, n_parallel=n_levels)
         case Vectorize(lanes, n_sums, is_streamed):

@@ -1,7 +1,8 @@
 """The lines of a generated program that allocate a result and call its kernel.
 
-Extents and strides are written as formulas of the operands' shapes, for operands in C order: the
-kernel was bound to :class:`~einloom_compiler.lowering.formula.Formula` extents.
+Where extents are symbolic, they and the strides are written as formulas of the operands' shapes,
+for operands in C order: the kernel was bound to
+:class:`~einloom_compiler.lowering.formula.Formula` extents.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ def call_lines(
     """Return the lines that allocate the result and let ``kernel`` fill it.
 
     Args:
-        bound: the kernel bound to operands in C order whose extents are formulas.
+        bound: the kernel bound to operands in C order; symbolic extents are formulas.
         kernel: its name.
         operands: name and dtype of each of the contraction's operands.
         result: name and dtype of the result.

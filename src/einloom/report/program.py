@@ -7,7 +7,7 @@ operands in C order, and ``run``, the whole expression. It imports only numpy an
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING
@@ -23,6 +23,7 @@ from einloom_compiler.extents import (
     Extent,
     exact_text,
     free_names,
+    is_known,
     is_symbol,
     replaced,
     symbol,
@@ -33,6 +34,7 @@ from einloom_compiler.ir.contraction import ContractionTree
 from einloom_compiler.ir.einsum import EinsumExpr, Index, Term
 from einloom_compiler.ir.graph import Constant, Contraction, Input, Node, Reshape, Shape
 from einloom_compiler.ir.printer import letters_of, print_einsum
+from einloom_compiler.ir.shapes import index_extents
 from einloom_compiler.ir.traversal import contractions_of, dtype_of, operands_of
 from einloom_compiler.lowering.formula import Formula
 from einloom_compiler.lowering.iteration import c_strides
@@ -138,7 +140,8 @@ class _Writer:
         extras = list(zip(further, epilogue.terms, strict=True))
         lines = [f"def {name}({', '.join([*operands, *(extra for extra, _ in further)])}):"]
         lines.append(f'    """Return {print_einsum(node.einsum)} as a new array in C order."""')
-        lines += self._extent_lines(node, letters)
+        symbolic = frozenset(i for i, extent in index_extents(node).items() if not is_known(extent))
+        lines += self._extent_lines(node, {index: letters[index] for index in symbolic})
         for operand, dtype in [*zip(operands, memory, strict=True), *further]:
             lines.append(f"    {operand} = np.ascontiguousarray({operand}, {dtype_text(dtype)})")
         compute = dtype_name(_memory(node.dtype))
@@ -150,7 +153,10 @@ class _Writer:
             epilogue=epilogue.body,
             extras=tuple(dtype_name(dtype) for _, dtype in further),
         )
-        sizes = {index: Formula(n, f"n_{letters[index]}") for index, n in extents.items()}
+        sizes = {
+            index: n if index not in symbolic else Formula(n, f"n_{letters[index]}")
+            for index, n in extents.items()
+        }
         arrays = list(zip(operands, memory, strict=True))
         leaves = [_constant_of(operand) for operand in node.operands]
         steps = zip(tree.steps, step_arithmetics(tree, whole), schedules, strict=True)
@@ -164,6 +170,7 @@ class _Writer:
             lines += self._step_lines(
                 *(step.expr, sizes, arithmetics, given, constants, result, schedule),
                 extras if is_last else (),
+                symbolic,
             )
             arrays.append(result)
             leaves.append(None)
@@ -172,16 +179,14 @@ class _Writer:
 
     @staticmethod
     def _extent_lines(node: Contraction, letters: Mapping[Index, str]) -> list[str]:
+        """Return the lines that read the extents of the indices that ``letters`` name."""
         lines: list[str] = []
         known: set[Index] = set()
         for number, (term, axes) in enumerate(zip(node.einsum.terms, node.broadcast, strict=True)):
             for axis, index in enumerate(term):
-                if index not in known and axis not in axes:
+                if index in letters and index not in known and axis not in axes:
                     known.add(index)
                     lines.append(f"    n_{letters[index]} = x{number}.shape[{axis}]")
-        lines += [
-            f"    n_{letters[index]} = 1" for index in node.einsum.indices if index not in known
-        ]
         return lines
 
     def _step_lines(
@@ -193,7 +198,8 @@ class _Writer:
         constants: Sequence[Node | None],
         result: tuple[str, AnyDType],
         schedule: Schedule | Chooser | None,
-        extras: Sequence[tuple[tuple[str, AnyDType], Term]] = (),
+        extras: Sequence[tuple[tuple[str, AnyDType], Term]],
+        symbolic: Collection[Index],
     ) -> list[str]:
         shapes = [tuple(extents[index] for index in term) for term in expr.terms]
         shape = tuple(extents[index] for index in expr.output)
@@ -208,6 +214,7 @@ class _Writer:
             schedule=schedule,
             constant=[leaf is not None for leaf in constants],
             extras=[(term, c_strides([extents[index] for index in term])) for _, term in extras],
+            open_indices=symbolic,
         )
         lines: list[str] = []
         partial = f"p_{result[0]}", as_dtype(bound.dtype or arithmetics.output)
