@@ -84,9 +84,11 @@ def kept_index(space: IterationSpace, itemsizes: Sequence[int], machine: Machine
 
 
 def is_along_sum(space: IterationSpace) -> bool:
-    """Say whether a sum of one operand runs along its memory, so that chunks are streams."""
-    column = space.strides[0]
-    return len(space.strides) == 2 and 1 in column[space.n_output :]
+    """Say whether a sum runs along all operands' memory, so that chunks of it are streams."""
+    return all(
+        1 in column[space.n_output :] and None not in column[: space.n_output]
+        for column in space.strides[:-1]
+    )
 
 
 def outer_sum(
