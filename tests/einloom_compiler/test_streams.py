@@ -59,6 +59,8 @@ def _unrolled(stages: Stages) -> list[Unroll]:
         ("ij->i", [(65536, 256)], Unroll("i", 4, apart=True)),
         ("ij->i", [(64, 65536)], Unroll("i", 4, apart=True)),
         ("ij->", [(2048, 2048)], Unroll("a", 4, apart=True)),
+        ("ij,ij->", [(2048, 2048)] * 2, Unroll("a", 4, apart=True)),
+        ("ij,j->i", [(65536, 256), (256,)], Unroll("i", 4, apart=True)),
     ],
 )
 def test_points_of_large_sums_lie_apart(
@@ -81,11 +83,12 @@ def test_rows_of_large_operands_are_walked_through_whole() -> None:
 
 def test_what_a_cache_holds_is_one_stream() -> None:
     assert _unrolled(_bound("ij->i", (300, 300))) == []
+    assert _unrolled(_bound("ij->i", (1000, 1000))) == []
     assert _unrolled(_bound("abc->ac", (10, 10, 1000))) == [Unroll("b", 4)]
 
 
 def test_a_sum_around_its_result_is_formed_in_the_order_of_memory() -> None:
-    stages = _bound("abc->b", (64, 64, 256))
+    stages = _bound("abc->b", (64, 64, 512))
     assert stages.shape == (64, 64)
     assert stages.stages[0].bound.total == 64 * 64 // 4
     # Not where the partial result is not small, runs are long, or a cache holds all.
@@ -128,7 +131,7 @@ def test_parts_of_unequal_length(
     assert_close: Close,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(contractor, "host", lambda: replace(host(), l2_bytes=1 << 12))
+    monkeypatch.setattr(contractor, "host", lambda: replace(host(), l2_bytes=1 << 9))
     rng = np.random.default_rng(5)
     parts = rng.uniform(-9, 9, (2, *shape))
     x: npt.NDArray[Any] = (parts[0] + 1j * parts[1] if dtype[0] == "c" else parts[0]).astype(dtype)
