@@ -59,7 +59,7 @@ def test_axes_of_extent_one_are_no_reason_for_a_copy() -> None:
     for made, n_steps in ((squares, 1), (joined, 2), (padded, 3)):
         recipe = _recipe(el.compile(made), array)
         assert len(recipe.steps) == n_steps
-        assert not any(step.target in step.operands for step in recipe.steps)
+        assert not any(step.target in step.operands for step in recipe.launches)
 
 
 def test_a_reshaped_result_that_is_not_in_c_order_is_written_as_it_is() -> None:
