@@ -21,7 +21,7 @@ from einloom_compiler.families.base import Bound
 from einloom_compiler.families.tiled import FAMILY
 from einloom_compiler.ir.maps import Map
 from einloom_compiler.ir.printer import letters_of
-from einloom_compiler.ir.scalar import chain
+from einloom_compiler.ir.scalar import Value, chain, combined
 from einloom_compiler.ir.tiled import Rows, TiledNest, pieces, print_tiled, verify_tiled
 from einloom_compiler.language import expand, parse_string
 from einloom_compiler.lowering.formula import Formula
@@ -208,6 +208,26 @@ def test_maps_follow_the_sum(subscripts: str, assert_close: Close) -> None:
     for rung in ("python", "native"):
         _run(_bound(_problem(subscripts, operands, out, epilogue=maps)), operands, out, rung)
         assert_close(out, expected, 30)
+
+
+def test_a_third_factor_and_an_operand_of_the_epilogue_have_names_of_their_own(
+    assert_close: Close,
+) -> None:
+    subscripts = "bkj,bk,j->bj"
+    operands, out = _operands(subscripts, {"b": 4, "k": 3, "j": 5}, "float64")
+    factor = _values(out.shape, "float64", 3)
+    plain = _problem(subscripts, operands, out)
+    expr = expand(parse_string(subscripts), [operand.ndim for operand in operands])
+    shapes, strides = [x.shape for x in operands], [*map(_strides, operands)]
+    extras = [(expr.output, _strides(factor))]
+    letters = letters_of(expr)
+    space = iteration_space(expr, shapes, strides, _strides(out), letters, extras)
+    body = combined("multiply", Value(0), Value(1))
+    arithmetics = replace(plain.arithmetics, epilogue=body, extras=("float64",))
+    for rung in ("python", "native"):
+        bound = _bound(Problem(space, arithmetics, AVX2))
+        _run(bound, [*operands, factor], out, rung)
+        assert_close(out, _expected(subscripts, operands, "float64") * factor, 6)
 
 
 def test_a_maximum_keeps_nan() -> None:

@@ -23,7 +23,8 @@ Grammar::
 The sizes of each symbol are cut at its ``bounds`` into ranges; a cell is one range of each, and
 ``choice`` says for each cell which variant serves it, the last symbol's range running fastest.
 Constants are there once, in their own layout; a level's packed ones are made of them when the
-library is loaded on a CPU of that level.
+library is loaded on a CPU of that level. Where there is one level, :mod:`.built_in` puts those in
+the constants' places.
 """
 
 from __future__ import annotations

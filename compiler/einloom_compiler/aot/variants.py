@@ -122,7 +122,8 @@ class Variants:
         scratch = max((scratch_bytes(kernels[step.kernel]) for step in launches), default=0)
         if scratch:
             lines.append("    const int64_t scratch = need;")
-            lines.append(f"    need += aligned({scratch} * request->threads);")
+            lines.append(f"    request->scratch = aligned({scratch} * request->threads);")
+            lines.append("    need += request->scratch;")
         lines.append("    char *const memory = request->memory;")
         lines.append("    if (memory == NULL)")
         lines.append("        return need;")

@@ -209,11 +209,15 @@ def _near_columns(nest: PackedNest) -> str:
     """Return the loops in which a prepacked column panel meets all packed rows."""
     rows = _print_rows(nest, "j == j_lo")
     row_starts, further = _print_extras(nest)
+    near_step = ""
+    if not nest.is_streamed:
+        step = _NEAR_STEP.format(line=nest.line, size=nest.block.nr * nest.parts)
+        near_step = _indented(step, 12) + "\n"
     return f"""\
         i_0 = i_lo
         while i_0 < i_hi:
             i_1 = min(i_0 + m_block, i_hi)
-            k_lo = 0
+{near_step}            k_lo = 0
             while k_lo < n_k:
                 kc = min(k_step, n_k - k_lo)
                 rows_end = i_0
@@ -230,6 +234,12 @@ def _near_columns(nest: PackedNest) -> str:
 """
 
 
+#: Memory answers a few lines at a time. Measured 2026-11 (one AVX2 core, 128 and 512 rows, 768 and
+#: 2304 columns of 768 points): a product takes 0.86 to 0.95 of the time that it takes where the
+#: first row panels ask for a line at each point.
+_NEAR_STEP = """\
+# Row panels share the elements of the next columns that they ask for at each point.
+near_step = min({line}, max({line} // 8, -(-{size} // (i_1 - i_0))))"""
 _ROW_PANEL = """\
 row = i % row_blocks * {mr}
 n_rows = min({mr}, m_run - row)"""
@@ -243,7 +253,7 @@ def _print_call(nest: PackedNest, further: list[str]) -> str:
     a = "x0, a" if nest.rows.is_prepacked else "acc, a"
     b = "acc, b"
     if nest.columns.is_prepacked:
-        b = "x1, b, ahead"
+        b = "x1, b, ahead" if nest.is_streamed else "x1, b, ahead, near_step"
     before = f"ahead = {_ahead(nest)}\n" if nest.columns.is_prepacked else ""
     return f"""\
 {before}multiply(
@@ -258,13 +268,11 @@ def _ahead(nest: PackedNest) -> str:
 
     It has a line of its own: Numba takes no condition among more than 30 arguments.
     """
-    nr = nest.block.nr
+    size = nest.block.nr * nest.parts
     if nest.is_streamed:
         # Points ahead, as many as memory's latency takes.
-        return f"b + {AHEAD * nr * nest.parts}"
-    # Each row panel asks for a line a point of the columns that come next, if any are left.
-    parts = -(-nr * nest.parts // nest.line)
-    return f"near + (i - i_0) * kc * {nest.line} if i - i_0 < {parts} else b"
+        return f"b + {AHEAD * size}"
+    return f"near + (i - i_0) * kc * near_step if (i - i_0) * near_step < {size} else b"
 
 
 def _print_extras(nest: PackedNest) -> tuple[str, list[str]]:

@@ -53,7 +53,9 @@ class _Multiply:
         nest, width = self.nest, self.width
         block = nest.block
         zero = f"bzero{width}({self.shape}, np.{nest.element}(0))"
-        near = "near, " if nest.columns.is_prepacked else ""
+        near = ""
+        if nest.columns.is_prepacked:
+            near = "near, " if nest.is_streamed else "near, near_step, "
         lines = [
             f"@njit({OPTIONS})",
             "def multiply(",
@@ -103,7 +105,7 @@ class _Multiply:
         vectors = nest.block.vectors * nest.parts if nest.is_streamed else 1
         return [
             f"{pad}bprefetch_far{width}(1, {vectors}, columns, near, 0)",
-            f"{pad}near += {width * vectors if nest.is_streamed else nest.line}",
+            f"{pad}near += {width * vectors if nest.is_streamed else 'near_step'}",
         ]
 
     # --- blocks of scratch ------------------------------------------------------------------------

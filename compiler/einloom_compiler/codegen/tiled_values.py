@@ -9,7 +9,8 @@ from itertools import product
 from einloom_compiler.ir.loops import Access
 from einloom_compiler.ir.tiled import Piece, TiledNest
 
-_LETTERS = "abefgh"
+#: Of the first factors; ``c`` and ``d`` are sums, ``e0`` an operand of the epilogue.
+_LETTERS = "abfgh"
 
 
 class Values:

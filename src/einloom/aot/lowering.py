@@ -15,6 +15,7 @@ from einloom.runtime import recipe as recipes
 from einloom.runtime.choices import Choices
 from einloom.runtime.program import Program
 from einloom_compiler.aot import library as ir
+from einloom_compiler.aot.built_in import pack_built_in
 from einloom_compiler.aot.verify import verify_library
 from einloom_compiler.codegen.target import Target
 from einloom_compiler.dtypes import AnyDType, dtype_name
@@ -117,17 +118,19 @@ def lower(
         if all(number is None for number in level.choice):
             raise ShapeError(f"{name}: no size of its symbols is legal; look at guards and ranges")
         levels.append(level.level())
-    library = ir.Library(
-        name=name,
-        inputs=tuple(
-            _port(source.names[node.name], node.shape, node.dtype, open_sizes)
-            for node in source.inputs
-        ),
-        outputs=outputs,
-        symbols=symbols,
-        checks=checks_of(source.roots, open_sizes),
-        constants=constants.found(),
-        levels=tuple(levels),
+    library = pack_built_in(
+        ir.Library(
+            name=name,
+            inputs=tuple(
+                _port(source.names[node.name], node.shape, node.dtype, open_sizes)
+                for node in source.inputs
+            ),
+            outputs=outputs,
+            symbols=symbols,
+            checks=checks_of(source.roots, open_sizes),
+            constants=constants.found(),
+            levels=tuple(levels),
+        )
     )
     verify_library(library)
     return library

@@ -10,16 +10,19 @@
 /* Memory of so many bytes asks for them. */
 #define HUGE_BYTES ((int64_t)4 << 20)
 
-static inline void prefer_huge_pages(char *memory, int64_t bytes) {
+static inline void want_huge_pages(char *memory, int64_t bytes) {
 #ifdef MADV_HUGEPAGE
-    if (bytes >= HUGE_BYTES) {
-        uintptr_t first = ((uintptr_t)memory + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES;
-        uintptr_t end = ((uintptr_t)memory + (uintptr_t)bytes) / PAGE_BYTES * PAGE_BYTES;
-        (void)madvise((void *)first, end - first, MADV_HUGEPAGE); /* only ever a wish */
-    }
+    uintptr_t first = ((uintptr_t)memory + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES;
+    uintptr_t end = ((uintptr_t)memory + (uintptr_t)bytes) / PAGE_BYTES * PAGE_BYTES;
+    (void)madvise((void *)first, end - first, MADV_HUGEPAGE); /* only ever a wish */
 #else
     (void)memory, (void)bytes;
 #endif
+}
+
+static inline void prefer_huge_pages(char *memory, int64_t bytes) {
+    if (bytes >= HUGE_BYTES)
+        want_huge_pages(memory, bytes);
 }
 
 #endif

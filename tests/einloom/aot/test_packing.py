@@ -1,4 +1,4 @@
-"""Constants that a library packs when it is loaded: byte for byte what the runtime packs."""
+"""Constants that a library packs, when it is loaded or built: what the runtime packs."""
 
 import ctypes
 import subprocess
@@ -9,9 +9,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import einloom
+import einloom as el
 from einloom.aot import building
-from einloom_compiler.aot.library import Level, Packed, Processor
+from einloom.aot.cpus import cpus_of
+from einloom.aot.lowering import lower
+from einloom.aot.targets import source_of
+from einloom_compiler.aot.library import (
+    Launch,
+    Level,
+    Library,
+    Packed,
+    Place,
+    Processor,
+)
 from einloom_compiler.aot.packing import packed_offsets, print_packings
 from einloom_compiler.dtypes import as_dtype, dtype_name
 from einloom_compiler.lowering.prepacking import Packing
@@ -53,7 +63,8 @@ static inline const char *constants(void) { return constants_start; }
 void pack_all(const char *constants_, char *target) {
     constants_start = constants_;
     for (size_t i = 0; i < sizeof here_packings / sizeof *here_packings; i++)
-        pack(&here_packings[i], constants_, target);
+        for (int64_t piece = 0; piece < pieces_of(&here_packings[i]); piece++)
+            pack(&here_packings[i], constants_, target, piece);
 }
 """
 
@@ -93,7 +104,7 @@ def test_c_packs_as_the_runtime_does(tmp_path: Path) -> None:
     level = Level("here", Processor(), (), tuple(packed), (), ())
     source = _HARNESS % print_packings(level, "here", starts)
     (tmp_path / "harness.c").write_text(source)
-    native = Path(einloom.__file__).parent
+    native = Path(el.__file__).parent
     includes = [f"-I{native / 'native'}", f"-I{Path(building.__file__).parent / 'native'}"]
     flags = ["-std=gnu11", "-O1", "-shared", "-fPIC", "-pthread", "-w"]
     command = ["cc", *flags, *includes, "harness.c", "-o", "harness.so", "-lm"]
@@ -106,3 +117,26 @@ def test_c_packs_as_the_runtime_does(tmp_path: Path) -> None:
         expected = one.packing.pack(arrays[one.constant])
         got = found[offset : offset + expected.nbytes].view(expected.dtype).reshape(expected.shape)
         np.testing.assert_array_equal(got, expected, err_msg=str(one))
+
+
+def test_constants_that_one_level_reads_packed_only_are_packed_when_built() -> None:
+    w = np.random.default_rng(0).standard_normal((256, 240)).astype(np.float32)
+
+    def lowered(batch: int | str, *cpus: str, kind: str = "float32") -> Library:
+        f = el.compile("bi,ij->bj", el.spec(batch, 256, dtype=kind), w.astype(kind))
+        return lower("f", source_of(f, (), None, None), cpus_of(cpus).levels)
+
+    plain = lowered(64, "x86-64-v2", "x86-64-v3")
+    assert plain.constants[0].contents == w.tobytes()
+    assert all(level.packed for level in plain.levels)
+    (packed,) = plain.levels[1].packed
+    here = lowered(64, "x86-64-v3")
+    assert here.levels[0].packed == ()
+    assert here.constants[0].contents == packed.packing.pack(w).tobytes()
+    read = [step.operands for step in here.levels[0].variants[0].steps if isinstance(step, Launch)]
+    assert Place("constant", 0) in read[0]
+    # One row reads the constant as it is, others read it packed; halves would take twice the room.
+    for kind, batch in (("float32", "B"), ("float16", 64)):
+        library = lowered(batch, "x86-64-v3", kind=kind)
+        assert library.constants[0].contents == w.astype(kind).tobytes()
+        assert library.levels[0].packed

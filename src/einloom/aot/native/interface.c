@@ -6,8 +6,8 @@
  * variable EINLOOM_AOT_CPU may name another. */
 static int level = -1;
 
-/* Bytes of packed constants that are made when the library is loaded, in few milliseconds. */
-enum { PACKED_AT_LOAD = 8 << 20 };
+/* Bytes of packed constants that are made when the library is loaded, in a millisecond or two. */
+enum { PACKED_AT_LOAD = 6 << 20 };
 
 __attribute__((constructor)) static void prepare(void) {
     const char *named = getenv("EINLOOM_AOT_CPU");
@@ -21,7 +21,7 @@ __attribute__((constructor)) static void prepare(void) {
             level = i;
 #if defined(PACKED_CONSTANTS) && !defined(WEIGHTS_FILE)
     if (level >= 0 && levels[level].packed_bytes <= PACKED_AT_LOAD)
-        has_packed(&levels[level]); /* else the first call fails for want of memory */
+        has_packed(&levels[level], 1); /* else the first call fails for want of memory */
 #endif
 }
 
@@ -31,7 +31,7 @@ static int run(const void *const *inputs, void *const *outputs, const int64_t *s
                void *workspace, int64_t workspace_bytes, int threads, const Pause *pause) {
     char *placed_inputs[N_INPUTS + 1], *placed_outputs[N_OUTPUTS];
     int64_t staged_inputs[N_INPUTS + 1], staged_outputs[N_OUTPUTS];
-    int64_t shape[MAX_RANK], staged = 0;
+    int64_t shape[MAX_RANK], staged = 0, arrays = 0;
     int code = check(sizes);
     if (code != 0)
         return code;
@@ -46,6 +46,7 @@ static int run(const void *const *inputs, void *const *outputs, const int64_t *s
             return LIBRARY_ERROR(SIZE);
         if (bytes > 0 && inputs[i] == NULL)
             return LIBRARY_ERROR(NULL_POINTER);
+        arrays += bytes;
         if ((uintptr_t)inputs[i] % (uintptr_t)input_alignments[i] != 0)
             return LIBRARY_ERROR(ALIGNMENT);
         /* Kernels do not write to inputs. */
@@ -64,6 +65,7 @@ static int run(const void *const *inputs, void *const *outputs, const int64_t *s
             return LIBRARY_ERROR(SIZE);
         if (bytes > 0 && outputs[i] == NULL)
             return LIBRARY_ERROR(NULL_POINTER);
+        arrays += bytes;
         if ((uintptr_t)outputs[i] % (uintptr_t)output_alignments[i] != 0)
             return LIBRARY_ERROR(ALIGNMENT);
         placed_outputs[i] = outputs[i];
@@ -79,13 +81,13 @@ static int run(const void *const *inputs, void *const *outputs, const int64_t *s
         return LIBRARY_ERROR(WEIGHTS);
 #endif
 #ifdef PACKED_CONSTANTS
-    if (!has_packed(&levels[level]))
+    if (!has_packed(&levels[level], threads))
         return LIBRARY_ERROR(NO_MEMORY);
 #endif
     Variant variant = levels[level].choice[cell_of(sizes)];
     if (variant == NULL)
         return LIBRARY_ERROR(SIZE);
-    Request request = {placed_inputs, placed_outputs, sizes, NULL, threads, threads > 0, 0};
+    Request request = {placed_inputs, placed_outputs, sizes, NULL, threads, threads > 0, 0, 0};
     int64_t need = staged + variant(&request);
     _Alignas(ALIGNMENT) char stack[STACK_MEMORY];
     char *memory = stack;
@@ -94,7 +96,7 @@ static int run(const void *const *inputs, void *const *outputs, const int64_t *s
             return LIBRARY_ERROR(WORKSPACE);
         memory = workspace;
     } else if (need > STACK_MEMORY) {
-        memory = own_memory(need);
+        memory = own_memory(need, arrays + need - request.scratch);
         if (memory == NULL)
             return LIBRARY_ERROR(NO_MEMORY);
     }
@@ -171,7 +173,7 @@ int64_t LIBRARY(workspace_bytes)(const int64_t *extents, int threads) {
             return -LIBRARY_ERROR(SIZE);
         staged += aligned(bytes);
     }
-    Request request = {NULL, NULL, extents, NULL, threads, threads > 0, 0};
+    Request request = {NULL, NULL, extents, NULL, threads, threads > 0, 0, 0};
     return staged + variant(&request);
 }
 

@@ -1,6 +1,6 @@
 /* Constants packed as the kernels of a level read them: panel after panel, each with all contracted
  * points. The driver includes it where a level wants some. They are packed once a process, when the
- * library is loaded or, where they are many, by the first call.
+ * library is loaded or, where they are many, by the threads of the first call.
  */
 
 /* Numbers as constants hold them. Packed elements are the last four kinds, or unsigned ones of the
@@ -20,7 +20,14 @@ typedef enum {
     KIND_DOUBLE,
 } Kind;
 
-enum { PANELS_AT_ONCE = 8, HUGE_PAGE_BYTES = 2 << 20 };
+enum {
+    PANELS_AT_ONCE = 8,
+    HUGE_PAGE_BYTES = 2 << 20,
+    /* Packed constants of so many bytes get huge pages, although one is not filled then: a usual page
+     * costs 3 us when it is written first, a huge one 150 us. Measured 2026-11 (AVX2, in a virtual
+     * machine): 4 MB were packed in 3.1 ms of usual pages and in 1.0 ms of huge ones. */
+    HUGE_PACKED_BYTES = 512 << 10,
+};
 
 static const int kind_bytes[] = {2, 2, 1, 2, 1, 2, 4, 8, 4, 8, 4, 8};
 
@@ -134,31 +141,46 @@ static void pack_point(const struct Packing *p, const char *from, char *to, int6
     }
 }
 
-/* Several panels are packed at once: a point of one panel is often a cache line, and the next one a
- * large power of two away, which caches hold few of. Measured 2026-11 (AVX2), 1024 x 1024 in
- * float32: 1 panel at once 3.0 ms, 8 panels 1.2 ms. */
-static void pack(const struct Packing *p, const char *constants, char *packed) {
+/* How many pieces a constant is packed in: some panels of a batch are one. */
+static int64_t pieces_of(const struct Packing *p) {
+    int64_t at_once = PANELS_AT_ONCE * p->size;
+    return points_of(p->axes, p->n_batch) * ((p->extent + at_once - 1) / at_once);
+}
+
+/* Pack one piece. Several panels are packed at once: a point of one panel is often a cache line, and
+ * the next one a large power of two away, which caches hold few of. Measured 2026-11 (AVX2),
+ * 1024 x 1024 in float32: 1 panel at once 3.0 ms, 8 panels 1.2 ms. */
+static void pack(const struct Packing *p, const char *constants, char *packed, int64_t piece) {
     const int64_t *inner = p->axes + 2 * p->n_batch;
-    int64_t n_batches = points_of(p->axes, p->n_batch), n_points = points_of(inner, p->n_inner);
+    int64_t n_points = points_of(inner, p->n_inner), at_once = PANELS_AT_ONCE * p->size;
     int64_t element = kind_bytes[p->from] * p->from_parts;
     int64_t point_bytes = p->size * p->parts * kind_bytes[p->to];
-    int64_t panel_bytes = point_bytes * n_points, at_once = PANELS_AT_ONCE * p->size;
-    char *to = packed + p->target;
+    int64_t panel_bytes = point_bytes * n_points;
+    int64_t n_pieces = (p->extent + at_once - 1) / at_once, n_panels = (p->extent + p->size - 1) / p->size;
+    int64_t batch = piece / n_pieces, first = piece % n_pieces * at_once;
+    int64_t end = p->extent - first < at_once ? p->extent : first + at_once;
+    const char *start = constants + p->source + offset_of(batch, p->axes, p->n_batch) * element;
+    char *to = packed + p->target + (batch * n_panels + first / p->size) * panel_bytes;
     int is_plain = p->from == p->to && p->parts == 1 && p->stride == 1;
-    for (int64_t batch = 0; batch < n_batches; batch++) {
-        const char *start = constants + p->source;
-        start += offset_of(batch, p->axes, p->n_batch) * element;
-        for (int64_t first = 0; first < p->extent; first += at_once) {
-            int64_t end = p->extent - first < at_once ? p->extent : first + at_once;
-            for (int64_t point = 0; point < n_points; point++) {
-                const char *from = start + offset_of(point, inner, p->n_inner) * element;
-                char *target = to + point * point_bytes;
-                for (int64_t i = first; i < end; i += p->size, target += panel_bytes)
-                    pack_point(p, from + i * p->stride * element, target,
-                               end - i < p->size ? end - i : p->size, is_plain);
-            }
-            to += (end - first + p->size - 1) / p->size * panel_bytes;
-        }
+    for (int64_t point = 0; point < n_points; point++) {
+        const char *from = start + offset_of(point, inner, p->n_inner) * element;
+        char *target = to + point * point_bytes;
+        for (int64_t i = first; i < end; i += p->size, target += panel_bytes)
+            pack_point(p, from + i * p->stride * element, target,
+                       end - i < p->size ? end - i : p->size, is_plain);
+    }
+}
+
+/* Pack pieces lo..hi of all that a level wants; a kernel's entry, so that threads share them. */
+static void pack_pieces(int64_t *block, int64_t unused, int64_t lo, int64_t hi) {
+    const Level *level = (const Level *)(uintptr_t)block[0];
+    char *made = (char *)(uintptr_t)block[1];
+    (void)unused;
+    for (int i = 0; i < level->n_packings && hi > 0; i++) {
+        int64_t n = pieces_of(&level->packings[i]);
+        for (int64_t piece = lo < 0 ? 0 : lo; piece < n && piece < hi; piece++)
+            pack(&level->packings[i], constants(), made, piece);
+        lo -= n, hi -= n;
     }
 }
 
@@ -168,17 +190,25 @@ static inline char *packed(void) {
     return __atomic_load_n(&packed_constants, __ATOMIC_ACQUIRE);
 }
 
-/* Pack what a level wants, once; return 0 where there is no memory. */
-static int has_packed(const Level *level) {
+/* Pack what a level wants, once, on so many threads, or all available ones where 0; return 0 where
+ * there is no memory. */
+static int has_packed(const Level *level, int64_t threads) {
     if (level->n_packings == 0 || packed() != NULL)
         return 1;
     void *made;
-    size_t alignment = level->packed_bytes < HUGE_BYTES ? ALIGNMENT : HUGE_PAGE_BYTES;
-    if (posix_memalign(&made, alignment, (size_t)level->packed_bytes) != 0)
+    int is_huge = level->packed_bytes >= HUGE_PACKED_BYTES;
+    int64_t bytes = level->packed_bytes;
+    if (is_huge) /* whole pages, or the last would be none */
+        bytes = (bytes + HUGE_PAGE_BYTES - 1) / HUGE_PAGE_BYTES * HUGE_PAGE_BYTES;
+    if (posix_memalign(&made, is_huge ? HUGE_PAGE_BYTES : ALIGNMENT, (size_t)bytes) != 0)
         return 0;
-    prefer_huge_pages(made, level->packed_bytes);
+    if (is_huge)
+        want_huge_pages(made, bytes);
+    int64_t block[] = {(int64_t)(uintptr_t)level, (int64_t)(uintptr_t)made};
+    int64_t total = 0;
     for (int i = 0; i < level->n_packings; i++)
-        pack(&level->packings[i], constants(), made);
+        total += pieces_of(&level->packings[i]);
+    launch(pack_pieces, block, 0, total, threads > 0 ? threads : available_threads());
     char *none = NULL;
     /* Another thread may have been faster: then what it packed serves. No lock is held, so that
      * children of a fork meet none. */

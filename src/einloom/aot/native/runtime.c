@@ -26,6 +26,7 @@ typedef struct {
     int64_t threads;      /* 0: settled by the amount of work */
     int is_asked;         /* whether the caller named a number of threads */
     int is_long;          /* set with the memory: whether others may want what the caller holds */
+    int64_t scratch;      /* set with the memory: bytes of it that kernels may write copies to */
 } Request;
 
 /* What a caller does around work that takes long. */
@@ -214,6 +215,7 @@ __attribute__((noinline)) static void launch(einloom_entry entry, int64_t *block
 
 typedef struct {
     int64_t bytes;
+    int is_huge;
     char *aligned;
 } Kept;
 
@@ -229,17 +231,22 @@ static void release_memory(void) {
     }
 }
 
-static char *own_memory(int64_t bytes) {
+/* Scratch has room for copies of the largest blocks of operands. Where arrays are small, little of it
+ * is written, and huge pages would only be cleared: half a millisecond of a first call. */
+static char *own_memory(int64_t bytes, int64_t arrays) {
     if (!has_key)
         return NULL;
+    int is_huge = bytes >= HUGE_BYTES && arrays >= HUGE_BYTES;
     Kept *kept = pthread_getspecific(kept_key);
-    if (kept == NULL || kept->bytes < bytes) {
+    if (kept == NULL || kept->bytes < bytes || kept->is_huge < is_huge) {
         release_memory();
         kept = malloc(sizeof *kept + (size_t)bytes + ALIGNMENT);
         if (kept == NULL)
             return NULL;
-        prefer_huge_pages((char *)kept, bytes);
+        if (is_huge)
+            want_huge_pages((char *)kept, bytes);
         kept->bytes = bytes;
+        kept->is_huge = is_huge;
         kept->aligned = (char *)(uintptr_t)aligned((int64_t)(uintptr_t)(kept + 1));
         pthread_setspecific(kept_key, kept);
     }
