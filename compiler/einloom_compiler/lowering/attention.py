@@ -10,7 +10,7 @@ all operands are fused.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 import numpy as np
@@ -307,7 +307,8 @@ def _block(
     panel is one vector and there are 16 registers, 12 sums hide the latency of multiply-adds that 6
     do not; fewer columns than two such blocks would be computed one by one or twice.
 
-    As many panels share a copy as leave half of L2 to others (16 serve: a copy costs little then).
+    As many panels share a copy as leave, with it, a quarter of L2 to others (with 32, a copy costs
+    little).
     Copies of keys and values are as wide as the operands where their extents are known, in few
     sizes, since each is a kernel of its own.
     """
@@ -322,9 +323,12 @@ def _block(
         return PanelSchedule(width, vectors, rows)
     points, columns = _copied(n_points), _copied(n_columns)
     lanes_bytes = vectors * machine.simd_bits // 8
+    shared = PanelSchedule(width, vectors, rows, points=points, columns=columns)
     panel_bytes = (points + columns + rows) * lanes_bytes
-    panels = next((n for n in (16, 8, 4) if n * panel_bytes <= machine.l2_bytes // 2), 2)
-    return PanelSchedule(width, vectors, rows, points=points, columns=columns, panels=panels)
+    copy_bytes = shared.keys * (points + columns) * lanes_bytes // shared.lanes
+    most = machine.l2_bytes * 3 // 4 - copy_bytes
+    panels = next((n for n in (32, 16, 8, 4) if n * panel_bytes <= most), 2)
+    return replace(shared, panels=panels)
 
 
 def _copied(extent: int) -> int:
