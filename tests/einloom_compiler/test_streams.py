@@ -79,6 +79,11 @@ def test_rows_of_large_operands_are_walked_through_whole() -> None:
     assert size("ij->j", 30, 4000) == (1024, 4)
 
 
+def test_no_row_is_read_again_for_parts_that_are_shorter() -> None:
+    assert _unrolled(_bound("ij->i", (13, 1 << 20))) == []
+    assert _unrolled(_bound("ij,j->i", (5001, 300), (300,))) == [Unroll("i", 4, apart=True)]
+
+
 def test_what_a_cache_holds_is_one_stream() -> None:
     assert _unrolled(_bound("ij->i", (300, 300))) == []
     assert _unrolled(_bound("ij->i", (1000, 1000))) == []
