@@ -157,6 +157,7 @@ def test_large_batches_of_products_are_streamed(case: tuple[str, int, int, int, 
     assert streams(_product(n, case))
     assert not streams(_product(100, case))
     assert not streams(_product(n, case, pitch=i * k + 1))  # is no run
+    assert not streams(_product(1 << 22, ("float32", 1, 0, 3, "")))  # are runs of 12 bytes
 
 
 @pytest.mark.parametrize("case", GATHERED.values(), ids=GATHERED)

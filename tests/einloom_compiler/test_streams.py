@@ -54,6 +54,7 @@ def _unrolled(stages: Stages) -> list[Unroll]:
         ("jk,ijkl->il", [(40, 40), (20, 40, 40, 160)], Unroll("k", 4, apart=True)),
         # Here they are 16 kB from each other.
         ("ij->j", [(4096, 4096)], Unroll("i", 4)),
+        ("ij->j", [(8192, 2048)], Unroll("i", 4, apart=True)),
         # Sums along rows of any length, and along chunks.
         ("ij->i", [(65536, 256)], Unroll("i", 4, apart=True)),
         ("ij->i", [(64, 65536)], Unroll("i", 4, apart=True)),
@@ -64,6 +65,18 @@ def test_points_of_large_sums_lie_apart(
     equation: str, shapes: list[tuple[int, ...]], step: Unroll
 ) -> None:
     assert _unrolled(_bound(equation, *shapes)) == [step]
+
+
+def test_rows_of_large_operands_are_walked_through_whole() -> None:
+    def size(equation: str, *shape: int) -> tuple[int, int]:
+        bound = _bound(equation, shape).stages[0].bound
+        return bound.schedule.steps[0].size, bound.total
+
+    # As chunks of rows, or for each of another index; in narrower tiles where there are few rows.
+    assert size("ij->j", 4096, 4096) == (4096, 8)
+    assert size("aij->aj", 64, 60, 4096) == (4096, 64)
+    assert size("ij->j", 60, 40_000) == (1024, 40)
+    assert size("ij->j", 30, 4000) == (1024, 4)
 
 
 def test_what_a_cache_holds_is_one_stream() -> None:
