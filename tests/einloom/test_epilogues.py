@@ -283,6 +283,26 @@ def test_a_sum_in_two_stages_has_its_epilogue_at_the_end() -> None:
     _check(got, node, arrays, extents["k"])
 
 
+def test_a_packed_product_with_many_operands_of_its_epilogue() -> None:
+    """A convolution's bias, its normalisation and a residual: a call of over 30 arguments."""
+    rng = np.random.default_rng(5)
+    x, weights = rng.standard_normal((2, 256, 256))
+    row, residual = rng.standard_normal(256), rng.standard_normal((300, 256))
+    specs = el.spec("B", 256, name="x"), el.spec("B", 256, name="residual")
+    made = el.einsum("bi,ij->bj", specs[0], weights)
+    for number in range(4):
+        made = made * (row + number) + row
+    f = el.compile(made + specs[1])
+    x = rng.standard_normal((300, 256))
+    expected = x @ weights
+    for number in range(4):
+        expected = expected * (row + number) + row
+    found = f(x, residual)
+    (launch,) = f.evaluation([x, residual], found).recipe.launches
+    assert launch.bound.schedule.prepacked == "columns"
+    np.testing.assert_allclose(found, expected + residual, rtol=1e-9, atol=1e-9)
+
+
 def test_empty_sums_and_empty_results() -> None:
     for extents in ({"i": 3, "k": 0, "j": 4}, {"i": 0, "k": 3, "j": 4}):
         node = _contraction("ik,kj->ij", ["j"], BIAS, extents, "float32")

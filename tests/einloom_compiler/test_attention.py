@@ -377,7 +377,7 @@ def test_prints_what_is_computed() -> None:
     assert print_attention(nest) == (  # type: ignore[arg-type]
         "attention q: float32, k: float32, v: float32, mask0: bool converted -> float32\n"
         "  parallel 1 batch indices, panels of 16 queries, 64 columns\n"
-        "    blocks of 128 keys that up to 16 panels share\n"
+        "    blocks of 128 keys that up to 32 panels share\n"
         "      s = sum of 1 indices, 6 x 16 in registers\n"
         "      s = ((s * 0.5) + mask0) where key <= query, else -inf\n"
         "      m, l = max and sum of exp(s - m), in float32\n"

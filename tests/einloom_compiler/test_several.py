@@ -52,15 +52,27 @@ def test_processes_share_the_work_and_keep_it(
 
 
 def test_a_worker_that_cannot_start_or_dies_leaves_its_work_to_others(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(several, "_LEAST_SHARE", 1)
+    dying = tmp_path / "python-that-ends"
+    dying.symlink_to("/bin/true")
     jobs = [job("int16"), job("uint16")]
     expected = [compile_object(text, SYMBOL, target).contents for text, target in jobs]
-    for executable in ("/nowhere/python", "/bin/true", ""):
+    for executable in ("/nowhere/python", str(dying), ""):
         monkeypatch.setattr(sys, "executable", executable)
         monkeypatch.setattr(objects, "find", lambda *_: None)
         assert compile_several(jobs, 3, lambda _: None) == expected
+
+
+@pytest.mark.parametrize(
+    ("executable", "n_further"), [("/usr/bin/python3.11", 2), ("/usr/bin/an-editor", 0), ("", 0)]
+)
+def test_a_program_that_embeds_python_is_not_started_again(
+    monkeypatch: pytest.MonkeyPatch, executable: str, n_further: int
+) -> None:
+    monkeypatch.setattr(sys, "executable", executable)
+    assert several._n_further(9, 8) == n_further
 
 
 def test_an_error_says_what_the_compiler_said(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,10 +2,8 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 
 import einloom as el
@@ -59,6 +57,8 @@ def _unrolled(stages: Stages) -> list[Unroll]:
         ("ij->i", [(65536, 256)], Unroll("i", 4, apart=True)),
         ("ij->i", [(64, 65536)], Unroll("i", 4, apart=True)),
         ("ij->", [(2048, 2048)], Unroll("a", 4, apart=True)),
+        ("ij,ij->", [(2048, 2048)] * 2, Unroll("a", 4, apart=True)),
+        ("ij,j->i", [(65536, 256), (256,)], Unroll("i", 4, apart=True)),
     ],
 )
 def test_points_of_large_sums_lie_apart(
@@ -79,13 +79,19 @@ def test_rows_of_large_operands_are_walked_through_whole() -> None:
     assert size("ij->j", 30, 4000) == (1024, 4)
 
 
+def test_no_row_is_read_again_for_parts_that_are_shorter() -> None:
+    assert _unrolled(_bound("ij->i", (13, 1 << 20))) == []
+    assert _unrolled(_bound("ij,j->i", (5001, 300), (300,))) == [Unroll("i", 4, apart=True)]
+
+
 def test_what_a_cache_holds_is_one_stream() -> None:
     assert _unrolled(_bound("ij->i", (300, 300))) == []
+    assert _unrolled(_bound("ij->i", (1000, 1000))) == []
     assert _unrolled(_bound("abc->ac", (10, 10, 1000))) == [Unroll("b", 4)]
 
 
 def test_a_sum_around_its_result_is_formed_in_the_order_of_memory() -> None:
-    stages = _bound("abc->b", (64, 64, 256))
+    stages = _bound("abc->b", (64, 64, 512))
     assert stages.shape == (64, 64)
     assert stages.stages[0].bound.total == 64 * 64 // 4
     # Not where the partial result is not small, runs are long, or a cache holds all.
@@ -118,24 +124,35 @@ def test_the_nest_says_that_points_lie_apart() -> None:
 @pytest.mark.thinned(2)
 @pytest.mark.parametrize("dtype", ["float32", "float16", "complex64", "int64"])
 @pytest.mark.parametrize(
-    ("equation", "shape"),
-    [("abc->ac", (3, 13, 1201)), ("ba->b", (14, 1203)), ("abc->b", (7, 9, 301))],
+    ("equation", "extents", "cut"),
+    [
+        ("abc->ac", {"a": 3, "b": 13, "c": 1201}, "b"),
+        ("ba->b", {"b": 14, "a": 2403}, "b"),
+        ("abc->b", {"a": 7, "b": 9, "c": 601}, "b"),
+        ("ba,ba->b", {"b": 14, "a": 2403}, "b"),
+        ("ba,a->b", {"b": 39, "a": 601}, "b"),
+    ],
 )
 def test_parts_of_unequal_length(
     equation: str,
-    shape: tuple[int, ...],
+    extents: dict[str, int],
+    cut: str,
     dtype: str,
     assert_close: Close,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(contractor, "host", lambda: replace(host(), l2_bytes=1 << 12))
+    monkeypatch.setattr(contractor, "host", lambda: replace(host(), l2_bytes=1 << 9))
     rng = np.random.default_rng(5)
-    parts = rng.uniform(-9, 9, (2, *shape))
-    x: npt.NDArray[Any] = (parts[0] + 1j * parts[1] if dtype[0] == "c" else parts[0]).astype(dtype)
-    f = el.compile(equation, el.spec(*"ABC"[: len(shape)], dtype=dtype))
-    for cut in range(4):
-        part = x[: shape[0] - cut] if len(shape) == 2 else x[:, : shape[1] - cut]
-        wide = part.astype(np.float64) if dtype == "float16" else part
-        serial = f(part, threads=1)
-        assert_close(serial, np.einsum(equation, wide), part.size)
-        np.testing.assert_array_equal(serial, f(part, threads=3))
+    terms = equation.split("->")[0].split(",")
+    f = el.compile(equation, *(el.spec(*term.upper(), dtype=dtype) for term in terms))
+    for short in range(4):
+        sizes = extents | {cut: extents[cut] - short}
+        operands = []
+        for term in terms:
+            parts = rng.uniform(-9, 9, (2, *(sizes[letter] for letter in term)))
+            values = parts[0] + 1j * parts[1] if dtype[0] == "c" else parts[0]
+            operands.append(values.astype(dtype))
+        wide = [x.astype(np.float64) if dtype == "float16" else x for x in operands]
+        serial = f(*operands, threads=1)
+        assert_close(serial, np.einsum(equation, *wide), operands[0].size)
+        np.testing.assert_array_equal(serial, f(*operands, threads=3))

@@ -7,7 +7,7 @@ stride in elements, 0 where the operand does not depend on the index. All of a t
 queries as lanes: a row of it is a contracted point, a key or a column.
 
 A row without any key that is not left out is NaN, as softmax of it is; without keys at all the
-result is 0, an empty sum. Weights below 1e-37 of a row's greatest are 0, and keys that causality
+result is 0, an empty sum. Weights below 1e-37 of a row's greatest may be 0, and keys that causality
 leaves out may not be read.
 """
 

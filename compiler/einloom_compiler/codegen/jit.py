@@ -103,6 +103,12 @@ class Kernel:
                 self.__dict__["entry"] = address
         return self.is_ready
 
+    def take(self, code: ObjectCode) -> None:
+        """Load native code that was compiled elsewhere, and keep it on disk."""
+        with _COMPILING:
+            if not self.is_ready:
+                self.__dict__["entry"] = kernels.entry_of(self.text, self.symbol, lambda: code)
+
     def _compile(self) -> ObjectCode:
         from einloom_compiler.codegen.objects import compile_object
         from einloom_compiler.codegen.target import host_target

@@ -196,11 +196,6 @@ x
     y = vround(x)
     return vselect(y < x, y + 1.0, y)
 """,
-    # A weight of softmax beside one of 1: exp(x) for x <= 0, without those that are lost in sums.
-    "exp_weight": """\
-x
-    return vselect(x < -86.0, 0.0, exp_normal_T(vmax(x, -86.0)))
-""",
     "leaky_relu": """\
 x, slope
     return vselect(x > 0.0, x, x * slope)

@@ -253,22 +253,26 @@ def _print_call(nest: PackedNest, further: list[str]) -> str:
     a = "x0, a" if nest.rows.is_prepacked else "acc, a"
     b = "acc, b"
     if nest.columns.is_prepacked:
-        b = f"x1, b, {_near(nest)}"
+        b = "x1, b, ahead" if nest.is_streamed else "x1, b, ahead, near_step"
+    before = f"ahead = {_ahead(nest)}\n" if nest.columns.is_prepacked else ""
     return f"""\
-multiply(
+{before}multiply(
     out, acc, {a}, {b}, {tile}, kc,
     out_i + n_offsets[3 * j + 1], out_row, out_column,
     n_rows, n_columns, k_lo == 0, k_lo + kc == n_k{_more(further, 4)}
 )"""
 
 
-def _near(nest: PackedNest) -> str:
-    """Return where the columns are that come next, if any are left to ask for."""
+def _ahead(nest: PackedNest) -> str:
+    """Return where the columns are that come next, if any are left to ask for.
+
+    It has a line of its own: Numba takes no condition among more than 30 arguments.
+    """
     size = nest.block.nr * nest.parts
     if nest.is_streamed:
         # Points ahead, as many as memory's latency takes.
         return f"b + {AHEAD * size}"
-    return f"near + (i - i_0) * kc * near_step if (i - i_0) * near_step < {size} else b, near_step"
+    return f"near + (i - i_0) * kc * near_step if (i - i_0) * near_step < {size} else b"
 
 
 def _print_extras(nest: PackedNest) -> tuple[str, list[str]]:

@@ -1,4 +1,4 @@
-"""Compile many kernels for named CPUs, in as many processes as there are CPUs for it.
+"""Compile many kernels, for this machine or named CPUs, in as many processes as there are CPUs.
 
 A kernel takes half a second, most of it in Numba's typing and lowering, which serve one thread of a
 process. Further processes run :mod:`.worker`: a kernel goes in as JSON, its object code comes out.
@@ -15,13 +15,19 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict
+from hashlib import sha256
+from pathlib import PurePath
 from typing import IO
 
 from einloom_compiler.codegen import jit
-from einloom_compiler.codegen.target import Target
+from einloom_compiler.codegen.elf import renamed
+from einloom_compiler.codegen.objects import ObjectCode
+from einloom_compiler.codegen.target import Target, host_target
 from einloom_compiler.codegen.text import KernelText
 from einloom_compiler.errors import InternalCompilerError
 from einloom_compiler.store import objects
+from einloom_compiler.store.folder import making, subfolder
+from einloom_compiler.store.kernels import FOLDER
 
 #: A kernel and what it is compiled for.
 Job = tuple[KernelText, Target]
@@ -32,6 +38,45 @@ _LEAST_SHARE = 4
 _MOST_PROCESSES = 16
 #: Seconds between looks at what other processes have done.
 _PATIENCE = 0.1
+
+
+def compile_missing(kernels: Sequence[jit.Kernel], n_processes: int) -> None:
+    """Compile and load kernels that neither this process nor the disk holds, if they are many.
+
+    A few are left to their first run, which takes no longer. Of many processes that lack the same
+    kernels at once, one compiles them and the others wait.
+
+    Args:
+        kernels: those of one program.
+        n_processes: how many may run at once, this one included.
+
+    Raises:
+        InternalCompilerError: a kernel cannot be compiled.
+    """
+    missing = _not_stored(kernels)
+    folder = subfolder(FOLDER)
+    if folder is None or _n_further(n_processes, len(missing)) == 0:
+        return
+    target = host_target()
+    if not target.triple.endswith(("linux-gnu", "linux-musl")):
+        return  # symbols are renamed in ELF objects
+    names = "".join(sorted(kernel.symbol for kernel in missing))
+    with making(folder / f"several-{sha256(names.encode()).hexdigest()[:40]}"):
+        missing = _not_stored(missing)
+        jobs = [(kernel.text, target) for kernel in missing]
+        codes = compile_several(jobs, n_processes, lambda n_done: None)
+        for kernel, code in zip(missing, codes, strict=True):
+            kernel.take(ObjectCode(kernel.symbol, renamed(code, SYMBOL, kernel.symbol)))
+
+
+def _not_stored(kernels: Sequence[jit.Kernel]) -> list[jit.Kernel]:
+    return [kernel for kernel in dict.fromkeys(kernels) if not kernel.load()]
+
+
+def _n_further(n_processes: int, n_kernels: int) -> int:
+    """Return how many processes help this one."""
+    is_python = "python" in PurePath(sys.executable or "").name  # not a program that embeds it
+    return min(n_processes - 1, _MOST_PROCESSES, n_kernels // _LEAST_SHARE) if is_python else 0
 
 
 def compile_several(
@@ -57,7 +102,6 @@ def compile_several(
     todo: queue.SimpleQueue[Job] = queue.SimpleQueue()
     for job in missing:
         todo.put(job)
-    n_further = min(n_processes - 1, _MOST_PROCESSES, len(missing) // _LEAST_SHARE)
     failed: list[InternalCompilerError] = []
 
     def finish(job: Job, contents: bytes) -> None:
@@ -66,7 +110,7 @@ def compile_several(
 
     helpers = [
         threading.Thread(target=_with_worker, args=(todo, finish, failed), daemon=True)
-        for _ in range(n_further if sys.executable else 0)
+        for _ in range(_n_further(n_processes, len(missing)))
     ]
     for helper in helpers:
         helper.start()

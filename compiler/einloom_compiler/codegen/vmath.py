@@ -34,10 +34,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cache
 
-from einloom_compiler.codegen.coefficients import COEFFICIENTS
+from einloom_compiler.codegen.vmath_formats import FORMATS, Format
 
 #: Options of these functions: inlined into the kernel's loop, so that it can be vectorised.
 #: Without ``fastmath=False`` Numba would compile them with their caller's flags.
@@ -46,97 +45,7 @@ OPTIONS = 'forceinline=True, error_model="numpy", fastmath=False'
 DTYPES = ("float32", "float64")
 
 
-@dataclass(frozen=True, slots=True)
-class _Format:
-    """Numbers that describe one floating-point format to the texts.
-
-    Attributes:
-        name: NumPy's name of the dtype.
-        integer: that of the integer of its width.
-        mantissa: stored bits of the significand.
-        bias: of the exponent.
-        ln2: the natural logarithm of 2 in two parts; integers up to the greatest exponent times
-            the first part are exact.
-        exp_low: exp is 0 from here on down.
-        exp_normal: exp is a normal number from here on up.
-        exp_high: exp is infinite from here on up.
-        expm1_low: expm1 is -1 from here on down.
-        tanh_high: tanh is 1 from here on up.
-        erf_high: erf is 1 from here on up.
-        normal_high: the normal law's tail is 0 from here on up.
-        normal_shift: k of the tail's polynomial in (a - k)/(a + k).
-    """
-
-    name: str
-    integer: str
-    mantissa: int
-    bias: int
-    ln2: tuple[float, float]
-    exp_low: float
-    exp_normal: float
-    exp_high: float
-    expm1_low: float
-    tanh_high: float
-    erf_high: float
-    normal_high: float
-    normal_shift: float
-
-    @property
-    def magic(self) -> float:
-        """What added to x leaves round(x) plus the bias in the lowest bits of the sum."""
-        return 1.5 * 2.0**self.mantissa + self.bias
-
-    def number(self, value: float) -> str:
-        """Return a constant of this format as source."""
-        return f"np.{self.name}({value!r})"
-
-    def bits(self, value: int) -> str:
-        """Return an integer constant of this format's width as source."""
-        return f"np.{self.integer}({value:#x})"
-
-    def polynomial(self, name: str, variable: str) -> str:
-        """Return lines that leave the polynomial ``name`` of ``variable`` in ``p``."""
-        *lower, top = COEFFICIENTS[self.name][name]
-        lines = [f"    p = vmuladd({variable}, {self.number(top)}, {self.number(lower.pop())})"]
-        lines += [f"    p = vmuladd({variable}, p, {self.number(c)})" for c in reversed(lower)]
-        return "\n".join(lines)
-
-
-_FORMATS = {
-    "float32": _Format(
-        name="float32",
-        integer="int32",
-        mantissa=23,
-        bias=127,
-        ln2=(0.693145751953125, 1.4286068203094173e-06),
-        exp_low=-104.0,
-        exp_normal=-86.0,
-        exp_high=89.0,
-        expm1_low=-18.0,
-        tanh_high=9.1,
-        erf_high=4.0,
-        normal_high=14.5,
-        normal_shift=4.0,
-    ),
-    "float64": _Format(
-        name="float64",
-        integer="int64",
-        mantissa=52,
-        bias=1023,
-        ln2=(0.6931471805598903, 5.497923018708371e-14),
-        exp_low=-746.0,
-        exp_normal=-707.0,
-        exp_high=710.0,
-        expm1_low=-38.0,
-        tanh_high=19.2,
-        erf_high=6.0,
-        normal_high=38.7,
-        normal_shift=5.0,
-    ),
-}
-
-
-def _exp_reduced(t: _Format, magic: float, more: str = "") -> str:
+def _exp_reduced(t: Format, magic: float, more: str = "") -> str:
     """Return lines that split x, leaving exp(r) in ``p`` and n in the lowest bits of ``n``."""
     high, low = t.ln2
     return f"""\
@@ -148,7 +57,7 @@ def _exp_reduced(t: _Format, magic: float, more: str = "") -> str:
     p = vmuladd(vmuladd(p, r, {t.number(1.0)}), r, {t.number(1.0)})"""
 
 
-def _exp_core(t: _Format) -> str:
+def _exp_core(t: Format) -> str:
     lift = 64
     return f'''\
 def exp_core_{t.name}(x, more):
@@ -165,7 +74,7 @@ def exp_core_{t.name}(x, more):
 '''
 
 
-def _exp_normal(t: _Format) -> str:
+def _exp_normal(t: Format) -> str:
     return f'''\
 def exp_normal_{t.name}(x):
     """Return exp(x) where that is a normal number and not near infinity."""
@@ -174,7 +83,27 @@ def exp_normal_{t.name}(x):
 '''
 
 
-def _exp(t: _Format) -> str:
+def _exp_weight(t: Format) -> str:
+    log_2 = sum(t.ln2)
+    return f'''\
+def exp_weight_{t.name}(x):
+    """Return exp(x) for x <= 0 as a weight beside one of 1: errors are relative to that one.
+
+    What the rounded logarithm of 2 is off by grows with -x, slower than the weight falls. From
+    2**-{t.bias} down, where powers of 2 have no exponent left, weights are 0.
+    """
+    x = vmax(x, {t.number(-t.bias * log_2)})
+    n = vmuladd(x, {t.number(1 / log_2)}, {t.number(t.magic)})
+    k = n - {t.number(t.magic)}
+    r = vmuladd(k, {t.number(-log_2)}, x)
+    square = r * r
+{t.paired("expm1", "r", "square")}
+    p = vmuladd(p, square, r + {t.number(1.0)})
+    return p * vfloat(vshl(vbits(n), {t.mantissa}))
+'''
+
+
+def _exp(t: Format) -> str:
     return f'''\
 def exp_{t.name}(x):
     """Return e to the power of x."""
@@ -183,7 +112,7 @@ def exp_{t.name}(x):
 '''
 
 
-def _half_expm1(t: _Format) -> str:
+def _half_expm1(t: Format) -> str:
     high, low = t.ln2
     magic = t.magic - 1
     return f'''\
@@ -203,7 +132,7 @@ def half_expm1_{t.name}(x):
 '''
 
 
-def _expm1(t: _Format) -> str:
+def _expm1(t: Format) -> str:
     return f'''\
 def expm1_{t.name}(x):
     """Return exp(x) - 1, exact for small x, too."""
@@ -213,7 +142,7 @@ def expm1_{t.name}(x):
 '''
 
 
-def _log_parts(t: _Format) -> str:
+def _log_parts(t: Format) -> str:
     """Return lines that split ``y`` > 0 into 2**e * m, m between the square roots of 1/2 and 2.
 
     ``e`` is still too great by an offset; ``i`` has the exponent in its bits.
@@ -229,7 +158,7 @@ def _log_parts(t: _Format) -> str:
 _SQRT_HALF = {"float32": 0x3F3504F3, "float64": 0x3FE6A09E667F3BCD}
 
 
-def _log_core(t: _Format) -> str:
+def _log_core(t: Format) -> str:
     high, low = t.ln2
     if t.name == "float32":
         series = f"""\
@@ -251,7 +180,7 @@ def log_core_{t.name}(e, f):
 '''
 
 
-def _log(t: _Format) -> str:
+def _log(t: Format) -> str:
     offset = 2.0**t.mantissa + t.bias
     lift = t.mantissa + 1
     return f'''\
@@ -267,7 +196,7 @@ def log_{t.name}(x):
 '''
 
 
-def _log1p(t: _Format) -> str:
+def _log1p(t: Format) -> str:
     return f'''\
 def log1p_{t.name}(x):
     """Return log(1 + x), exact for small x, too: what 1 + x loses in rounding is put back."""
@@ -286,7 +215,7 @@ def log1p_{t.name}(x):
 '''
 
 
-def _log1p_unit(t: _Format) -> str:
+def _log1p_unit(t: Format) -> str:
     return f'''\
 def log1p_unit_{t.name}(x):
     """Return log(1 + x) for x from 0 to 1: x + x * x * P(x)."""
@@ -295,7 +224,7 @@ def log1p_unit_{t.name}(x):
 '''
 
 
-def _tanh(t: _Format) -> str:
+def _tanh(t: Format) -> str:
     return f'''\
 def tanh_{t.name}(x):
     """Return the hyperbolic tangent of x: -m / (1 + m) where 2 * m = exp(-2 * |x|) - 1.
@@ -308,7 +237,7 @@ def tanh_{t.name}(x):
 '''
 
 
-def _exp_falling(t: _Format) -> str:
+def _exp_falling(t: Format) -> str:
     return f'''\
 def exp_falling_{t.name}(x):
     """Return exp(-|x|)."""
@@ -316,7 +245,7 @@ def exp_falling_{t.name}(x):
 '''
 
 
-def _sigmoid(t: _Format) -> str:
+def _sigmoid(t: Format) -> str:
     return f'''\
 def sigmoid_{t.name}(x):
     """Return 1 / (1 + exp(-x)): y - y * q where q = e / (1 + e), e = exp(-|x|)."""
@@ -326,7 +255,7 @@ def sigmoid_{t.name}(x):
 '''
 
 
-def _erf(t: _Format) -> str:
+def _erf(t: Format) -> str:
     return f'''\
 def erf_{t.name}(x):
     """Return the error function of x: x + x * P(x * x), from 1 on 1 - exp(P(|x| - 2))."""
@@ -341,7 +270,7 @@ def erf_{t.name}(x):
 '''
 
 
-def _normal_cdf(t: _Format) -> str:
+def _normal_cdf(t: Format) -> str:
     return f'''\
 def normal_cdf_{t.name}(x):
     """Return (1 + erf(x / sqrt(2))) / 2, exact where it is small, too.
@@ -359,7 +288,7 @@ def normal_cdf_{t.name}(x):
 '''
 
 
-def _rsqrt(t: _Format) -> str:
+def _rsqrt(t: Format) -> str:
     return f'''\
 def rsqrt_{t.name}(x):
     """Return 1 / sqrt(x)."""
@@ -367,9 +296,10 @@ def rsqrt_{t.name}(x):
 '''
 
 
-_WRITERS: dict[str, Callable[[_Format], str]] = {
+_WRITERS: dict[str, Callable[[Format], str]] = {
     "exp_core": _exp_core,
     "exp_normal": _exp_normal,
+    "exp_weight": _exp_weight,
     "exp": _exp,
     "exp_falling": _exp_falling,
     "half_expm1": _half_expm1,
@@ -390,7 +320,7 @@ _WRITERS: dict[str, Callable[[_Format], str]] = {
 def helpers() -> dict[str, str]:
     """Return the text of each function by name, those before it that it calls."""
     return {
-        f"{name}_{dtype}": f"@njit({OPTIONS})\n" + _constants_named(writer(_FORMATS[dtype]))
+        f"{name}_{dtype}": f"@njit({OPTIONS})\n" + _constants_named(writer(FORMATS[dtype]))
         for name, writer in _WRITERS.items()
         for dtype in DTYPES
     }

@@ -42,7 +42,7 @@ def choose(
     wanted = min(CHUNKS * machine.cores, int(seconds / CHUNK_SECONDS))
     if machine.cores == 1 or total >= TASKS * machine.cores or not contracted or wanted < 2:
         return None
-    if moved_bytes > machine.l2_bytes and streams.is_along_sum(space):
+    if moved_bytes > streams.CACHES * machine.l2_bytes and streams.is_along_sum(space):
         wanted *= streams.STREAMS  # so many are computed together
     n_outputs = prod(space.extents[: space.n_output])
     most = int(streams.PARTIAL_SHARE * moved_bytes) // max(1, 2 * itemsize * n_outputs)

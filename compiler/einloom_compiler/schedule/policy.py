@@ -213,15 +213,17 @@ def _choose_contraction(
     row = outputs[-1] if outputs and not _is_dot(named, space, outputs[-1]) else None
     rest = [index for index in outputs if index != row]
     inner = row or summed
+    is_dot = row is None and vector_lanes(nest, summed, machine) > 0
     if rest and any(
         inner in access.indices and rest[-1] not in access.indices for access in nest.inputs
     ):
         position = dict(zip(nest.indices, named.order, strict=True))[rest[-1]]
-        is_fixed = position not in space.open
-        steps.append(Unroll(rest[-1], _rows(space.extents[position]) if is_fixed else ROWS))
+        factor = ROWS if position in space.open else _rows(space.extents[position])
+        is_apart = is_dot and streams.lie_apart(space, position, _itemsizes(named), machine)
+        steps.append(Unroll(rest[-1], factor, is_apart))
     elif row is None and (neighbour := _neighbour(named, space, rest)) is not None:
         steps.append(Unroll(neighbour, ROWS))
-    elif row is None and vector_lanes(nest, summed, machine):
+    elif is_dot:
         steps += _streams(named, space, machine)
     if row is None:
         return [*steps, Tile(summed, BLOCK)]
@@ -259,9 +261,7 @@ def _rows(extent: int) -> int:
 
 
 def _streams(named: NamedNest, space: IterationSpace, machine: Machine) -> list[Step]:
-    """Return the step by which sums of one large operand are formed together, if any."""
-    if len(named.nest.inputs) > 1:
-        return []
+    """Return the step by which sums of large operands are formed together, if any."""
     number = streams.kept_index(space, _itemsizes(named), machine)
     if number is None:
         return []

@@ -46,7 +46,7 @@ def numpy_answers(expr: EinsumExpr, kernels: Iterable[Kernel]) -> bool:
         ColdError: ``EINLOOM_COLD`` is neither ``wait`` nor ``numpy``.
     """
     missing = [kernel for kernel in kernels if not kernel.is_ready]
-    if not missing or _mode() == "wait" or is_jit_disabled():
+    if not missing or waits() or is_jit_disabled():
         return False
     if len(expr.indices) > _NUMPY_INDICES:
         return False
@@ -54,14 +54,19 @@ def numpy_answers(expr: EinsumExpr, kernels: Iterable[Kernel]) -> bool:
     return all(states) and not all(kernel.is_ready for kernel in missing)
 
 
-def _mode() -> str:
+def waits() -> bool:
+    """Say whether calls wait for their kernels.
+
+    Raises:
+        ColdError: ``EINLOOM_COLD`` is neither ``wait`` nor ``numpy``.
+    """
     value = os.environ.get(VARIABLE) or "wait"
     if value not in ("wait", "numpy"):
         raise ColdError(
             f"{VARIABLE}={value!r} means nothing; set it to 'numpy' to have NumPy answer while a "
             "kernel is compiled, or to 'wait' (the default)"
         )
-    return value
+    return value == "wait"
 
 
 def _is_compiling(kernel: Kernel) -> bool:

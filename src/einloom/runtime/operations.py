@@ -195,7 +195,7 @@ class Extend:
             if end != 0:
                 fill(builder, self.value, rest.part(axis, extent - end, end))
             rest = rest.part(axis, start, extent - start - end)
-        if operands[0] != rest:  # else it was computed there
+        if not operands[0].is_at(rest):  # else it was computed there
             copy(builder, operands[0], rest)
 
 
@@ -222,7 +222,7 @@ class Concatenate:
         """Append the copies of those operands that were not computed in their places."""
         places = self.places(target, [operand.shape for operand in operands], sizes)
         for operand, place in zip(operands, places, strict=True):
-            if operand != place:
+            if not operand.is_at(place):
                 copy(builder, operand, place)
 
 
@@ -246,7 +246,7 @@ class LookUp:
         table, indices = (_in_c_order(builder, operand) for operand in operands)
         rows = target if _is_in_c_order(target) else builder.buffer(target.shape, target.dtype)
         builder.add(Gather(table, indices, rows, self.name))
-        if rows != target:
+        if not rows.is_at(target):
             copy(builder, rows, target)
 
 

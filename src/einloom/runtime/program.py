@@ -276,7 +276,7 @@ class Program:
                     part.operation.append(builder, operands, target, sizes)
                     values.append(target)
         for position, result in zip(self._results, results, strict=True):
-            if values[position] != result:
+            if not values[position].is_at(result):
                 copy(builder, values[position], result)
         return builder.recipe()
 

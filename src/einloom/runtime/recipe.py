@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from einloom.runtime import cold
+from einloom.runtime.first_call import compile_missing
 from einloom.runtime.launch import (
     PARALLEL_SECONDS,
     RELEASING_SECONDS,
@@ -148,6 +149,8 @@ class Recipe:
         for number, (shape, dtype) in enumerate(self.buffers):
             values[self.first_buffer + number] = np.empty(shape, dtype)
         number, is_ready = 0, self.is_ready
+        if not is_ready and cold.waits():
+            compile_missing([step.bound.kernel for step in self.launches])
         while number < len(self.steps):
             step = self.steps[number]
             number += 1

@@ -60,6 +60,19 @@ class Value:
         """Its strides in elements."""
         return tuple(stride // self.dtype.itemsize for stride in self.layout[1])
 
+    def is_at(self, other: Value) -> bool:
+        """Say whether two values of one shape are the same elements of one memory.
+
+        Along an axis of extent 1 their strides may differ.
+        """
+        if (self.slot, self.offset) != (other.slot, other.offset):
+            return False
+        (shape, strides, dtype), (their_shape, theirs, their_dtype) = self.layout, other.layout
+        return (shape, dtype) == (their_shape, their_dtype) and all(
+            extent == 1 or own == their
+            for extent, own, their in zip(shape, strides, theirs, strict=True)
+        )
+
     def reshaped(self, shape: tuple[int, ...]) -> Value | None:
         """Return its elements in C order under another shape; None where only a copy has them so.
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import einloom as el
+import einloom.functions
 from einloom.compiled import CompiledFunction
 from einloom.runtime.recipe import Launch, Recipe
 
@@ -47,6 +48,18 @@ def test_a_reshape_of_a_result_in_c_order_is_no_step() -> None:
     assert [type(step) for step in recipe.steps] == [Launch]
     assert recipe.buffers == ()
     np.testing.assert_array_equal(function(x, y), np.kron(x, y))
+
+
+def test_axes_of_extent_one_are_no_reason_for_a_copy() -> None:
+    x = el.spec("B", 4, name="x")
+    rows, array = el.functions.exp(x)[:, None], np.arange(12.0).reshape(3, 4)
+    squares = el.einsum("bi,bi->b", x, x)[:, None]
+    joined = el.functions.concatenate([rows, el.functions.sqrt(x)[:, None]], axis=1)
+    padded = el.functions.pad(rows, ((0, 0), (0, 0), (1, 1)))
+    for made, n_steps in ((squares, 1), (joined, 2), (padded, 3)):
+        recipe = _recipe(el.compile(made), array)
+        assert len(recipe.steps) == n_steps
+        assert not any(step.target in step.operands for step in recipe.launches)
 
 
 def test_a_reshaped_result_that_is_not_in_c_order_is_written_as_it_is() -> None:
