@@ -16,11 +16,15 @@ POINTS = 4
 
 
 def points_of_turn(nest: PackedNest) -> int:
-    """Return the points of one turn of the loop: one where a row is one vector.
+    """Return the points of one turn of the loop over them.
 
-    LLVM loads the next point's vector early, for which 12 rows of one vector leave no register.
+    LLVM loads the next point's vectors early. It then spills sums where products take a register
+    before they are added (integers, and floats on x86-64-v2, which has no multiply-add), where many
+    rows are one vector each, and in NEON's complex blocks: vectors of 128 bits take one point.
     """
-    return POINTS if nest.block.vectors > 1 else 1
+    block = nest.block
+    is_fused = nest.element.startswith("float") and block.width * nest.itemsize >= 32
+    return POINTS if is_fused and block.vectors > 1 else 1
 
 
 def print_multiply(nest: PackedNest) -> str:
