@@ -1,10 +1,11 @@
 """Time libraries built ahead of time: ``python -m benchmarks.aot [NAME ...]``.
 
-einloom's library of a Keras model against what XLA compiles ahead of time (``jax.jit(f)
-.lower(x).compile()``), ONNX Runtime and TFLite, from the same weights, at the same fixed shape, on
-the same threads. Results are held against Keras before anything is timed; rounds are interleaved
-(:mod:`benchmarks.timing`). Load times and first calls are those of fresh processes, without the
-import of the packages; what a call costs without the arithmetic is measured from Python and C.
+einloom's library of a Keras model against what einloom compiles in the process, and what XLA
+compiles ahead of time (``jax.jit(f).lower(x).compile()``), ONNX Runtime and TFLite, from the same
+weights, at the same fixed shape, on the same threads. Results are held against Keras before
+anything is timed; rounds are interleaved (:mod:`benchmarks.timing`). Load times and first calls are
+those of fresh processes, without the import of the packages; what a call costs without the
+arithmetic is measured from Python and C.
 """
 
 from __future__ import annotations
@@ -65,6 +66,14 @@ def _call_einloom(case: Case, x: Any, folder: Path) -> Call:
 
     del case
     return functools.partial(el.aot.load(folder / "net"), x)
+
+
+def _call_jit(case: Case, x: Any, folder: Path) -> Call:
+    import einloom as el
+    import einloom.keras
+
+    del folder
+    return functools.partial(el.keras.compile(case.model), x)
 
 
 def _call_xla(case: Case, x: Any, folder: Path) -> Call:
@@ -150,8 +159,12 @@ def _call_tflite(case: Case, x: Any, folder: Path) -> Call:
 #: ONNX Runtime with its own operator for attention in place of ONNX's.
 _FUSED = "ONNX Runtime, its attention"
 
+#: einloom's function compiled in the process: what a library should be as fast as.
+_JIT = "einloom, in the process"
+
 CONTENDERS: dict[str, Contender] = {
     "einloom": Contender(_write_einloom, _call_einloom),
+    _JIT: Contender(lambda case, folder: None, _call_jit),
     "XLA (JAX AOT)": Contender(lambda case, folder: None, _call_xla),
     "ONNX Runtime": Contender(_write_onnx, _call_onnx),
     _FUSED: Contender(
@@ -173,7 +186,7 @@ def cases() -> list[Callable[[], Case]]:
     return [
         *(functools.partial(dense, batch, width) for width in (256, 1024) for batch in (1, 32)),
         *(functools.partial(mlp, batch, 64, 3) for batch in (1, 32)),
-        *(functools.partial(mlp, batch, 256, 4) for batch in (1, 32)),
+        *(functools.partial(mlp, batch, width, 4) for width in (256, 1024) for batch in (1, 32)),
         functools.partial(attention, 1, 128),
     ]
 
@@ -308,7 +321,7 @@ def call_cost() -> dict[str, float]:
 def best_ratio(result: dict[str, Any]) -> float | None:
     """Return the best peer's least time by einloom's."""
     least = result["least"]
-    peers = [value for name, value in least.items() if name != "einloom"]
+    peers = [value for name, value in least.items() if not name.startswith("einloom")]
     return min(peers) / least["einloom"] if peers and "einloom" in least else None
 
 
@@ -316,8 +329,8 @@ def table(results: Sequence[dict[str, Any]]) -> str:
     """Return microseconds a call in Markdown: least and median."""
     names = list(CONTENDERS)
     lines = [
-        f"| case | {' | '.join(names)} | best peer / einloom |",
-        "|---" * (len(names) + 2) + "|",
+        f"| case | {' | '.join(names)} | best peer / einloom | in the process / einloom |",
+        "|---" * (len(names) + 3) + "|",
     ]
     for result in results:
         cells = [
@@ -328,7 +341,9 @@ def table(results: Sequence[dict[str, Any]]) -> str:
         ]
         ratio = best_ratio(result)
         shown = "-" if ratio is None else f"{ratio:.2f}" + (" ▼" if ratio < 1 else "")
-        lines.append(f"| {result['case']} | {' | '.join(cells)} | {shown} |")
+        least = result["least"]
+        same = f"{least[_JIT] / least['einloom']:.2f}" if {_JIT, "einloom"} <= set(least) else "-"
+        lines.append(f"| {result['case']} | {' | '.join(cells)} | {shown} | {same} |")
     return "\n".join(lines)
 
 

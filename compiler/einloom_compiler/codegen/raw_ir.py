@@ -248,6 +248,15 @@ def _compiler() -> Any:
                 self.found[key] = super().get_function(fn, sig, _firstcall)
             return self.found[key]
 
+        def operator(self, operator: Any, operands: tuple[Any, ...]) -> Any:
+            """Return what lowers an operator on operands of these types, looked up once."""
+            key = operator, operands
+            if key not in self.found:
+                function = self.typing_context.resolve_value_type(operator)
+                signature = function.get_call_type(self.typing_context, operands, {})
+                self.found[key] = self.get_function(function, signature)
+            return self.found[key]
+
         def get_abi_sizeof(self, ty: Any) -> Any:
             """Return a type's bytes; llvmlite parses a module for each answer."""
             if ty not in self.sizes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import operator
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,6 +22,54 @@ def _print_inlined(module: Any) -> str:
         if not function.is_declaration and "noinline" not in function.attributes:
             function.attributes.add("alwaysinline")
     return str(module)
+
+
+def _lowering_class() -> Any:
+    """Return Numba's lowering without what it does at every statement for people to read.
+
+    That is the text of each statement and a context for errors: what fails is told with the whole
+    kernel. The implementation of an operator is looked up once for the types of its operands.
+    """
+    lowering, ir = numba_module("core.lowering"), numba_module("core.ir")
+    base: Any = lowering.Lower
+
+    class Lowering(base):
+        def lower_block(self, block: Any) -> None:
+            self.pre_block(block)
+            for statement in block.body:
+                self.loc = statement.loc
+                self.lower_inst(statement)
+            self.post_block(block)
+
+        def lower_inst(self, inst: Any) -> None:
+            if not isinstance(inst, ir.Assign):
+                super().lower_inst(inst)
+                return
+            name = inst.target.name
+            self.storevar(self.lower_assign(self.typeof(name), inst), name)
+
+        def lower_binop(self, resty: Any, expr: Any, op: Any) -> Any:
+            """Lower an operator; no operand is static, as no pass has looked for such."""
+            signature = self.fndesc.calltypes[expr]
+            operands = (expr.lhs.name, expr.rhs.name)
+            return self._operator(op, operands, signature, resty)
+
+        def lower_getitem(
+            self, resty: Any, expr: Any, value: Any, index: Any, signature: Any
+        ) -> Any:
+            del expr
+            return self._operator(operator.getitem, (value.name, index.name), signature, resty)
+
+        def _operator(self, op: Any, operands: Any, signature: Any, resty: Any) -> Any:
+            context, builder = self.context, self.builder
+            values = [
+                context.cast(builder, self.loadvar(name), self.typeof(name), wanted)
+                for name, wanted in zip(operands, signature.args, strict=True)
+            ]
+            result = context.operator(op, signature.args)(builder, values)
+            return context.cast(builder, result, signature.return_type, resty)
+
+    return Lowering
 
 
 def pipeline(target: str) -> Any:
@@ -64,6 +113,19 @@ def pipeline(target: str) -> Any:
         def run_pass(self, state: Any) -> bool:
             return replaced(state, self._strip_phi_nodes(state.func_ir))
 
+    native: Any = typed_passes.NativeLowering
+    lowering = _lowering_class()
+
+    @machinery.register_pass(mutates_CFG=True, analysis_only=False)
+    class QuickLowering(native):
+        """``NativeLowering`` with a lowering of our own."""
+
+        _name = "einloom_lowering"
+
+        @property
+        def lowering_class(self) -> Any:
+            return lowering
+
     passes = (
         untyped_passes.TranslateByteCode,
         untyped_passes.FixupArgs,
@@ -71,7 +133,7 @@ def pipeline(target: str) -> Any:
         OnlySSA,
         typed_passes.NopythonTypeInference,
         OnlyStripPhis,
-        typed_passes.NativeLowering,
+        QuickLowering,
         typed_passes.NoPythonBackend,
     )
 
