@@ -261,6 +261,20 @@ def test_what_is_known_before_a_call_is_not_fused_with_what_is_not() -> None:
     assert added.operands == (x, bias)
 
 
+def test_a_mean_alone_is_a_contraction_and_one_beside_its_rows_is_not() -> None:
+    x = Input("x", (N, 5, 6), F64)
+    made = _only(mapped("sqrt", reduced(x, "mean", axis=1)))
+    assert isinstance(made, Contraction)
+    assert print_einsum(made.einsum) == "abc->ac"
+    assert made.epilogue.body == Mapped(make_map("sqrt"), combined("divide", Value(0), Number(5.0)))
+    assert isinstance(_only(reduced(x, "sum")), Contraction)
+    # A count that calls settle, a maximum, integers, and what is done along the rows as well.
+    bytes_ = Input("x", (N, 5), as_dtype("uint8"))
+    centred = add("ab,a->ab", Input("x", (N, 5), F64), reduced(Input("x", (N, 5), F64), "mean"))
+    for kept in (reduced(x, "mean", axis=0), reduced(x, "max"), reduced(bytes_, "sum"), centred):
+        assert isinstance(_only(kept), Rows)
+
+
 def test_products_of_one_operand_are_columns_of_one_product() -> None:
     x = Input("x", (N, 5, 6), F64)
     wide, narrow, square = weight("w", 6, 2, 4), weight("v", 3, 6), weight("u", 6, 6)
@@ -271,7 +285,7 @@ def test_products_of_one_operand_are_columns_of_one_product() -> None:
     plain = each(combined("divide", Value(0), Number(3.0)), "btd->btd",
                  einsum("btc,cd->btd", x, square))  # fmt: skip
     # Each is used by something that reads it where it is.
-    roots = (softmax(scaled), reduced(moved, "max"), reduced(plain, "sum"))
+    roots = (softmax(scaled), reduced(moved, "max"), reduced(plain, "min"))
     made = check_same(roots)
     (whole,) = (node for node in nodes_of(*made) if isinstance(node, Contraction))
     assert shape_of(whole) == (N, 5, 2 * 4 + 3 + 6)

@@ -44,6 +44,8 @@ FUSION: tuple[Pass, ...] = (
 #: After that, since a merged contraction would hide the scores of attention.
 MERGING: tuple[Pass, ...] = (("merge contractions", merge.RULES), *FUSION)
 
+#: Behind those, since a sum of rows joins with what else is done along them.
+SUMS = "sums alone"
 #: Last, since views of a joined result would hide the products from the others.
 SIBLINGS = "join siblings"
 
@@ -74,6 +76,8 @@ def optimize(
                 roots = _run(name, rules, roots, dump)
             if roots == before:
                 break
+    if SUMS not in without:
+        roots = _run(SUMS, (*rows.LAST, *simplify.RULES), roots, dump)
     if SIBLINGS not in without:
         roots = _verified(SIBLINGS, siblings.join_siblings(roots), roots, dump)
         # Only how axes are ordered: a view's part of the joined result is not computed again.
