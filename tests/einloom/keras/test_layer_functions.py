@@ -15,6 +15,7 @@ from tests.einloom.keras.lowering.test_layers import MANY, ONE
 import einloom as el
 from einloom.keras import layers
 from einloom.keras.models.kinds.table import KNOWN_CLASSES
+from einloom_compiler.errors import SpecError, UnsupportedError
 from einloom_compiler.ir.reference import evaluate_graph
 
 keras = pytest.importorskip("keras")
@@ -189,6 +190,23 @@ def test_masks_are_given_where_keras_finds_them_attached() -> None:
     assert_close(
         np.asarray(layers.Attention()([vectors, vectors], mask=[None, mask])), np.asarray(only)
     )
+
+
+def test_a_layer_over_steps_wraps_one_of_these() -> None:
+    dense = layers.TimeDistributed(layers.Dense(5, activation="tanh"))
+    assert dense.weight_names == ("layer/kernel", "layer/bias")
+    assert dense.compute_output_shape((None, 3, 4)) == (None, 3, 5)
+    again = layers.TimeDistributed.from_config(dense.get_config())
+    x, kernel, bias = floats(2, 3, 4), floats(4, 5), floats(5)
+    wanted = np.tanh(x @ kernel + bias)
+    np.testing.assert_allclose(dense(x, weights=[kernel, bias]), wanted, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(again(x, weights=[kernel, bias]), wanted, rtol=1e-5, atol=1e-6)
+    with pytest.raises(SpecError, match=r"such as layers.Dense\(4\), not a int"):
+        layers.TimeDistributed(3)
+    with pytest.raises(SpecError, match="class_name"):
+        layers.TimeDistributed({"config": {}})
+    with pytest.raises(UnsupportedError, match="it wraps 'lstm': the layer LSTM"):
+        layers.TimeDistributed({"class_name": "LSTM", "config": {"name": "lstm", "dtype": None}})
 
 
 def test_a_snippet_runs_when_its_import_changes() -> None:

@@ -21,7 +21,9 @@ from einloom.keras.models.documents import frozen
 from einloom.keras.models.kinds import Kind, kind_of
 from einloom.keras.models.kinds.base import Shape, shape_text
 from einloom.keras.models.kinds.dense import Embedding
+from einloom.keras.models.kinds.wrapping import TimeDistributed
 from einloom.keras.models.record import LayerRecord, Weight
+from einloom.keras.models.structure import Source, layer_record
 from einloom_compiler.dtypes import AnyDType, as_dtype
 from einloom_compiler.errors import ModelFileError, ShapeError, SpecError, UnsupportedError
 from einloom_compiler.extents import is_equal, is_known
@@ -35,10 +37,18 @@ KERAS_VERSION = "3.15.1"
 
 
 def record_of(name: str, class_name: str, config: str, policy: str) -> LayerRecord:
-    """Return a layer's record without weights; ``config`` is JSON."""
+    """Return a layer's record without weights; ``config`` is JSON.
+
+    Raises:
+        SpecError: the configuration of a wrapped layer is malformed.
+    """
     read = frozen(json.loads(config))
     assert isinstance(read, Mapping)
-    return LayerRecord(name, class_name, "layer", read, policy)
+    try:
+        wrapped = layer_record(read["layer"], Source(KERAS_VERSION)) if "layer" in read else None
+    except ModelFileError as error:
+        raise SpecError(str(error)) from None
+    return LayerRecord(name, class_name, "layer", read, policy, wrapped=wrapped)
 
 
 def known_kind(record: LayerRecord) -> Kind:
@@ -135,7 +145,7 @@ def _add_mask(arguments: dict[str, Any], name: str, mask: Tensor) -> None:
 
 def _input_dtype(record: LayerRecord, kind: Kind) -> AnyDType:
     """Return the dtype that an input is taken to have before a call settles it."""
-    if isinstance(kind, Embedding):
+    if isinstance(kind.inner if isinstance(kind, TimeDistributed) else kind, Embedding):
         return as_dtype("int32")
     return compute_dtype(record.dtype_policy)
 
