@@ -17,7 +17,7 @@ from einloom.runtime import contractor
 from einloom_compiler.ir.loops import LoopNest
 from einloom_compiler.schedule.machine import host
 
-pytestmark = pytest.mark.thinned(2)
+pytestmark = pytest.mark.thinned(3)
 
 Array = npt.NDArray[Any]
 Close = Callable[..., None]

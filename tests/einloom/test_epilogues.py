@@ -18,7 +18,7 @@ from einloom_compiler.ir.maps import make_map
 from einloom_compiler.ir.reference import evaluate_graph
 from einloom_compiler.ir.scalar import SUM, Mapped, Number, Scalar, Value, combined
 
-pytestmark = pytest.mark.thinned(2)
+pytestmark = pytest.mark.thinned(3)
 
 Array = npt.NDArray[Any]
 
@@ -163,7 +163,7 @@ def _terms(equation: str, extents: dict[str, int]) -> int:
     return int(np.prod([extents[letter] for letter in summed])) if summed else 1
 
 
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(5)
 @pytest.mark.parametrize(
     ("name", "equation", "extents"),
     [

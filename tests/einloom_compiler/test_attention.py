@@ -27,7 +27,7 @@ from einloom_compiler.lowering.formula import Formula, formula_text, open_symbol
 from einloom_compiler.pipeline import Bound, bind_attention
 from einloom_compiler.schedule.machine import Machine, host
 
-pytestmark = pytest.mark.thinned(2)
+pytestmark = pytest.mark.thinned(3)
 
 Array = npt.NDArray[Any]
 

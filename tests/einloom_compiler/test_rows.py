@@ -31,7 +31,7 @@ from einloom_compiler.lowering.rows import rows_expr
 from einloom_compiler.pipeline import bind_rows
 from einloom_compiler.schedule.machine import Machine
 
-pytestmark = pytest.mark.thinned(2)
+pytestmark = pytest.mark.thinned(3)
 
 Array = npt.NDArray[Any]
 Build = Callable[[Node, tuple[int, ...]], Node]

@@ -33,7 +33,7 @@ from einloom_compiler.schedule.tiled_blocks import numbered
 from einloom_compiler.schedule.tiled_cost import Costs, seconds
 from einloom_compiler.schedule.tiled_schedule import schedule_of
 
-pytestmark = pytest.mark.thinned(2)
+pytestmark = pytest.mark.thinned(3)
 
 Array = npt.NDArray[Any]
 Close = Callable[..., None]

@@ -15,7 +15,7 @@ import pytest
 
 import einloom as el
 
-pytestmark = pytest.mark.thinned(2)
+pytestmark = pytest.mark.thinned(4)
 
 _CALLS: list[str] = []
 
