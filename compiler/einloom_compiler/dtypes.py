@@ -56,6 +56,11 @@ def dtype_name(dtype: AnyDType) -> str:
     return dtype.name
 
 
+def is_floating(dtype: AnyDType) -> bool:
+    """Say whether a dtype holds real numbers: bfloat16 has a kind of its own."""
+    return dtype.kind == "f" or dtype.name == "bfloat16"
+
+
 def has_kernel(dtype: AnyDType) -> bool:
     """Say whether code is generated for ``dtype``; not for object and long double."""
     return dtype_name(dtype) in _ARITHMETIC

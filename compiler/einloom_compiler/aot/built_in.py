@@ -8,20 +8,18 @@ so that loading it and its first call pack nothing.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
 
 from einloom_compiler.aot.library import (
     Constant,
-    Gather,
     Launch,
-    Level,
     Library,
     Packed,
     Place,
     Step,
+    read_by,
 )
 from einloom_compiler.dtypes import as_dtype
 
@@ -39,7 +37,9 @@ def pack_built_in(library: Library) -> Library:
         return library
     (level,) = library.levels
     packings = Counter(packed.constant for packed in level.packed)
-    plain = {place.number for place in _places(level) if place.kind == "constant"}
+    steps = (step for variant in level.variants for step in variant.steps)
+    places = (place for step in steps for place in read_by(step))
+    plain = {place.number for place in places if place.kind == "constant"}
     chosen = [
         number
         for number, packed in enumerate(level.packed)
@@ -71,16 +71,6 @@ def pack_built_in(library: Library) -> Library:
     packed_later = tuple(level.packed[number] for number in kept)
     level = replace(level, packed=packed_later, variants=variants)
     return replace(library, constants=tuple(constants), levels=(level,))
-
-
-def _places(level: Level) -> Iterator[Place]:
-    """Yield where steps read."""
-    for variant in level.variants:
-        for step in variant.steps:
-            if isinstance(step, Launch):
-                yield from step.operands
-            elif isinstance(step, Gather):
-                yield from (step.table, step.indices)
 
 
 def _packed(constant: Constant, packed: Packed) -> Constant:

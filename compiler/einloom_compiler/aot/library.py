@@ -186,6 +186,16 @@ class Positions:
 Step = Launch | Gather | Positions
 
 
+def read_by(step: Step) -> tuple[Place, ...]:
+    """Return where a step reads."""
+    match step:
+        case Launch():
+            return step.operands
+        case Gather():
+            return step.table, step.indices
+    return ()
+
+
 @dataclass(frozen=True, slots=True)
 class Buffer:
     """An intermediate.

@@ -16,6 +16,7 @@ from einloom_compiler.aot.library import (
     Positions,
     Step,
     Variant,
+    read_by,
 )
 from einloom_compiler.aot.printer import print_library
 from einloom_compiler.errors import InternalCompilerError
@@ -64,13 +65,10 @@ def _faults(library: Library) -> Iterator[str]:
 def _step_faults(library: Library, level: Level, variant: Variant, step: Step) -> Iterator[str]:
     if step.target.kind not in ("output", "buffer"):
         yield f"a step of {level.cpu} writes to {step.target}"
-    places = [step.target]
     if isinstance(step, Gather):
-        places += [step.table, step.indices]
         if np.dtype(step.dtype).kind not in "iu":
             yield f"rows are looked up by {step.dtype}"
     elif isinstance(step, Launch):
-        places += step.operands
         if step.kernel >= len(level.kernels):
             yield f"{level.cpu} has no kernel {step.kernel}"
             return
@@ -87,7 +85,7 @@ def _step_faults(library: Library, level: Level, variant: Variant, step: Step) -
         "packed": len(level.packed),
         "buffer": len(variant.buffers),
     }
-    yield from (f"there is no {p}" for p in places if not _exists(p, counts))
+    yield from (f"there is no {p}" for p in (step.target, *read_by(step)) if not _exists(p, counts))
 
 
 def _exists(place: Place, counts: dict[str, int]) -> bool:
@@ -104,12 +102,11 @@ def numbers_of(variant: Variant) -> Iterator[int]:
             for table in step.tables:
                 rows = table.rows if isinstance(table, DigitTable) else table.axes
                 yield from (number for row in rows for number in row)
-            yield from (place.offset for place in (*step.operands, step.target))
         elif isinstance(step, Positions):
-            yield from (step.count, step.target.offset)
+            yield step.count
         else:
             yield from (step.extent, step.count, step.row_bytes)
-            yield from (place.offset for place in (step.table, step.indices, step.target))
+        yield from (place.offset for place in (*read_by(step), step.target))
 
 
 def _unnamed(values: list[int], names: set[str]) -> Iterator[str]:

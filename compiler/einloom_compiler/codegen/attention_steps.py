@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from einloom_compiler.codegen import casts
 from einloom_compiler.codegen.numba_source import OPTIONS
 from einloom_compiler.codegen.scalar_source import scalar_lines
@@ -159,13 +157,12 @@ class StepWriter:
     def _copy(self, what: str, dtype: str, is_contiguous: bool) -> str:
         """Return the function that copies a block of keys or values, a row for each key."""
         nest, width, pitch = self.nest, self.width, self._pitch(what)
-        line = 64 // np.dtype(self.element).itemsize
         loaded = casts.load("x[at + s * x_s + i * x_i]", dtype, nest.compute)
         if is_contiguous and not nest.is_cast(dtype):
             lines = [
                 f"n_whole = n // {width} * {width}",
                 "for s in range(n_keys):",
-                f"    for i in range(0, n, {line}):",
+                f"    for i in range(0, n, {nest.line}):",
                 f"        bprefetch{width}(1, 1, x, at + {_AHEAD} * x_s + i, 0)",
                 f"    for i in range(0, n_whole, {width}):",
                 f"        vstore{width}(acc, to + i, vload{width}(x, at + i))",

@@ -40,37 +40,32 @@ _MOST_PROCESSES = 16
 _PATIENCE = 0.1
 
 
-def compile_missing(kernels: Sequence[jit.Kernel], n_processes: int) -> None:
-    """Compile and load kernels that neither this process nor the disk holds, if they are many.
+def compile_together(kernels: Sequence[jit.Kernel], n_processes: int) -> None:
+    """Compile and load kernels, if they are many, and keep them on disk.
 
     A few are left to their first run, which takes no longer. Of many processes that lack the same
     kernels at once, one compiles them and the others wait.
 
     Args:
-        kernels: those of one program.
+        kernels: different ones that neither this process nor the disk holds.
         n_processes: how many may run at once, this one included.
 
     Raises:
         InternalCompilerError: a kernel cannot be compiled.
     """
-    missing = _not_stored(kernels)
     folder = subfolder(FOLDER)
-    if folder is None or _n_further(n_processes, len(missing)) == 0:
+    if folder is None or _n_further(n_processes, len(kernels)) == 0:
         return
     target = host_target()
     if not target.triple.endswith(("linux-gnu", "linux-musl")):
         return  # symbols are renamed in ELF objects
-    names = "".join(sorted(kernel.symbol for kernel in missing))
+    names = "".join(sorted(kernel.symbol for kernel in kernels))
     with making(folder / f"several-{sha256(names.encode()).hexdigest()[:40]}"):
-        missing = _not_stored(missing)
+        missing = [kernel for kernel in kernels if not kernel.load()]
         jobs = [(kernel.text, target) for kernel in missing]
         codes = compile_several(jobs, n_processes, lambda n_done: None)
         for kernel, code in zip(missing, codes, strict=True):
             kernel.take(ObjectCode(kernel.symbol, renamed(code, SYMBOL, kernel.symbol)))
-
-
-def _not_stored(kernels: Sequence[jit.Kernel]) -> list[jit.Kernel]:
-    return [kernel for kernel in dict.fromkeys(kernels) if not kernel.load()]
 
 
 def _n_further(n_processes: int, n_kernels: int) -> int:

@@ -103,8 +103,7 @@ class Problem:
         names = (*self.arithmetics.inputs, self.arithmetics.output, *self.arithmetics.extras)
         columns = (*self.space.strides, *self.space.extras)
         return sum(
-            math.prod(n for n, step in zip(self.space.extents, column, strict=True) if step)
-            * storage_bytes(name)
+            self.space.n_elements(column) * storage_bytes(name)
             for name, column in zip(names, columns, strict=True)
         )
 

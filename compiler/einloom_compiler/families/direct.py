@@ -134,7 +134,7 @@ class Direct(Family):
             dump("scheduled loop nest", print_nest(nest))
         # LoopNest -> Kernel
         kernel = jit.build(nest)
-        position = dict(zip(named.nest.indices, named.order, strict=True))
+        position = named.numbers
         extents = [problem.space.extents[position[index]] for index in nest.indices]
         return Bound(
             kernel=kernel,

@@ -46,8 +46,7 @@ def predict(problem: Problem, named: NamedNest, nest: LoopNest) -> float:
     """Return the predicted seconds of ``nest``, the scheduled one, for the problem's extents."""
     if not problem.points:
         return 0.0
-    numbers = dict(zip(named.nest.indices, named.order, strict=True))
-    extents = {index: problem.space.extents[n] for index, n in numbers.items()}
+    extents = {index: problem.space.extents[n] for index, n in named.numbers.items()}
     cycles = _blocks(nest, extents) if nest.transposition else _loops(nest, extents, problem)
     busy, moving = cycles / problem.machine.hertz, _memory(problem, named, nest, extents)
     # Sums that wait for their own stores ask for nothing ahead.
@@ -128,8 +127,7 @@ def _memory(problem: Problem, named: NamedNest, nest: LoopNest, extents: dict[st
         size = _bytes(access, [abs(step) for step in column if step], extents)
         gaps = 0.0
         if is_beyond and nest.transposition is None:
-            pairs = zip(named.nest.indices, named.order, strict=True)
-            steps = {index: abs(column[position] or 0) for index, position in pairs}
+            steps = {index: abs(column[n] or 0) for index, n in named.numbers.items()}
             gaps = _RUNS * _LINE / max(_LINE, _run(access, nest, steps, extents))
         is_streamed = nest.vectors is not None and nest.vectors.is_streamed
         is_read_first = access is nest.output and is_beyond and nest.transposition is None

@@ -165,8 +165,12 @@ class AttentionNest:
         They are an odd number of cache lines, so that equal places of neighbouring rows fall into
         different sets of a cache.
         """
-        line = 64 // np.dtype(self.element).itemsize
-        return (-(-columns // line) | 1) * line
+        return (-(-columns // self.line) | 1) * self.line
+
+    @property
+    def line(self) -> int:
+        """Elements of a cache line."""
+        return 64 // np.dtype(self.element).itemsize
 
     # --- the scratch of a task: names and sizes of its parts, in order ----------------------------
 

@@ -215,6 +215,11 @@ def representative_sizes(*roots: Node) -> dict[str, int]:
     }
 
 
+def open_indices(node: Indexed) -> frozenset[Index]:
+    """Return the indices of a node whose extents calls settle."""
+    return frozenset(i for i, extent in index_extents(node).items() if not is_known(extent))
+
+
 def extents_at(node: Contraction, sizes: Mapping[str, int]) -> dict[Index, int]:
     """Return the extents of a contraction's indices at these values of its symbols."""
     return {index: evaluate(extent, sizes) for index, extent in index_extents(node).items()}

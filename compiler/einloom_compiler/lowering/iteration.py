@@ -38,6 +38,10 @@ class IterationSpace:
     extras: tuple[tuple[int | None, ...], ...] = ()
     open: frozenset[int] = frozenset()
 
+    def n_elements(self, column: Sequence[int | None]) -> int:
+        """Return how many elements an access touches whose strides are these."""
+        return prod(n for n, step in zip(self.extents, column, strict=True) if step)
+
 
 def iteration_space(
     expr: EinsumExpr,

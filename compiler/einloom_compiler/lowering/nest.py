@@ -101,6 +101,11 @@ class NamedNest:
     order: tuple[int, ...]
     operands: tuple[int, ...]
 
+    @property
+    def numbers(self) -> dict[str, int]:
+        """The iteration space's number of each of the nest's indices, by name."""
+        return dict(zip(self.nest.indices, self.order, strict=True))
+
 
 def loop_name(position: int) -> str:
     """Return the name of the loop index at this depth."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+from einloom_compiler.dtypes import is_floating
 from einloom_compiler.ir.einsum import Index, Term
 from einloom_compiler.ir.graph import (
     PLAIN,
@@ -68,7 +69,7 @@ def find_attention(node: Node, uses: Uses) -> Node | None:
 
 
 def _is_plain(node: Contraction) -> bool:
-    is_float = node.dtype is not None and (node.dtype.kind == "f" or node.dtype.name == "bfloat16")
+    is_float = node.dtype is not None and is_floating(node.dtype)
     return is_float and not any(node.conjugated) and not any(node.broadcast)
 
 

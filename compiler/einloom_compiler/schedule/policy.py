@@ -155,7 +155,7 @@ def _jam(
     if not nest.contracted or any(isinstance(step, Unroll) for step in steps):
         return ()
     index = nest.contracted[-1]
-    number = dict(zip(nest.indices, named.order, strict=True))[index]
+    number = named.numbers[index]
     return (Unroll(index, JAM, streams.lie_apart(space, number, _itemsizes(named), machine)),)
 
 
@@ -175,12 +175,12 @@ def _is_streamed(named: NamedNest, space: IterationSpace, machine: Machine) -> b
         return False  # its words may lie across cache lines
     itemsize = storage_bytes(nest.output.dtype)
     *read, written = (
-        itemsize * prod(n for n, step in zip(space.extents, column, strict=True) if step)
+        itemsize * space.n_elements(column)
         for column in (*space.strides[:-1], *space.extras, space.strides[-1])
     )
     if written <= STREAMED_CACHES * machine.l2_bytes:
         return False
-    run = itemsize * space.extents[dict(zip(nest.indices, named.order, strict=True))[innermost]]
+    run = itemsize * space.extents[named.numbers[innermost]]
     shared = machine.cores * min(machine.l3_bytes, SHARED_CACHE)
     return run >= STREAMED_RUNS[sum(read) + written > shared]
 
@@ -217,7 +217,7 @@ def _choose_contraction(
     if rest and any(
         inner in access.indices and rest[-1] not in access.indices for access in nest.inputs
     ):
-        position = dict(zip(nest.indices, named.order, strict=True))[rest[-1]]
+        position = named.numbers[rest[-1]]
         factor = ROWS if position in space.open else _rows(space.extents[position])
         is_apart = is_dot and streams.lie_apart(space, position, _itemsizes(named), machine)
         steps.append(Unroll(rest[-1], factor, is_apart))
@@ -277,7 +277,7 @@ def _neighbour(named: NamedNest, space: IterationSpace, outputs: list[str]) -> s
     nest = named.nest
     if len(nest.inputs) != 1 or len(nest.contracted) < 2 or nest.inputs[0].unit is None:
         return None
-    number = dict(zip(nest.indices, named.order, strict=True))
+    number = named.numbers
     column = space.strides[named.operands[0]]
     run = space.extents[number[nest.inputs[0].unit]]
     itemsize = storage_bytes(nest.inputs[0].dtype)
@@ -302,7 +302,7 @@ def _is_dot(named: NamedNest, space: IterationSpace, row: str) -> bool:
         return 2 * contiguous - len(accesses)
 
     if not any(access.unit in (summed, row) for access in nest.inputs):
-        number = dict(zip(nest.indices, named.order, strict=True))
+        number = named.numbers
         return _reach(space, number[summed]) < _reach(space, number[row])
     return score(summed) > score(row)
 

@@ -42,7 +42,7 @@ def largest(space: IterationSpace, itemsizes: Sequence[int]) -> tuple[int, int]:
         itemsizes: bytes of an element of each operand.
     """
     sizes = [
-        itemsize * prod(n for n, step in zip(space.extents, column, strict=True) if step)
+        itemsize * space.n_elements(column)
         for itemsize, column in zip(itemsizes, space.strides, strict=False)
     ]
     number = max(range(len(sizes)), key=sizes.__getitem__)

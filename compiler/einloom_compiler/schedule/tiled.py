@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
-from math import inf, prod
+from math import inf
 from operator import itemgetter
 
 from einloom_compiler.lowering.formula import Formula
@@ -138,7 +138,7 @@ def _is_streamed(block: Block) -> bool:
     if any(isinstance(extent, Formula) for extent in space.extents):
         return False
     *read, written = (
-        prod(n for n, step in zip(space.extents, column, strict=True) if step)
+        space.n_elements(column)
         for column in (*space.strides[:-1], *space.extras, space.strides[-1])
     )
     size = block.outline.scale * block.outline.itemsize

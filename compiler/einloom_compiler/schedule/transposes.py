@@ -52,8 +52,9 @@ def choose(named: NamedNest, space: IterationSpace, machine: Machine) -> Schedul
     if target.unit != nest.levels[-1].index or arithmetic(nest.compute).is_half:
         return None
     across, along = source.unit, target.unit
-    extents = {i: space.extents[n] for i, n in zip(nest.indices, named.order, strict=True)}
-    pitches = {i: space.strides[-1][n] or 0 for i, n in zip(nest.indices, named.order, strict=True)}
+    numbers = named.numbers
+    extents = {index: space.extents[n] for index, n in numbers.items()}
+    pitches = {index: space.strides[-1][n] or 0 for index, n in numbers.items()}
     itemsize = np.dtype(nest.compute).itemsize
     lanes = _block_lanes(extents[across], extents[along], itemsize, machine)
     is_masked = itemsize >= 4 or machine.simd_bits == 512
@@ -66,8 +67,7 @@ def choose(named: NamedNest, space: IterationSpace, machine: Machine) -> Schedul
     fused = _fused(extents, pitches, across, along)
     pitched = [p for index, p in pitches.items() if index not in (along, *fused)]
     is_aligned = all(pitch * itemsize % LINE == 0 for pitch in pitched)
-    step = dict(zip(nest.indices, named.order, strict=True))[along]
-    is_aliased = (space.strides[0][step] or 0) * itemsize % ALIAS == 0 and is_aligned
+    is_aliased = (space.strides[0][numbers[along]] or 0) * itemsize % ALIAS == 0 and is_aligned
     pitch = (SHORT_RUN_BYTES if is_aliased else RUN_BYTES) // itemsize
     slack = LINE // itemsize - 1 if is_aligned else 0
     # Along the source's runs the tiles follow each other: the other way round is up to twice as

@@ -19,7 +19,7 @@ from einloom.frontends.keras_dtypes import keras_result_dtype
 from einloom.frontends.keras_tensors import keras_numbers
 from einloom.frontends.letters import letters, shape_text
 from einloom.frontends.values import as_tensor
-from einloom_compiler.dtypes import AnyDType, as_dtype
+from einloom_compiler.dtypes import AnyDType, as_dtype, is_floating
 from einloom_compiler.errors import AxisError, DTypeError, ShapeError
 from einloom_compiler.extents import is_equal, text
 from einloom_compiler.ir.graph import Shape
@@ -128,7 +128,7 @@ def dot_layer(
     if not normalize:
         return first_axis_batch_dot(cast1, cast2, pair, product)
     for number, operand in enumerate((cast1, cast2), 1):
-        if operand.dtype is not None and not _is_floating(operand.dtype):
+        if operand.dtype is not None and not is_floating(operand.dtype):
             raise DTypeError(
                 f"a Dot layer with normalize=True takes floating-point inputs, but input {number} "
                 f"is {operand.dtype}; cast it to float32"
@@ -147,12 +147,8 @@ def _product_dtype(x1: Expression, x2: Expression) -> AnyDType | None:
     return keras_result_dtype(x1, x2)
 
 
-def _is_floating(dtype: AnyDType) -> bool:
-    return dtype.kind == "f" or dtype.name == "bfloat16"
-
-
 def _autocast(operand: Expression, dtype: AnyDType) -> Expression:
-    if operand.dtype is None or not _is_floating(operand.dtype) or operand.dtype == dtype:
+    if operand.dtype is None or not is_floating(operand.dtype) or operand.dtype == dtype:
         return operand
     return _identity(operand, dtype)
 

@@ -23,7 +23,6 @@ from einloom_compiler.extents import (
     Extent,
     exact_text,
     free_names,
-    is_known,
     is_symbol,
     replaced,
     symbol,
@@ -34,7 +33,7 @@ from einloom_compiler.ir.contraction import ContractionTree
 from einloom_compiler.ir.einsum import EinsumExpr, Index, Term
 from einloom_compiler.ir.graph import Constant, Contraction, Input, Node, Reshape, Shape
 from einloom_compiler.ir.printer import letters_of, print_einsum
-from einloom_compiler.ir.shapes import index_extents
+from einloom_compiler.ir.shapes import open_indices
 from einloom_compiler.ir.traversal import contractions_of, dtype_of, operands_of
 from einloom_compiler.lowering.formula import Formula
 from einloom_compiler.lowering.iteration import c_strides
@@ -140,7 +139,7 @@ class _Writer:
         extras = list(zip(further, epilogue.terms, strict=True))
         lines = [f"def {name}({', '.join([*operands, *(extra for extra, _ in further)])}):"]
         lines.append(f'    """Return {print_einsum(node.einsum)} as a new array in C order."""')
-        symbolic = frozenset(i for i, extent in index_extents(node).items() if not is_known(extent))
+        symbolic = open_indices(node)
         lines += self._extent_lines(node, {index: letters[index] for index in symbolic})
         for operand, dtype in [*zip(operands, memory, strict=True), *further]:
             lines.append(f"    {operand} = np.ascontiguousarray({operand}, {dtype_text(dtype)})")

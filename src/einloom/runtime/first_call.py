@@ -26,4 +26,4 @@ def compile_missing(kernels: Sequence[Kernel]) -> None:
     from einloom_compiler.codegen import several
 
     with compiling(f"{len(missing)} kernels"):
-        several.compile_missing(missing, available_threads())
+        several.compile_together(missing, available_threads())

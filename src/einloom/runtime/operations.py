@@ -19,7 +19,7 @@ from einloom.runtime.reductions import Reduce
 from einloom.runtime.values import Value, c_layout
 from einloom_compiler.dtypes import AnyDType, dtype_name, has_kernel
 from einloom_compiler.errors import InternalCompilerError, ShapeError, UnsupportedError
-from einloom_compiler.extents import evaluate, is_known, text
+from einloom_compiler.extents import evaluate, text
 from einloom_compiler.families import Schedule
 from einloom_compiler.ir.einsum import Term
 from einloom_compiler.ir.graph import (
@@ -36,7 +36,7 @@ from einloom_compiler.ir.graph import (
 )
 from einloom_compiler.ir.printer import print_graph
 from einloom_compiler.ir.scalar import Scalar, check_body
-from einloom_compiler.ir.shapes import index_extents
+from einloom_compiler.ir.shapes import open_indices
 from einloom_compiler.lowering.attention import form_of
 from einloom_compiler.lowering.formula import is_open
 from einloom_compiler.lowering.nest import Arithmetics
@@ -337,9 +337,7 @@ def _contract(
             orders=orders_of(node, optimize, choices.ranges),
             schedules=schedules,
             is_tuned=choices.is_tuned,
-            open_indices=frozenset(
-                index for index, extent in index_extents(node).items() if not is_known(extent)
-            ),
+            open_indices=open_indices(node),
         )
     )
 

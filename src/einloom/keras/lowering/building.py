@@ -41,11 +41,6 @@ def settled_dtype(node: Node) -> AnyDType:
     return dtype
 
 
-def is_floating(dtype: AnyDType) -> bool:
-    """Say whether a dtype holds real numbers: bfloat16 has a kind of its own."""
-    return dtype.kind == "f" or dtype.name == "bfloat16"
-
-
 def wide(dtype: AnyDType) -> AnyDType:
     """Return the dtype in which Keras normalises: at least float32."""
     return dtype if dtype.name == "float64" else FLOAT32

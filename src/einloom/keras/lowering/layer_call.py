@@ -9,10 +9,10 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from einloom.keras.lowering.building import cast, is_floating, settled_dtype
+from einloom.keras.lowering.building import cast, settled_dtype
 from einloom.keras.models.kinds import Kind
 from einloom.keras.models.record import LayerRecord
-from einloom_compiler.dtypes import AnyDType, as_dtype
+from einloom_compiler.dtypes import AnyDType, as_dtype, is_floating
 from einloom_compiler.errors import UnsupportedError
 from einloom_compiler.ir.graph import Constant, Node, Shape
 from einloom_compiler.ir.reference import evaluate_graph

@@ -13,13 +13,12 @@ from einloom.keras.lowering.building import (
     cast,
     elementwise,
     expanded,
-    is_floating,
     keep_axes,
     settled_dtype,
 )
 from einloom.keras.lowering.layer_call import LayerCall, Tensor
 from einloom.keras.models.kinds.merging import Concatenate, Merge
-from einloom_compiler.dtypes import AnyDType
+from einloom_compiler.dtypes import AnyDType, is_floating
 from einloom_compiler.extents import is_equal
 from einloom_compiler.ir.graph import Join, Node
 from einloom_compiler.ir.scalar import Number, Scalar, Value, combined

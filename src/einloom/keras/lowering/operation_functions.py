@@ -18,8 +18,7 @@ from einloom import functions as F  # noqa: N812
 from einloom.expression import Expression
 from einloom.frontends import keras_ops
 from einloom.frontends.numpy import einsum_expression
-from einloom.keras.lowering.building import is_floating
-from einloom_compiler.dtypes import AnyDType
+from einloom_compiler.dtypes import AnyDType, is_floating
 from einloom_compiler.errors import UnsupportedError
 
 Config = Mapping[str, Any]

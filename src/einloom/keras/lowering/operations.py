@@ -20,7 +20,6 @@ from einloom.keras.lowering.building import (
     FLOAT32,
     cast,
     elementwise,
-    is_floating,
     settled_dtype,
 )
 from einloom.keras.lowering.layer_call import Outputs, Tensor, frozen
@@ -38,7 +37,7 @@ from einloom.keras.lowering.operation_views import (
 )
 from einloom.keras.models.kinds.activation import FUNCTIONS, Function
 from einloom.keras.models.record import LayerRecord
-from einloom_compiler.dtypes import AnyDType, as_dtype
+from einloom_compiler.dtypes import AnyDType, as_dtype, is_floating
 from einloom_compiler.errors import EinloomError, UnsupportedError
 from einloom_compiler.ir import builders
 from einloom_compiler.ir.graph import Constant, Node

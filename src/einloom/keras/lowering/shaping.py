@@ -9,7 +9,6 @@ from einloom.keras.lowering.building import (
     BOOL,
     elementwise,
     indices,
-    is_floating,
     permuted,
     repeated,
     reshaped,
@@ -26,6 +25,7 @@ from einloom.keras.models.kinds.shaping import (
     RepeatVector,
     Reshape,
 )
+from einloom_compiler.dtypes import is_floating
 from einloom_compiler.ir import builders
 from einloom_compiler.ir.graph import Elementwise, Node, Pad, Reduction, Rows, Strided, ViewAxis
 from einloom_compiler.ir.scalar import Number, Value, combined

@@ -12,13 +12,13 @@ import numpy as np
 
 from einloom.keras.lowering.building import (
     indices,
-    is_floating,
     repeated,
     settled_dtype,
     windows,
 )
 from einloom.keras.lowering.layer_call import LayerCall, Tensor
 from einloom.keras.models.kinds.sequence import AdaptivePooling, GlobalPooling, Pooling
+from einloom_compiler.dtypes import is_floating
 from einloom_compiler.errors import UnsupportedError
 from einloom_compiler.extents import Extent
 from einloom_compiler.ir import builders
