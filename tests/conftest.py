@@ -62,13 +62,23 @@ def pytest_configure(config: pytest.Config) -> None:
         config.add_cleanup(remove)
 
 
-def _is_left_out(item: pytest.Item) -> bool:
-    """Say whether a fast run leaves a case out: by its name, so that it is always the same."""
-    thinned = item.get_closest_marker("thinned")
-    if thinned is None or "[" not in item.name:
-        return False
-    (cases,) = thinned.args
-    return bool(zlib.crc32(item.nodeid.encode()) % cases)
+def _left_out(items: list[pytest.Item]) -> set[pytest.Item]:
+    """Return the cases that a fast run leaves out: by their names, so that it is always the same.
+
+    Of so many cases of a test one is kept, and of each test one at least.
+    """
+    tests: dict[str, list[tuple[int, int, pytest.Item]]] = {}
+    for number, item in enumerate(items):
+        thinned = item.get_closest_marker("thinned")
+        if thinned is not None and "[" in item.name and not item.get_closest_marker("slow"):
+            (cases,) = thinned.args
+            place = zlib.crc32(item.nodeid.encode()) % cases
+            tests.setdefault(item.nodeid.partition("[")[0], []).append((place, number, item))
+    left_out: set[pytest.Item] = set()
+    for found in tests.values():
+        kept = min(found)[1]
+        left_out |= {item for place, number, item in found if place and number != kept}
+    return left_out
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -76,8 +86,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if asked_for:
         return
     skip = pytest.mark.skip(reason="slow: use --run-slow or -m slow")
+    left_out = _left_out(items)
     for item in items:
-        if item.get_closest_marker("slow") or _is_left_out(item):
+        if item.get_closest_marker("slow") or item in left_out:
             item.add_marker(skip)
 
 

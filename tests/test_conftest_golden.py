@@ -89,3 +89,21 @@ def test_slow_tests_run_only_when_asked_for(
         """
     )
     project.runpytest(*arguments).assert_outcomes(**outcome)
+
+
+def test_a_thinned_test_keeps_a_case_at_least(project: pytest.Pytester) -> None:
+    project.makepyfile(
+        """
+        import pytest
+
+        @pytest.mark.thinned(10**6)
+        @pytest.mark.parametrize("number", range(5))
+        def test_one(number): pass
+
+        @pytest.mark.thinned(10**6)
+        @pytest.mark.parametrize("number", range(3))
+        def test_other(number): pass
+        """
+    )
+    project.runpytest("-p", "no:cacheprovider").assert_outcomes(passed=2, skipped=6)
+    project.runpytest("-p", "no:cacheprovider", "--run-slow").assert_outcomes(passed=8)

@@ -29,7 +29,7 @@ from einloom_compiler.lowering.packed import bind_packed
 from einloom_compiler.schedule.machine import Machine, host
 from einloom_compiler.schedule.tasks import split
 
-pytestmark = pytest.mark.thinned(3)
+pytestmark = pytest.mark.thinned(2)
 
 Array = npt.NDArray[Any]
 Close = Callable[..., None]
