@@ -165,7 +165,8 @@ def _shapes(expr: RowsExpr, space: IterationSpace, machine: Machine) -> list[Row
     if expr.compute == "bool" or compute.kind == "c" or lanes < 2:
         return found
     dtypes = (*expr.inputs, expr.result)
-    for number in range(len(space.extents)):
+    is_scan = any(reduction.is_running for reduction in expr.reductions)
+    for number in range(space.n_output if is_scan else len(space.extents)):
         touched = {
             dtype
             for dtype, column in zip(dtypes, space.strides, strict=True)
@@ -230,17 +231,18 @@ def _predict(nest: RowsNest, space: IterationSpace, shape: RowsSchedule, machine
     points = prod(extents[index] for index in nest.reduced)
     if not rows * points:
         return 0.0
-    bodies = [
-        *(tuple(nest.reductions[n].body for n in numbers) for numbers in nest.passes),
-        *([(nest.last_body,)] if nest.stores_points and nest.reduced else []),
-    ]
-    each = sum(_cycles(nest, body) for body in bodies)
+    passes = [tuple(nest.reductions[n].body for n in numbers) for numbers in nest.passes]
+    each = sum(_cycles(nest, bodies) for bodies in passes)
+    if nest.stores_points and nest.reduced:
+        last = (nest.last_body, *(nest.reductions[n].body for n in nest.running))
+        each += _cycles(nest, last, is_last=True)
+    n_passes = len(passes) + (nest.stores_points and bool(nest.reduced))
     steps = points
     if nest.vector is not None and nest.is_across:
         rows = rows // extents[nest.vector] * ceil(extents[nest.vector] / nest.lanes)
     elif nest.vector is not None:
         steps = points // extents[nest.vector] * ceil(extents[nest.vector] / nest.lanes)
-    cycles = rows * (steps * each + len(bodies) * _PASS)
+    cycles = rows * (steps * each + n_passes * _PASS)
     moved = sum(
         prod(n for n, step in zip(space.extents, column, strict=True) if step is not None)
         * np.dtype(arithmetic(access.dtype).storage).itemsize
@@ -249,7 +251,7 @@ def _predict(nest: RowsNest, space: IterationSpace, shape: RowsSchedule, machine
     return max(cycles / machine.hertz, moved / machine.bandwidth(moved))
 
 
-def _cycles(nest: RowsNest, bodies: tuple[Scalar, ...]) -> float:
+def _cycles(nest: RowsNest, bodies: tuple[Scalar, ...], is_last: bool = False) -> float:
     """Return the cycles of one vector, or one scalar, in a pass that computes these bodies."""
     parts = {part for body in bodies for part in parts_of(body)}
     total = 0.0
@@ -263,7 +265,7 @@ def _cycles(nest: RowsNest, bodies: tuple[Scalar, ...]) -> float:
                 total += _FUNCTION if _is_function(part) else _SIMPLE
             case _:
                 pass
-    accesses = [nest.output] if bodies == (nest.last_body,) else []
+    accesses = [nest.output] if is_last else []
     accesses += [nest.inputs[n] for n in range(len(nest.inputs)) if _uses(parts, n)]
     for access in accesses:
         if nest.vector is None:

@@ -101,6 +101,8 @@ def _split(
         return None
     if not all(_has_points(expr, reduction) for reduction in expr.reductions):
         return None
+    if any(reduction.is_running for reduction in expr.reductions):
+        return None
     kept = _kept(expr)
     indices = (*kept, *expr.reduced)
     columns = [
