@@ -61,7 +61,7 @@ def test_scans_are_tensorflows() -> None:
     x = drawn((4, 5, 6), "float32")
     for exclusive in (False, True):
         for reverse in (False, True):
-            options = {"axis": 1, "exclusive": exclusive, "reverse": reverse}
+            options: dict[str, Any] = {"axis": 1, "exclusive": exclusive, "reverse": reverse}
             close(mine.cumsum(x, **options), np.asarray(tf.cumsum(x, **options)))
             wanted = np.asarray(tf.math.cumprod(x, **options))
             close(mine.math.cumprod(x, **options), wanted)
