@@ -18,10 +18,10 @@ from einloom_compiler.errors import ScheduleError
 from einloom_compiler.families.base import Bound, Dump, Facts, Family
 from einloom_compiler.ir.rows import RowsNest, is_shifted_sum, print_rows, verify_rows
 from einloom_compiler.ir.scalar import Combined, Mapped, Scalar, Value, parts_of, positions_of
-from einloom_compiler.lowering.formula import is_open
 from einloom_compiler.lowering.iteration import IterationSpace
 from einloom_compiler.lowering.rows import RowsExpr, RowsSchedule, lower_rows, rows_numbers
 from einloom_compiler.schedule.machine import Machine
+from einloom_compiler.schedule.rows import is_function, shapes
 from einloom_compiler.schedule.text import require_integer
 
 #: Cycles of a vector's parts: instructions, functions made of them, a division.
@@ -34,8 +34,8 @@ _PASS = 25.0
 _SCALAR = 3.0
 #: Vectors at once, at most.
 _MOST_COPIES = 16
-#: Maps that are a few instructions.
-_MAPS = frozenset(("linear", "negative", "abs", "square", "add", "multiply", "maximum", "minimum"))
+#: Accumulators of a row in scratch, at most.
+_MOST_ROW = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -95,12 +95,15 @@ class Rows(Family):
                 f"{schedule}: order must hold each of the indices 0 to {len(numbers) - 1} once, "
                 f"those below {space.n_output}, which number the rows, before the others"
             )
-        vectors = {each.vector: each for each in _shapes(problem.expr, space, problem.machine)}
+        known_shapes = shapes(problem.expr, space, problem.machine)
+        same = [each for each in known_shapes if bool(each.row) == bool(schedule.row)]
+        vectors = {each.vector: each for each in same}
         if vector not in vectors:
             known = ", ".join(map(str, vectors))
+            where = f" with row={schedule.row}" if schedule.row else ""
             raise ScheduleError(
-                f"{schedule}: vectors do not run along index {vector} of these operands; vector "
-                f"may be {known}"
+                f"{schedule}: vectors do not run along index {vector} of these operands{where}; "
+                + (f"vector may be {known}" if known else "give row=0")
             )
         if schedule.lanes != vectors[vector].lanes:
             raise ScheduleError(
@@ -116,19 +119,26 @@ class Rows(Family):
                 f"{schedule}: the index that vectors run along, {vector}, must be the innermost of "
                 "the rows', or of those along them"
             )
-        require_integer("Rows", "copies", schedule.copies, 1, _MOST_COPIES if group else 1)
+        has_copies = bool(group or schedule.row)
+        require_integer("Rows", "copies", schedule.copies, 1, _MOST_COPIES if has_copies else 1)
+        _check_row(schedule)
 
     def neighbours(self, problem: RowsProblem, schedule: RowsSchedule) -> tuple[RowsSchedule, ...]:
         """Return schedules with more or fewer vectors at once."""
-        if schedule.vector is None:
+        if schedule.vector is None and not schedule.row:
             return ()
         copies = (schedule.copies * 2, schedule.copies // 2)
-        return tuple(replace(schedule, copies=n) for n in copies if n)
+        found = tuple(replace(schedule, copies=n) for n in copies if n)
+        if not schedule.row:
+            return found
+        rows = (n for n in (schedule.row * 2, schedule.row // 2) if n and not n % schedule.lanes)
+        found += tuple(replace(schedule, row=n) for n in rows)
+        return (*found, replace(schedule, apart=not schedule.apart))
 
     def propose(self, problem: RowsProblem, below: float = inf) -> tuple[RowsSchedule, ...]:
         """Return a schedule for each index that vectors may run along."""
         del below
-        return tuple(_shapes(problem.expr, problem.space, problem.machine))
+        return tuple(shapes(problem.expr, problem.space, problem.machine))
 
     def seconds(self, problem: RowsProblem, schedule: RowsSchedule) -> float:
         """Return the predicted time on one thread."""
@@ -156,71 +166,15 @@ class Rows(Family):
 FAMILY = Rows()
 
 
-def _shapes(expr: RowsExpr, space: IterationSpace, machine: Machine) -> list[RowsSchedule]:
-    """Return the ways through a space that may be the fastest: one for each vector's index."""
-    order = _order(space, None)
-    found = [RowsSchedule(order)]
-    compute = np.dtype(arithmetic(expr.compute).compute)
-    lanes = min(16, machine.simd_bits // (8 * compute.itemsize))
-    if expr.compute == "bool" or compute.kind == "c" or lanes < 2:
-        return found
-    dtypes = (*expr.inputs, expr.result)
-    for number in range(len(space.extents)):
-        touched = {
-            dtype
-            for dtype, column in zip(dtypes, space.strides, strict=True)
-            if column[number] is not None
-        }
-        if all(_has_vectors(dtype, expr.compute) for dtype in touched):
-            copies = _copies(expr, space, number, lanes, machine)
-            found.append(RowsSchedule(_order(space, number), number, lanes, copies))
-    return found
-
-
-def _copies(
-    expr: RowsExpr, space: IterationSpace, number: int, lanes: int, machine: Machine
-) -> int:
-    """Return how many vectors along an index are in work at once.
-
-    Along a row, accumulators hide the latency of additions; functions have enough to do of their
-    own. Across rows, long runs of neighbours feed the caches: softmax of 12 x 512 x 512 along its
-    middle axis took 7.1, 5.6, 3.2 and 2.8 ms with 1, 2, 4 and 8 vectors (AVX-512, 2026-11).
-    """
-    has_function = any(_is_function(p) for r in expr.reductions for p in parts_of(r.body))
-    most = machine.n_registers // 8
-    if number >= space.n_output:
-        return most // 2 if has_function else most
-    copies = 2 * most if machine.n_registers >= 32 or not has_function else most
-    extent = space.extents[number]
-    if is_open(extent):
-        return most
-    others = prod(space.extents[: space.n_output]) // max(1, extent)
-    while copies > 1 and (
-        copies * lanes > extent or others * extent < 2 * machine.cores * copies * lanes
-    ):
-        copies //= 2
-    return copies
-
-
-def _has_vectors(dtype: str, compute: str) -> bool:
-    """Say whether vectors of a dtype are read and written as vectors of the compute dtype."""
-    return dtype == compute or (arithmetic(dtype).is_half and compute == "float32")
-
-
-def _order(space: IterationSpace, vector: int | None) -> tuple[int, ...]:
-    """Return the index numbers: rows in the output's order, then along them in memory's."""
-    numbers = range(len(space.extents))
-    reduced = [n for n in numbers if n >= space.n_output]
-    main = max(
-        space.strides[:-1],
-        key=lambda column: prod(
-            n for n, step in zip(space.extents, column, strict=True) if step is not None
-        ),
-    )
-    reduced.sort(key=lambda n: (n == vector, -abs(main[n] or 0)))
-    kept = [n for n in numbers if n < space.n_output]
-    kept.sort(key=lambda n: n == vector)
-    return (*kept, *reduced)
+def _check_row(schedule: RowsSchedule) -> None:
+    """Raise unless the accumulators in scratch, if any, are some that can be."""
+    require_integer("Rows", "row", schedule.row, 0, _MOST_ROW)
+    if schedule.row % schedule.lanes:
+        raise ScheduleError(f"{schedule}: row must be a multiple of lanes={schedule.lanes}, or 0")
+    if not isinstance(schedule.apart, bool) or (schedule.apart and not schedule.row):
+        raise ScheduleError(
+            f"{schedule}: apart={schedule.apart!r} is not allowed; give False, or True with row"
+        )
 
 
 def _predict(nest: RowsNest, space: IterationSpace, shape: RowsSchedule, machine: Machine) -> float:
@@ -260,7 +214,7 @@ def _cycles(nest: RowsNest, bodies: tuple[Scalar, ...]) -> float:
             case Combined("divide", (_, divisor)) if not is_shifted_sum(nest, divisor):
                 total += _DIVISION
             case Mapped() | Combined():
-                total += _FUNCTION if _is_function(part) else _SIMPLE
+                total += _FUNCTION if is_function(part) else _SIMPLE
             case _:
                 pass
     accesses = [nest.output] if bodies == (nest.last_body,) else []
@@ -276,9 +230,3 @@ def _cycles(nest: RowsNest, bodies: tuple[Scalar, ...]) -> float:
 
 def _uses(parts: set[Scalar], position: int) -> bool:
     return any(part is Value(position) for part in parts)
-
-
-def _is_function(part: Scalar) -> bool:
-    if isinstance(part, Mapped):
-        return part.map.function not in _MAPS
-    return isinstance(part, Combined) and part.function == "power"
