@@ -8,8 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+import numpy as np
+
 from einloom_compiler.codegen.rows_values import RowsValues
 from einloom_compiler.codegen.text import wrapped
+from einloom_compiler.dtypes import arithmetic
 from einloom_compiler.ir.rows import RowsNest
 
 
@@ -27,9 +30,21 @@ def parameters(nest: RowsNest) -> tuple[str, ...]:
 def scratch_elements(nest: RowsNest) -> int:
     """Return the elements of scratch: rows of accumulators, or the lanes of a product."""
     if nest.row:
-        return nest.row * len(nest.reductions)
+        return nest.row * (len(nest.reductions) + len(blocked_sums(nest)))
     has_product = any(reduction.kind == "prod" for reduction in nest.reductions)
     return nest.lanes if has_product and nest.vector in nest.reduced else 0
+
+
+#: Steps of the innermost loop along a row whose sum is formed apart, so that rounding grows with
+#: the number of blocks and their length instead of their product.
+BLOCK = 128
+
+
+def blocked_sums(nest: RowsNest) -> tuple[int, ...]:
+    """Return the numbers of the reductions that are formed of the sums of such blocks."""
+    if np.dtype(arithmetic(nest.compute).compute).kind not in "fc":
+        return ()
+    return tuple(n for n, r in enumerate(nest.reductions) if r.kind in ("sum", "mean"))
 
 
 class RowsRange(RowsValues):

@@ -13,11 +13,13 @@ them. A later pass, and what is stored, read the totals from scratch::
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 
 from einloom_compiler.codegen.rows_accumulators import Accumulators
+from einloom_compiler.codegen.rows_range import BLOCK, blocked_sums
 from einloom_compiler.codegen.rows_values import Scope
 from einloom_compiler.ir.graph import Reduction
 from einloom_compiler.ir.loops import Access
@@ -26,6 +28,9 @@ from einloom_compiler.ir.scalar import Number, Scalar, Value
 
 class ScratchWriter(Accumulators):
     """Writes one kernel of rows whose accumulators lie in scratch."""
+
+    #: Reductions whose blocks' sums are being formed.
+    _blocked: Sequence[int] = ()
 
     def write_rows(self) -> None:
         """Write what is done for a block of rows."""
@@ -88,6 +93,9 @@ class ScratchWriter(Accumulators):
     # --- accumulators ----------------------------------------------------------------------------
 
     def _place(self, number: int) -> str:
+        """Return where a reduction's totals lie, or those of its block."""
+        if number in self._blocked:
+            number = len(self.nest.reductions) + blocked_sums(self.nest).index(number)
         shift = f"{number * self.nest.row} + " if number else ""
         return f"acc_at + {shift}{self._index}"
 
@@ -131,10 +139,10 @@ class ScratchWriter(Accumulators):
                 self.divide(reduction, total)
                 self._keep(number, total)
 
-        self._over_rows(start)
-        self._along(point)
+        self._over_totals(start)
+        self._along(point, [n for n in blocked_sums(self.nest) if n in reductions])
         if means:
-            self._over_rows(finish)
+            self._over_totals(finish)
 
     def _accumulate(self, number: int, reduction: Reduction, scope: Scope) -> None:
         """Write how the points in work enter a total: joined among themselves first."""
@@ -196,25 +204,74 @@ class ScratchWriter(Accumulators):
             point()
             self.rest = None
 
-    def _along(self, point: Callable[[], None]) -> None:
-        """Write the loops along the rows, several points of the last index at once."""
+    def _over_totals(self, step: Callable[[], None]) -> None:
+        """Write the loop over the block's totals alone: a row of scratch is whole vectors."""
+        index, lanes = self._index, self.nest.lanes
+        steps = f", {lanes}" if lanes > 1 else ""
+        with self.block(f"for {index} in range({index}_lo, {index}_hi{steps}):"):
+            step()
+
+    def _along(self, point: Callable[[], None], blocked: Sequence[int] = ()) -> None:
+        """Write the loops along the rows, several points of the last index at once.
+
+        Args:
+            point: it stands for ``self.copies`` points, and masked vectors where ``self.rest`` says
+                so.
+            blocked: numbers of the reductions that are added up in blocks of the last index.
+        """
         *outer, last = self.nest.reduced
         copies = self.nest.copies
         with self.nested(outer):
-            self.points = self.nest.reduced
             if copies > 1:
                 self.line(f"{last}_main = n_{last} - n_{last} % {copies}")
+                step, end, apart = copies, f"{last}_main", "1"
                 if self.nest.is_apart:
                     self.line(f"{last}_part = {last}_main // {copies}")
-                step = f"{last}_part" if self.nest.is_apart else "1"
-                span = f"{last}_part" if self.nest.is_apart else f"0, {last}_main, {copies}"
-                with self.block(f"for {last}_0 in range({span}):"):
+                    step, end, apart = 1, f"{last}_part", f"{last}_part"
+                with self._blocks_of(f"{last}_0", "0", end, step, blocked):
                     for copy in range(1, copies):
-                        self.line(f"{last}_{copy} = {last}_{copy - 1} + {step}")
+                        self.line(f"{last}_{copy} = {last}_{copy - 1} + {apart}")
                     self.copies = copies
-                    self._over_rows(point)
+                    self._inner(point)
                     self.copies = 1
-            first = f"{last}_main, " if copies > 1 else ""
-            with self.block(f"for {last} in range({first}n_{last}):"):
-                self._over_rows(point)
-            self.points = ()
+            first = f"{last}_main" if copies > 1 else "0"
+            rest = () if copies > 1 else blocked
+            with self._blocks_of(last, first, f"n_{last}", 1, rest):
+                self._inner(point)
+
+    def _inner(self, point: Callable[[], None]) -> None:
+        self.points = self.nest.reduced
+        self._over_rows(point)
+        self.points = ()
+
+    @contextmanager
+    def _blocks_of(
+        self, index: str, first: str, end: str, step: int, blocked: Sequence[int]
+    ) -> Iterator[None]:
+        """Open the loop of ``index`` from ``first`` to ``end``, in blocks where sums need them."""
+        steps = f", {step}" if step > 1 else ""
+        if not blocked:
+            with self.block(f"for {index} in range({first}, {end}{steps}):"):
+                yield
+            return
+
+        def start() -> None:
+            for number in blocked:
+                self._keep(number, self.start(self.nest.reductions[number]))
+
+        def finish() -> None:
+            for number in blocked:
+                self.line(f"part = {self._total(number)}")
+                self._blocked = ()
+                self.line(f"total = {self._total(number)}")
+                self._keep(number, "total + part")
+                self._blocked = blocked
+
+        with self.block(f"for {index}_lo in range({first}, {end}, {BLOCK * step}):"):
+            self.line(f"{index}_hi = min({index}_lo + {BLOCK * step}, {end})")
+            self._blocked = blocked
+            self._over_totals(start)
+            with self.block(f"for {index} in range({index}_lo, {index}_hi{steps}):"):
+                yield
+            self._over_totals(finish)
+            self._blocked = ()

@@ -15,7 +15,7 @@ import numpy as np
 
 from einloom_compiler.codegen.numba_source import OPTIONS, print_module, print_split
 from einloom_compiler.codegen.rows_accumulators import Accumulators
-from einloom_compiler.codegen.rows_range import parameters, scratch_elements
+from einloom_compiler.codegen.rows_range import BLOCK, blocked_sums, parameters, scratch_elements
 from einloom_compiler.codegen.rows_scratch import ScratchWriter
 from einloom_compiler.codegen.rows_values import Scope
 from einloom_compiler.codegen.text import KernelText
@@ -42,11 +42,6 @@ def print_rows_text(nest: RowsNest) -> KernelText:
         scratch_elements=scratch_elements(nest),
         scratch_dtype=arithmetic(nest.compute).compute,
     )
-
-
-#: Steps of the innermost loop whose sum is formed apart, so that rounding grows with the number of
-#: blocks and their length instead of their product.
-_BLOCK = 128
 
 
 class RowsWriter(Accumulators):
@@ -143,8 +138,8 @@ class RowsWriter(Accumulators):
             with self.block(f"for {index} in range({span}):"):
                 yield
             return
-        with self.block(f"for {index}_lo in range(0, {end}, {_BLOCK * step}):"):
-            self.line(f"{index}_hi = min({index}_lo + {_BLOCK * step}, {end})")
+        with self.block(f"for {index}_lo in range(0, {end}, {BLOCK * step}):"):
+            self.line(f"{index}_hi = min({index}_lo + {BLOCK * step}, {end})")
             for number in blocked:
                 start = self.start(self.nest.reductions[number])
                 for copy in range(n_sums):
@@ -211,9 +206,7 @@ class RowsWriter(Accumulators):
                 for copy, value in enumerate(scope[stored]):
                     self.store(value, copy)
 
-        is_exact = np.dtype(self.compute).kind not in "fc"
-        sums = () if is_exact else (n for n, r in reductions.items() if r.kind in ("sum", "mean"))
-        self._along(point, n_sums, tuple(sums))
+        self._along(point, n_sums, [n for n in blocked_sums(nest) if n in reductions])
         for number, reduction in reductions.items():
             self._finish(number, reduction, n_sums)
 
