@@ -13,6 +13,7 @@ from einloom_compiler.dtypes import arithmetic, compute_bytes, storage_bytes
 from einloom_compiler.families.base import Problem
 from einloom_compiler.ir.loops import Access, Level, LoopNest
 from einloom_compiler.lowering.nest import NamedNest
+from einloom_compiler.schedule import streams
 
 #: Loads and stores of vectors that a core starts each cycle.
 _LOADS, _STORES = 2, 1
@@ -32,8 +33,6 @@ _WRITTEN = 1.5
 #: Lines of memory that it costs besides to begin a run of neighbours. Measured 2026-11:
 #: ``bhd,bkhd->bhk`` of 34 MB, runs of 256 bytes, took 2.2 ms, and 1.2 ms in the order of memory.
 _RUNS = 2.0
-#: Share of the time that memory takes where it is read as several streams.
-_APART = 0.8
 #: Adding up the lanes of a vector: 16 to 18 cycles in all for a sum of 16 or 32 float32.
 _SUM = 8.0
 #: Beyond the arithmetic of reals: products of complex lanes, conversions of 16-bit floats.
@@ -132,7 +131,7 @@ def _memory(problem: Problem, named: NamedNest, nest: LoopNest, extents: dict[st
             steps = {index: abs(column[n] or 0) for index, n in named.numbers.items()}
             gaps = _RUNS * _LINE / max(_LINE, _run(access, nest, steps, extents))
         if is_beyond and any(level.apart for level in nest.levels):
-            size *= _APART
+            size *= streams.SHARE
         is_streamed = nest.vectors is not None and nest.vectors.is_streamed
         is_read_first = access is nest.output and is_beyond and nest.transposition is None
         is_read_first = is_read_first and not is_streamed

@@ -19,6 +19,8 @@ from einloom_compiler.schedule.machine import Machine
 
 #: Points computed together. Eight were as fast as four, and twelve slower.
 STREAMS = 4
+#: Share of the time that memory takes where it is read so.
+SHARE = 0.8
 #: Vector accumulators of each sum along a stream.
 SUMS = 2
 #: Bytes from one stream to the next, from which neighbours are far enough from each other.
