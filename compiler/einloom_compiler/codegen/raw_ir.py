@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from einloom_compiler.codegen import raw_numba, simd_halves
+from einloom_compiler.codegen import raw_integers, raw_numba, simd_halves
 from einloom_compiler.codegen.numba_source import NUMBA_IMPORT
 from einloom_compiler.codegen.raw_numba import numba_module
 from einloom_compiler.codegen.text import KernelText
@@ -245,8 +245,15 @@ def _compiler() -> Any:
                 return super().get_function(fn, sig, _firstcall)
             key = fn, sig
             if key not in self.found:
-                self.found[key] = super().get_function(fn, sig, _firstcall)
+                of_numba = super().get_function(fn, sig, _firstcall)
+                self.found[key] = raw_integers.lowering(self, fn, sig.args, of_numba)
             return self.found[key]
+
+        def pair_first(self, builder: Any, val: Any, ty: Any) -> Any:
+            return raw_integers.field(builder, val, 0)
+
+        def pair_second(self, builder: Any, val: Any, ty: Any) -> Any:
+            return raw_integers.field(builder, val, 1)
 
         def operator(self, operator: Any, operands: tuple[Any, ...]) -> Any:
             """Return what lowers an operator on operands of these types, looked up once."""
