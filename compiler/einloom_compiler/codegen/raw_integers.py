@@ -1,9 +1,10 @@
-"""Ranges and integer division of printed kernels in few instructions, for :mod:`.raw_ir`.
+"""Ranges, division and extremes of a kernel's int64 in few instructions, for :mod:`.raw_ir`.
 
-Numba writes its objects to the stack and reads them back, and branches where a divisor could be
-zero or a step negative: 90 instructions for a loop, 25 and six branches for a division. LLVM undoes
-that, which was a third of the time it took for a packed product. Here are the same values without
-the stack, and without branches; a range whose step is no constant is left to Numba.
+Numba writes its objects to the stack and reads them back, calls a function for each ``min`` and
+branches where a divisor could be zero or a step negative: 90 instructions for a loop, 25 and six
+branches for a division. LLVM undoes that, which was a third of the time it took for a packed
+product. Here are the same values without the stack, and without branches; a range whose step is no
+constant is left to Numba.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ _START, _STOP, _STEP = range(3)
 _NEXT, _COUNT = 0, 3
 
 
-def lowering(context: Any, function: Any, operands: tuple[Any, ...], of_numba: Lowering) -> Lowering:
+def lowering(
+    context: Any, function: Any, operands: tuple[Any, ...], of_numba: Lowering
+) -> Lowering:
     """Return what lowers a built-in function on operands of these types: ours, or Numba's."""
     types = import_module("numba.core.types")
     called = getattr(function, "typing_key", function)
@@ -32,7 +35,12 @@ def lowering(context: Any, function: Any, operands: tuple[Any, ...], of_numba: L
         return partial(_iterate, layout(types.range_iter64_type), of_numba)
     if called == "iternext" and operands == (types.range_iter64_type,):
         return partial(_advance, layout(types.Pair(types.int64, types.boolean)))
-    if operands == (types.int64, types.int64):
+    if called in _COMPARISONS and len(operands) == 1 and isinstance(operands[0], types.UniTuple):
+        if operands[0].dtype == types.int64:
+            return partial(_extreme, _COMPARISONS[called], operands[0].count)
+    elif (
+        operands == (types.int64, types.int64) and not context.error_model.raise_on_fp_zero_division
+    ):
         return _DIVISIONS.get(called, of_numba)
     return of_numba
 
@@ -91,6 +99,16 @@ def _remainder(builder: Any, operands: Any, loc: Any = None) -> Any:
     return result if has_none is None else builder.select(has_none, left.type(0), result)
 
 
+def _extreme(sign: str, count: int, builder: Any, operands: Any, loc: Any = None) -> Any:
+    """Return the least or the greatest of a tuple of numbers."""
+    del loc
+    result, *others = (field(builder, operands[0], n) for n in range(count))
+    for other in others:
+        result = builder.select(builder.icmp_signed(sign, other, result), other, result)
+    return result
+
+
+_COMPARISONS: Mapping[Any, str] = {min: "<", max: ">"}
 _DIVISIONS: Mapping[Any, Lowering] = {operator.floordiv: _quotient, operator.mod: _remainder}
 
 
