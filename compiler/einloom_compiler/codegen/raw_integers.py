@@ -58,12 +58,16 @@ def _iterate(layout: Any, of_numba: Lowering, builder: Any, operands: Any, loc: 
     start, stop, step = (field(builder, operands[0], number) for number in (_START, _STOP, _STEP))
     if not _is_constant(step) or step.constant == 0:
         return of_numba(builder, operands, loc)
-    # How many numbers it has; a range whose count is negative is empty.
     count = distance = builder.sub(stop, start)
+    zero = distance.type(0)
     if step.constant != 1:
         left = builder.srem(distance, step)
-        is_more = builder.icmp_signed("<" if step.constant < 0 else ">", left, left.type(0))
+        is_more = builder.icmp_signed("<" if step.constant < 0 else ">", left, zero)
         count = builder.add(builder.sdiv(distance, step), builder.zext(is_more, left.type))
+    # A negative count would do for an empty range, too. But then LLVM finds it cheap to know, and
+    # unrolls loops that the printer has unrolled as far as it pays.
+    has_any = builder.icmp_signed("<" if step.constant < 0 else ">", distance, zero)
+    count = builder.select(has_any, count, zero)
     fields = {_NEXT: _on_stack(builder, start), _STEP: step, _COUNT: _on_stack(builder, count)}
     return _struct(builder, layout, fields)
 
