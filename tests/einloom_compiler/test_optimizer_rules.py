@@ -275,6 +275,54 @@ def test_a_mean_alone_is_a_contraction_and_one_beside_its_rows_is_not() -> None:
         assert isinstance(_only(kept), Rows)
 
 
+def test_scales_and_shifts_go_into_weights_and_one_operand() -> None:
+    w, (b, s, m, d, t) = weight("w", 6, 3), (weight(name, 3) for name in "bsmdt")
+    divided = each(DIVIDE, "ac,c->ac", each(SUBTRACT, "c,ac->ac", m, add(
+        "ac,c->ac", einsum("ab,bc->ac", X, w), b)), d)  # fmt: skip
+    made = _only(mapped("tanh", add("ac,c->ac", mapped("negative", each(
+        MULTIPLY, "c,ac->ac", s, divided)), t)))  # fmt: skip
+    assert isinstance(made, Contraction)
+    scaled, (shift,) = made.operands[1], made.epilogue.operands
+    assert isinstance(scaled, Constant)
+    assert isinstance(shift, Constant)
+    np.testing.assert_allclose(scaled.array, w.array * s.array / d.array, rtol=1e-15)
+    moved = t.array - s.array * (m.array - b.array) / d.array
+    np.testing.assert_allclose(shift.array, moved, rtol=1e-14)
+
+
+def test_shifts_grow_no_larger_than_they_are() -> None:
+    x, w, b = Input("x", (5, N, 6), F64), weight("w", 6, 3), weight("b", 3)
+
+    def shifted(subscripts: str, *shape: int) -> list[tuple[Any, ...]]:
+        hidden = add("ndc,c->ndc", einsum("nda,ac->ndc", x, w), b)
+        made = _only(add(subscripts, hidden, weight("p", *shape)))
+        assert isinstance(made, Contraction)
+        return [shape_of(operand) for operand in made.epilogue.operands]
+
+    assert shifted("ndc,nc->ndc", 5, 3) == [(5, 3)]
+    assert shifted("ndc,n->ndc", 5) == [(3,), (5,)]
+
+
+@pytest.mark.parametrize("why", ["rows", "read twice", "infinite", "half", "a call's"])
+def test_scales_that_no_weight_can_take_stay(why: str) -> None:
+    dtype = as_dtype("float16") if why == "half" else F64
+    x, scale = Input("x", (5, 6), dtype), np.linspace(1, 2, 5 if why == "rows" else 3)
+    w: Node = Constant(weight("w", 6, 3).array.astype(dtype))
+    if why == "infinite":
+        scale[1] = np.inf
+    s: Node = Constant(scale.astype(dtype))
+    if why == "a call's":
+        s = Input("s", (3,), F64)
+    made = [each(MULTIPLY, "ac,a->ac" if why == "rows" else "ac,c->ac",
+                 einsum("ab,bc->ac", x, w), s)]  # fmt: skip
+    if why == "read twice":
+        made.append(mapped("tanh", einsum("ab,bc->ac", Input("y", (7, 6), F64), w)))
+    (found, *_) = optimize(tuple(made))
+    assert isinstance(found, Contraction)
+    assert found.operands == (x, w)
+    assert found.epilogue.operands == (s,)
+
+
 def test_products_of_one_operand_are_columns_of_one_product() -> None:
     x = Input("x", (N, 5, 6), F64)
     wide, narrow, square = weight("w", 6, 2, 4), weight("v", 3, 6), weight("u", 6, 6)

@@ -16,7 +16,7 @@ from einloom.runtime.launch import launch
 from einloom_compiler.codegen import objects
 from einloom_compiler.codegen.target import named_target
 from einloom_compiler.dtypes import as_dtype
-from einloom_compiler.errors import DTypeError, InternalCompilerError, ShapeError
+from einloom_compiler.errors import DTypeError, InternalCompilerError, ScheduleError, ShapeError
 from einloom_compiler.families.base import Bound
 from einloom_compiler.ir import builders
 from einloom_compiler.ir.graph import Input, Node, Reduction, Rows
@@ -27,7 +27,7 @@ from einloom_compiler.ir.scalar import Mapped, Number, Value, combined
 from einloom_compiler.ir.shapes import shape_of
 from einloom_compiler.ir.traversal import dtype_of
 from einloom_compiler.lowering.formula import Formula
-from einloom_compiler.lowering.rows import rows_expr
+from einloom_compiler.lowering.rows import RowsSchedule, rows_expr
 from einloom_compiler.pipeline import bind_rows
 from einloom_compiler.schedule.machine import Machine
 
@@ -395,3 +395,141 @@ def test_inner_loops_are_vectors_of_full_width(axis: int) -> None:
     main = max(sums, key=lambda block: block.count("vmovups"))
     assert "zmm" in main and "ymm" not in main and "xmm" not in main
     assert not re.search(r"vmovups\s+%zmm\d+, -?\d*\(%rsp", main)
+
+
+#: A kernel whose accumulators lie in scratch, in blocks of 32 rows.
+IN_SCRATCH = RowsSchedule((0, 1), 0, 16, 4, row=32)
+#: What is computed by such kernels: one pass, several, and stored points.
+SCRATCH = ("max", "min", "sum", "prod", "mean", "variance", "softmax", "layer_norm", "logsumexp")
+
+
+def _in_scratch(node: Node, x: Array, rung: str, schedule: RowsSchedule) -> Bound:
+    """Bind a node to a kernel of this schedule and check what it computes."""
+    assert isinstance(node, Rows)
+    out = _out(node)
+    bound = bind_rows(
+        rows_expr(node), [x.shape], [_strides(x)], _strides(out), AVX512, schedule=schedule
+    )
+    _run(bound, [x], out, rung)
+    expected = evaluate_graph(node, {"x": x}, widened=True)
+    eps = {"float16": 2.0**-10}.get(out.dtype.name) or (
+        np.finfo(out.dtype).eps if out.dtype.kind in "fc" else 0
+    )
+    bound_of = eps * (x.shape[0] + 16)
+    with np.errstate(all="ignore"):
+        found = out.astype(expected.dtype)
+    np.testing.assert_allclose(found, expected, rtol=bound_of, atol=8 * bound_of)
+    return bound
+
+
+@given(
+    st.sampled_from(SCRATCH),
+    st.integers(2, 70),
+    st.integers(2, 70),
+    st.sampled_from([1, 3, 4]),
+    st.booleans(),
+    st.sampled_from(["float32", "float16"]),
+    st.sampled_from([1, 2, -1]),
+)
+@settings(max_examples=100)
+def test_accumulators_in_scratch_as_plain_python(
+    what: str, n: int, m: int, copies: int, apart: bool, dtype: str, step: int
+) -> None:
+    x = _values((n * abs(step), m), as_dtype(dtype), n + m)[::step]
+    node = (FLOATING | ORDERED | ANY)[what](Input("x", x.shape, x.dtype), (0,))
+    bound = _in_scratch(node, x, "python", replace(IN_SCRATCH, copies=copies, apart=apart))
+    assert isinstance(bound.nest, RowsNest) and bound.nest.row == 32
+    assert bound.total == -(-m // 32)
+
+
+@pytest.mark.parametrize("what", ["max", "variance", "softmax"])
+def test_accumulators_in_scratch_compiled(what: str) -> None:
+    for n, m, rung in ((2, 2, "1"), (3, 33, "1"), (4, 32, "2"), (9, 47, "2"), (700, 100, "2")):
+        x = _values((n, m), np.dtype("f4"), n)
+        node = (FLOATING | ORDERED)[what](Input("x", x.shape, x.dtype), (0,))
+        _in_scratch(node, x, rung, replace(IN_SCRATCH, apart=True))
+
+
+@pytest.mark.parametrize("rung", ["python", "1"])
+@pytest.mark.parametrize("dtype", ["bool", "int64", "complex64"])
+def test_accumulators_in_scratch_are_scalars_where_there_are_no_vectors(
+    dtype: str, rung: str
+) -> None:
+    x = _values((19, 37), np.dtype(dtype))
+    node = ANY["prod"](Input("x", x.shape, x.dtype), (0,))
+    lanes = 8 if dtype == "int64" else 1
+    _in_scratch(node, x, rung, replace(IN_SCRATCH, vector=0 if lanes > 1 else None, lanes=lanes))
+
+
+@pytest.mark.parametrize("rung", ["python", "2"])
+def test_maxima_in_scratch_keep_nan_and_infinities(rung: str) -> None:
+    x = np.zeros((23, 90), np.dtype("f4"))
+    for row in range(23):  # a NaN in each of the points at once, before and after numbers
+        x[row, row] = np.nan
+    x[:, 30] = -np.inf
+    x[5, 40:] = np.inf
+    x[:, 50:60] = np.nan
+    for what in ("max", "min"):
+        node = ORDERED[what](Input("x", x.shape, x.dtype), (0,))
+        _in_scratch(node, x, rung, IN_SCRATCH)
+        _in_scratch(node, x, rung, replace(IN_SCRATCH, copies=3, apart=True))
+
+
+def test_reductions_of_several_outer_indices_and_of_columns_in_scratch() -> None:
+    x = np.asfortranarray(_values((6, 40), np.dtype("f4"))).reshape(6, 8, 5, order="F")
+    node = builders.variance(Input("x", x.shape, x.dtype), (1, 2))
+    assert isinstance(node, Rows)
+    assert len(_bind(node, [x], _out(node)).numbers) == 3  # the reduced indices are one
+    _check(node, {"x": x}, "python", AVX2)
+    y = _values((7, 9, 11, 40), np.dtype("f4"))[:, :, ::2]
+    for axes in ((0, 2), (2,), (0, 1)):
+        node = builders.variance(Input("x", y.shape, y.dtype), axes)
+        _check(node, {"x": y}, "python", AVX2)
+
+
+def test_outer_reductions_take_accumulators_in_scratch() -> None:
+    def schedule(*shape: int, axis: int = 0, what: str = "max") -> RowsSchedule:
+        node = (FLOATING | ORDERED)[what](Input("x", shape, np.dtype("f4")), (axis,))
+        assert isinstance(node, Rows)
+        bound = _bind(node, [np.empty(shape, "f4")], _out(node), AVX2)
+        assert isinstance(bound.schedule, RowsSchedule)
+        return bound.schedule
+
+    assert schedule(1000, 1000).row
+    assert schedule(1000, 1000, what="softmax").row
+    # Rows that are read one after another need none, and short ones are too little for it.
+    assert not schedule(1000, 1000, axis=1).row
+    assert not schedule(1000, 8, 8, axis=1).row
+    # Few rows of several reductions, which are not made of chunks, are shared out among threads.
+    assert schedule(4096, 512, what="variance").row == 128
+    nest = _nest(ORDERED["max"](Input("x", (900, 3000), np.dtype("f4")), (0,)), (900, 3000))
+    assert (
+        "  4096 rows along i in scratch, 4 points at once, apart" in print_rows(nest).splitlines()
+    )
+    for broken, reason in (
+        (replace(nest, row=1000), "no whole number of vectors"),
+        (replace(nest, reductions=(), body=Value(0)), "a row's result|nothing is kept in scratch"),
+    ):
+        with pytest.raises(InternalCompilerError, match=reason):
+            verify_rows(broken, "test")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"row": 24}, "row must be a multiple of lanes=16"),
+        ({"row": 1 << 20}, "row=1048576 is not allowed; give an integer from 0 to 65536"),
+        ({"row": 0, "apart": True}, "give False, or True with row"),
+        ({"copies": 17}, "copies=17 is not allowed"),
+        ({"vector": 1}, "do not run along index 1 of these operands with row=32; vector may be 0"),
+    ],
+)
+def test_schedules_in_scratch_that_cannot_be_are_refused(
+    change: dict[str, Any], message: str
+) -> None:
+    x = np.ones((40, 50), "f4")
+    node = builders.reduce(Input("x", x.shape, x.dtype), "max", 0)
+    assert isinstance(node, Rows)
+    schedule = replace(IN_SCRATCH, **change)
+    with pytest.raises(ScheduleError, match=message):
+        bind_rows(rows_expr(node), [x.shape], [(50, 1)], (1,), AVX512, schedule=schedule)

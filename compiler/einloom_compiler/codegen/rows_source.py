@@ -1,6 +1,7 @@
 """Print a nest of rows as Python source that Numba compiles and Python runs.
 
-The kernel's parameters are in the order of :mod:`.numba_source`. Sums along a row have several
+The kernel's parameters are in the order of :mod:`.numba_source`. Rows whose accumulators lie in
+scratch are written by :mod:`.rows_scratch`, others here. Sums along a row have several
 vectors of accumulators; a masked vector takes the elements that fill none. Maxima keep NaN: what is
 no number is remembered beside them, since a comparison with NaN never holds.
 """
@@ -13,34 +14,20 @@ from contextlib import contextmanager
 import numpy as np
 
 from einloom_compiler.codegen.numba_source import OPTIONS, print_module, print_split
-from einloom_compiler.codegen.rows_values import RowsValues, Scope
-from einloom_compiler.codegen.text import KernelText, wrapped
+from einloom_compiler.codegen.rows_accumulators import Accumulators
+from einloom_compiler.codegen.rows_range import BLOCK, blocked_sums, parameters, scratch_elements
+from einloom_compiler.codegen.rows_scratch import ScratchWriter
+from einloom_compiler.codegen.rows_values import Scope
+from einloom_compiler.codegen.text import KernelText
 from einloom_compiler.dtypes import arithmetic
 from einloom_compiler.ir.graph import Reduction
 from einloom_compiler.ir.rows import RowsNest, print_rows
 from einloom_compiler.ir.scalar import Scalar, Value
 
 
-def parameters(nest: RowsNest) -> tuple[str, ...]:
-    """Return the kernel's parameter names in ABI order."""
-    accesses = (*nest.inputs, nest.output)
-    return (
-        *(access.name for access in accesses),
-        *(f"n_{index}" for index in nest.indices),
-        *(f"{access.name}_{index}" for access in accesses for index in access.strided),
-        *("acc", "acc_0", "lo", "hi"),
-    )
-
-
-def scratch_elements(nest: RowsNest) -> int:
-    """Return the elements of scratch that the lanes of a product need to be multiplied."""
-    has_product = any(reduction.kind == "prod" for reduction in nest.reductions)
-    return nest.lanes if has_product and nest.vector in nest.reduced else 0
-
-
 def print_functions(nest: RowsNest, name: str = "kernel") -> list[str]:
     """Return the kernel called ``name`` and its launcher."""
-    kernel = f"@njit({OPTIONS})\n" + RowsWriter(nest).write(name)
+    kernel = f"@njit({OPTIONS})\n" + (ScratchWriter if nest.row else RowsWriter)(nest).write(name)
     return [kernel, print_split(name, parameters(nest)[:-3], scratch_elements(nest))]
 
 
@@ -57,64 +44,18 @@ def print_rows_text(nest: RowsNest) -> KernelText:
     )
 
 
-#: Steps of the innermost loop whose sum is formed apart, so that rounding grows with the number of
-#: blocks and their length instead of their product.
-_BLOCK = 128
-
-
-class RowsWriter(RowsValues):
-    """Writes one kernel of rows."""
+class RowsWriter(Accumulators):
+    """Writes one kernel of rows whose accumulators are variables."""
 
     #: Reductions whose blocks' sums are being formed.
     _blocked: frozenset[int] = frozenset()
 
-    def write(self, name: str) -> str:
-        """Return the kernel as a function called ``name``."""
-        nest = self.nest
-        with (
-            self.block(wrapped(f"def {name}(", ", ".join(parameters(nest)), "):")),
-            self._rows(),
-        ):
-            for access in (*nest.inputs, nest.output):
-                steps = [
-                    f"{i} * {access.name}_{i}" if i != access.unit else i
-                    for i in access.indices
-                    if i in nest.kept and i != nest.vector
-                ]
-                self.line(f"{access.name}_at = {' + '.join(steps) or '0'}")
-            if not nest.is_across:
-                self._row()
-            else:
-                self._blocks()
-        return "\n".join(self.lines) + "\n"
-
-    # --- loops over rows -------------------------------------------------------------------------
-
-    @contextmanager
-    def _rows(self) -> Iterator[None]:
-        """Open the range [lo, hi) of rows, or of blocks of them."""
-        nest = self.nest
-        if nest.is_across:
-            size = nest.lanes * nest.copies
-            self.line(f"n_blocks = (n_{nest.vector} + {size - 1}) // {size}")
-        others = [index for index in nest.kept if index != nest.vector]
-        if len(others) == 1 and not nest.is_across:
-            with self.block(f"for {others[0]} in range(lo, hi):"):
-                yield
-            return
-        with self.block("for p in range(lo, hi):"):
-            rest = "p"
-            if nest.is_across:
-                self.line(f"{nest.vector}_lo = p % n_blocks * {size}")
-                if others:
-                    self.line("p_rows = p // n_blocks")
-                rest = "p_rows"
-            for position, index in reversed(list(enumerate(others))):
-                self.line(f"{index} = {rest} % n_{index}" if position else f"{index} = {rest}")
-                if position:
-                    self.line(f"p{position} = {rest} // n_{index}")
-                rest = f"p{position}"
-            yield
+    def write_rows(self) -> None:
+        """Write what is done for a row, or a block of rows."""
+        if self.nest.is_across:
+            self._blocks()
+        else:
+            self._row()
 
     def _blocks(self) -> None:
         """Write a whole block of rows, and the masked vectors of one that the edge cuts."""
@@ -173,7 +114,7 @@ class RowsWriter(RowsValues):
         nest = self.nest
         outer = [index for index in nest.reduced if index != nest.vector]
         inner = None if self._is_along or not outer else outer.pop()
-        with self._nested(outer):
+        with self.nested(outer):
             self.points = tuple(outer)
             if self._is_along:
                 self.points = (*outer, str(nest.vector))
@@ -187,14 +128,6 @@ class RowsWriter(RowsValues):
             self.points = ()
 
     @contextmanager
-    def _nested(self, loops: list[str]) -> Iterator[None]:
-        if not loops:
-            yield
-            return
-        with self.block(f"for {loops[0]} in range(n_{loops[0]}):"), self._nested(loops[1:]):
-            yield
-
-    @contextmanager
     def _blocks_along(
         self, index: str, end: str, step: int, n_sums: int, blocked: Sequence[int]
     ) -> Iterator[None]:
@@ -205,10 +138,10 @@ class RowsWriter(RowsValues):
             with self.block(f"for {index} in range({span}):"):
                 yield
             return
-        with self.block(f"for {index}_lo in range(0, {end}, {_BLOCK * step}):"):
-            self.line(f"{index}_hi = min({index}_lo + {_BLOCK * step}, {end})")
+        with self.block(f"for {index}_lo in range(0, {end}, {BLOCK * step}):"):
+            self.line(f"{index}_hi = min({index}_lo + {BLOCK * step}, {end})")
             for number in blocked:
-                start = self._start(self.nest.reductions[number])
+                start = self.start(self.nest.reductions[number])
                 for copy in range(n_sums):
                     self.line(f"{_part(number, copy)} = {start}")
             self._blocked = frozenset(blocked)
@@ -250,7 +183,7 @@ class RowsWriter(RowsValues):
         self.define_row(*(reduction.body for reduction in reductions.values()))
         n_sums = nest.copies if nest.vector in nest.reduced else self.copies
         for number, reduction in reductions.items():
-            start = self._start(reduction)
+            start = self.start(reduction)
             for copy in range(n_sums):
                 self.line(f"{_sum(number, copy)} = {start}")
             if self._remembers(reduction):
@@ -273,9 +206,7 @@ class RowsWriter(RowsValues):
                 for copy, value in enumerate(scope[stored]):
                     self.store(value, copy)
 
-        is_exact = np.dtype(self.compute).kind not in "fc"
-        sums = () if is_exact else (n for n, r in reductions.items() if r.kind in ("sum", "mean"))
-        self._along(point, n_sums, tuple(sums))
+        self._along(point, n_sums, [n for n in blocked_sums(nest) if n in reductions])
         for number, reduction in reductions.items():
             self._finish(number, reduction, n_sums)
 
@@ -285,8 +216,7 @@ class RowsWriter(RowsValues):
 
     def _remembers(self, reduction: Reduction) -> bool:
         """Say whether NaN is remembered beside a maximum, for all copies at once."""
-        is_float = np.dtype(self.compute).kind == "f"
-        return is_float and self._is_along and reduction.kind in ("max", "min")
+        return self._is_along and self.keeps_nan(reduction)
 
     def _inside(self) -> None:
         """Write the mask of a row's last lanes."""
@@ -303,45 +233,10 @@ class RowsWriter(RowsValues):
             self.line(f"nan{number} = nan{number} | {is_nan}")
             step = f"v{reduction.kind}({target}, {value})"
         else:
-            step = self._step(reduction, target, value)
+            step = self.step(reduction, target, value)
         self.line(
             f"{target} = vselect(inside, {step}, {target})" if is_masked else f"{target} = {step}"
         )
-
-    def _step(self, reduction: Reduction, total: str, value: str) -> str:
-        """Return a total with one more value."""
-        kind = np.dtype(self.compute).kind
-        if self.nest.compute == "bool":
-            return f"v{'max' if reduction.kind in ('sum', 'max') else 'min'}({total}, {value})"
-        if kind == "f" and reduction.kind in ("max", "min"):
-            sign = ">" if reduction.kind == "max" else "<"
-            return f"vselect(({value} {sign} {total}) | ({value} != {value}), {value}, {total})"
-        if kind in "iu" and reduction.kind in ("max", "min"):
-            return f"v{reduction.kind}({total}, {value})"
-        if kind in "iu":
-            is_sum = reduction.kind == "sum"
-            product = f"vwrap({total} * {value}, {self.number(0)})"
-            return f"vplus({total}, {value})" if is_sum else product
-        return f"{total} {'*' if reduction.kind == 'prod' else '+'} {value}"
-
-    def _start(self, reduction: Reduction) -> str:
-        """Return what an accumulator starts with."""
-        start = self._identity(reduction)
-        return start if self.nest.vector is None else f"vset{self.nest.lanes}({start})"
-
-    def _identity(self, reduction: Reduction) -> str:
-        kind = np.dtype(self.compute).kind
-        if self.nest.compute == "bool":
-            return self.number(reduction.kind in ("prod", "min"))
-        if reduction.kind == "prod":
-            return self.number(1)
-        if reduction.kind in ("sum", "mean"):
-            return self.number(0)
-        is_max = reduction.kind == "max"
-        if kind == "f":
-            return self.number(-np.inf if is_max else np.inf)
-        info = np.iinfo(self.compute)
-        return self.number(info.min if is_max else info.max)
 
     def _finish(self, number: int, reduction: Reduction, n_sums: int) -> None:
         """Write a reduction's result from its accumulators."""
@@ -350,26 +245,26 @@ class RowsWriter(RowsValues):
         result = Value(self.n_inputs + number)
         if not self._is_along:
             for total in sums:
-                self._divide(reduction, total)
+                self.divide(reduction, total)
             self.row[result] = tuple(sums)
             return
         while len(sums) > 1:
             half = (len(sums) + 1) // 2
             for a, b in zip(sums[: len(sums) - half], sums[half:], strict=True):
                 is_extreme = self._remembers(reduction)
-                step = f"v{reduction.kind}({a}, {b})" if is_extreme else self._step(reduction, a, b)
+                step = f"v{reduction.kind}({a}, {b})" if is_extreme else self.step(reduction, a, b)
                 self.line(f"{a} = {step}")
             sums = sums[:half]
         name = f"r{number}"
         self.line(f"{name} = {self._lanes_joined(reduction, sums[0])}")
         if reduction.kind == "prod":
             with self.block(f"for lane in range({nest.lanes}):"):
-                self.line(f"{name} = {self._step(reduction, name, 'acc[acc_0 + lane]')}")
+                self.line(f"{name} = {self.step(reduction, name, 'acc[acc_0 + lane]')}")
         if self._remembers(reduction):
             one, zero = self.number(1), self.number(0)
             self.line(f"n_nan = vsum(vselect(nan{number}, {one}, {zero}))")
             self.line(f"{name} = vselect(n_nan > {zero}, {self.number(np.nan)}, {name})")
-        self._divide(reduction, name)
+        self.divide(reduction, name)
         self.row[result] = (name,)
 
     def _lanes_joined(self, reduction: Reduction, total: str) -> str:
@@ -380,11 +275,6 @@ class RowsWriter(RowsValues):
             self.line(f"vstore{self.nest.lanes}(acc, acc_0, {total})")
             return self.number(1)
         return f"v{reduction.kind}_all({total})"
-
-    def _divide(self, reduction: Reduction, total: str) -> None:
-        if reduction.kind == "mean":
-            count = " * ".join(f"n_{index}" for index in self.nest.reduced) or "1"
-            self.line(f"{total} = {total} / np.{self.compute}({count})")
 
 
 def _sum(number: int, copy: int) -> str:

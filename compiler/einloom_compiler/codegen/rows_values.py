@@ -71,6 +71,10 @@ class RowsValues:
         values = (p.position for p in parts_of(part) if isinstance(p, Value))
         return any(self._is_wide_value(position) for position in values)
 
+    def is_copied(self, part: Scalar) -> bool:
+        """Say whether a part differs between the copies of a statement."""
+        return self.is_wide(part)
+
     def _is_wide_value(self, position: int) -> bool:
         vector = self.nest.vector
         if vector is None:
@@ -166,10 +170,9 @@ class RowsValues:
         """Write the assignments of one part whose arguments are known; return its names."""
         if isinstance(part, Number):
             return (self.number(part.value),)
-        is_wide = self.is_wide(part)
         name = self.fresh()
         names = tuple(f"{name}_{c}" if self.copies > 1 else name for c in range(self.copies))
-        names = names if is_wide else (name,)
+        names = names if self.is_copied(part) else (name,)
         for copy, target in enumerate(names):
             self._assign(target, part, scope, copy)
         return names

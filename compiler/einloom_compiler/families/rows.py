@@ -2,40 +2,53 @@
 
 How a row is walked through is chosen by predicted time. Vectors run along the row where its
 elements are neighbours and many; else across rows, where those are neighbours, or where rows are so
-short that gathering one element of each is less work.
+short that gathering one element of each is less work. Where rows are neighbours, kilobytes of them
+are computed together, their accumulators in scratch: float32 along the first axis took, on one core
+(Zen 3, 2026-11), by blocks of 32 rows and so: max of 1024 x 1024 0.16 and 0.06 ms, of 2048 x 2048
+7.0 and 0.7 ms; softmax of 1024 x 1024 2.5 and 0.8 ms.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import ceil, inf, prod
 
-import numpy as np
-
 from einloom_compiler.codegen import jit
-from einloom_compiler.dtypes import arithmetic
+from einloom_compiler.dtypes import storage_bytes
 from einloom_compiler.errors import ScheduleError
 from einloom_compiler.families.base import Bound, Dump, Facts, Family
 from einloom_compiler.ir.rows import RowsNest, is_shifted_sum, print_rows, verify_rows
 from einloom_compiler.ir.scalar import Combined, Mapped, Scalar, Value, parts_of, positions_of
-from einloom_compiler.lowering.formula import is_open
 from einloom_compiler.lowering.iteration import IterationSpace
 from einloom_compiler.lowering.rows import RowsExpr, RowsSchedule, lower_rows, rows_numbers
 from einloom_compiler.schedule.machine import Machine
+from einloom_compiler.schedule.rows import is_function, shapes
 from einloom_compiler.schedule.text import require_integer
 
 #: Cycles of a vector's parts: instructions, functions made of them, a division.
-_SIMPLE, _FUNCTION, _DIVISION = 0.5, 10.0, 16.0
+_SIMPLE, _FUNCTION, _DIVISION = 0.5, 10.0, 6.0
 #: Cycles for one lane that is gathered or scattered.
 _GATHERED = 1.0
 #: Cycles for a pass along one row besides its vectors: the masked rest, the lanes joined.
 _PASS = 25.0
 #: Cycles of a scalar point's access and of a function of scalars, whose latency shows.
 _SCALAR = 3.0
+#: Cycles for entering the loop over a row of accumulators.
+_ENTRY = 8.0
+#: Cycles by which a short run of neighbours is slower than the next vectors of a long one.
+_RUN = 3.0
+#: Lines of memory that it costs besides to begin one where no cache holds the operand: 2048 x 2048
+#: float32 in runs of 128 bytes took 53 ns a run (Zen 3, 2026-11).
+_RUN_LINES, _LINE = 8.0, 64
+#: Bytes of a run that is as good as any.
+_LONG_RUN = 4096
+#: Lanes that LLVM's vectors are worth where it is left to find some along a row of accumulators.
+_FOUND_LANES = 4
 #: Vectors at once, at most.
 _MOST_COPIES = 16
-#: Maps that are a few instructions.
-_MAPS = frozenset(("linear", "negative", "abs", "square", "add", "multiply", "maximum", "minimum"))
+#: Accumulators of a row in scratch, at most.
+_MOST_ROW = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -95,12 +108,15 @@ class Rows(Family):
                 f"{schedule}: order must hold each of the indices 0 to {len(numbers) - 1} once, "
                 f"those below {space.n_output}, which number the rows, before the others"
             )
-        vectors = {each.vector: each for each in _shapes(problem.expr, space, problem.machine)}
+        known_shapes = shapes(problem.expr, space, problem.machine)
+        same = [each for each in known_shapes if bool(each.row) == bool(schedule.row)]
+        vectors = {each.vector: each for each in same}
         if vector not in vectors:
             known = ", ".join(map(str, vectors))
+            where = f" with row={schedule.row}" if schedule.row else ""
             raise ScheduleError(
-                f"{schedule}: vectors do not run along index {vector} of these operands; vector "
-                f"may be {known}"
+                f"{schedule}: vectors do not run along index {vector} of these operands{where}; "
+                + (f"vector may be {known}" if known else "give row=0")
             )
         if schedule.lanes != vectors[vector].lanes:
             raise ScheduleError(
@@ -116,19 +132,26 @@ class Rows(Family):
                 f"{schedule}: the index that vectors run along, {vector}, must be the innermost of "
                 "the rows', or of those along them"
             )
-        require_integer("Rows", "copies", schedule.copies, 1, _MOST_COPIES if group else 1)
+        has_copies = bool(group or schedule.row)
+        require_integer("Rows", "copies", schedule.copies, 1, _MOST_COPIES if has_copies else 1)
+        _check_row(schedule)
 
     def neighbours(self, problem: RowsProblem, schedule: RowsSchedule) -> tuple[RowsSchedule, ...]:
         """Return schedules with more or fewer vectors at once."""
-        if schedule.vector is None:
+        if schedule.vector is None and not schedule.row:
             return ()
         copies = (schedule.copies * 2, schedule.copies // 2)
-        return tuple(replace(schedule, copies=n) for n in copies if n)
+        found = tuple(replace(schedule, copies=n) for n in copies if n)
+        if not schedule.row:
+            return found
+        rows = (n for n in (schedule.row * 2, schedule.row // 2) if n and not n % schedule.lanes)
+        found += tuple(replace(schedule, row=n) for n in rows)
+        return (*found, replace(schedule, apart=not schedule.apart))
 
     def propose(self, problem: RowsProblem, below: float = inf) -> tuple[RowsSchedule, ...]:
         """Return a schedule for each index that vectors may run along."""
         del below
-        return tuple(_shapes(problem.expr, problem.space, problem.machine))
+        return tuple(shapes(problem.expr, problem.space, problem.machine))
 
     def seconds(self, problem: RowsProblem, schedule: RowsSchedule) -> float:
         """Return the predicted time on one thread."""
@@ -156,71 +179,15 @@ class Rows(Family):
 FAMILY = Rows()
 
 
-def _shapes(expr: RowsExpr, space: IterationSpace, machine: Machine) -> list[RowsSchedule]:
-    """Return the ways through a space that may be the fastest: one for each vector's index."""
-    order = _order(space, None)
-    found = [RowsSchedule(order)]
-    compute = np.dtype(arithmetic(expr.compute).compute)
-    lanes = min(16, machine.simd_bits // (8 * compute.itemsize))
-    if expr.compute == "bool" or compute.kind == "c" or lanes < 2:
-        return found
-    dtypes = (*expr.inputs, expr.result)
-    for number in range(len(space.extents)):
-        touched = {
-            dtype
-            for dtype, column in zip(dtypes, space.strides, strict=True)
-            if column[number] is not None
-        }
-        if all(_has_vectors(dtype, expr.compute) for dtype in touched):
-            copies = _copies(expr, space, number, lanes, machine)
-            found.append(RowsSchedule(_order(space, number), number, lanes, copies))
-    return found
-
-
-def _copies(
-    expr: RowsExpr, space: IterationSpace, number: int, lanes: int, machine: Machine
-) -> int:
-    """Return how many vectors along an index are in work at once.
-
-    Along a row, accumulators hide the latency of additions; functions have enough to do of their
-    own. Across rows, long runs of neighbours feed the caches: softmax of 12 x 512 x 512 along its
-    middle axis took 7.1, 5.6, 3.2 and 2.8 ms with 1, 2, 4 and 8 vectors (AVX-512, 2026-11).
-    """
-    has_function = any(_is_function(p) for r in expr.reductions for p in parts_of(r.body))
-    most = machine.n_registers // 8
-    if number >= space.n_output:
-        return most // 2 if has_function else most
-    copies = 2 * most if machine.n_registers >= 32 or not has_function else most
-    extent = space.extents[number]
-    if is_open(extent):
-        return most
-    others = prod(space.extents[: space.n_output]) // max(1, extent)
-    while copies > 1 and (
-        copies * lanes > extent or others * extent < 2 * machine.cores * copies * lanes
-    ):
-        copies //= 2
-    return copies
-
-
-def _has_vectors(dtype: str, compute: str) -> bool:
-    """Say whether vectors of a dtype are read and written as vectors of the compute dtype."""
-    return dtype == compute or (arithmetic(dtype).is_half and compute == "float32")
-
-
-def _order(space: IterationSpace, vector: int | None) -> tuple[int, ...]:
-    """Return the index numbers: rows in the output's order, then along them in memory's."""
-    numbers = range(len(space.extents))
-    reduced = [n for n in numbers if n >= space.n_output]
-    main = max(
-        space.strides[:-1],
-        key=lambda column: prod(
-            n for n, step in zip(space.extents, column, strict=True) if step is not None
-        ),
-    )
-    reduced.sort(key=lambda n: (n == vector, -abs(main[n] or 0)))
-    kept = [n for n in numbers if n < space.n_output]
-    kept.sort(key=lambda n: n == vector)
-    return (*kept, *reduced)
+def _check_row(schedule: RowsSchedule) -> None:
+    """Raise unless the accumulators in scratch, if any, are some that can be."""
+    require_integer("Rows", "row", schedule.row, 0, _MOST_ROW)
+    if schedule.row % schedule.lanes:
+        raise ScheduleError(f"{schedule}: row must be a multiple of lanes={schedule.lanes}, or 0")
+    if not isinstance(schedule.apart, bool) or (schedule.apart and not schedule.row):
+        raise ScheduleError(
+            f"{schedule}: apart={schedule.apart!r} is not allowed; give False, or True with row"
+        )
 
 
 def _predict(nest: RowsNest, space: IterationSpace, shape: RowsSchedule, machine: Machine) -> float:
@@ -235,34 +202,77 @@ def _predict(nest: RowsNest, space: IterationSpace, shape: RowsSchedule, machine
         *([(nest.last_body,)] if nest.stores_points and nest.reduced else []),
     ]
     each = sum(_cycles(nest, body) for body in bodies)
-    steps = points
-    if nest.vector is not None and nest.is_across:
-        rows = rows // extents[nest.vector] * ceil(extents[nest.vector] / nest.lanes)
+    if nest.row:
+        vectors = ceil(extents[nest.kept[-1]] / (nest.lanes if nest.vector else _FOUND_LANES))
+        others = rows // extents[nest.kept[-1]]
+        entries = others * ceil(extents[nest.kept[-1]] / nest.row) * len(bodies)
+        rows = others * vectors
+        totals = len(nest.reductions) * 4 * _SIMPLE + sum(
+            _row_cycles(nest, body) for body in bodies
+        )
+        cycles = rows * (points * (each + totals / nest.copies) + totals)
+        cycles += entries * (2 * _PASS + _ENTRY * points / nest.copies)
+    elif nest.is_across:
+        extent = extents[str(nest.vector)]
+        rows = rows // extent * ceil(extent / nest.lanes)
+        cycles = rows * (points * (each + _RUN * len(bodies) / nest.copies) + len(bodies) * _PASS)
     elif nest.vector is not None:
         steps = points // extents[nest.vector] * ceil(extents[nest.vector] / nest.lanes)
-    cycles = rows * (steps * each + len(bodies) * _PASS)
-    moved = sum(
-        prod(n for n, step in zip(space.extents, column, strict=True) if step is not None)
-        * np.dtype(arithmetic(access.dtype).storage).itemsize
+        cycles = rows * (steps * each + len(bodies) * _PASS)
+    else:
+        cycles = rows * (points * each + len(bodies) * _PASS)
+    return max(cycles / machine.hertz, _memory_seconds(nest, space, extents, len(bodies), machine))
+
+
+def _memory_seconds(
+    nest: RowsNest,
+    space: IterationSpace,
+    extents: Mapping[str, int],
+    n_passes: int,
+    machine: Machine,
+) -> float:
+    """Return the seconds that the memory takes to deliver what the passes read and write."""
+    sizes = [
+        space.n_elements(column) * storage_bytes(access.dtype)
         for access, column in zip((*nest.inputs, nest.output), space.strides, strict=True)
-    )
-    return max(cycles / machine.hertz, moved / machine.bandwidth(moved))
+    ]
+    moved = sum(sizes)
+    if moved <= machine.l2_bytes:
+        return moved / machine.bandwidth(moved)
+    main = nest.inputs[max(range(len(nest.inputs)), key=sizes.__getitem__)]
+    itemsize = storage_bytes(main.dtype)
+    # Rows that are walked through together, and whether they, or a row's points, are neighbours.
+    together = min(nest.block, extents[nest.blocked]) if nest.blocked else 1
+    innermost = nest.blocked or nest.vector or (nest.reduced or nest.kept)[-1]
+    run = together * itemsize if nest.blocked in main.indices else _LONG_RUN
+    if innermost in main.indices and main.unit != innermost:
+        run = itemsize
+    lines = 1 + _RUN_LINES * _LINE / run if run < _LONG_RUN else 1.0
+    is_anew = 2 * together * prod(extents[n] for n in nest.reduced) * itemsize > machine.l2_bytes
+    return lines * (n_passes if is_anew else 1) * moved / machine.bandwidth(moved)
+
+
+def _row_cycles(nest: RowsNest, bodies: tuple[Scalar, ...]) -> float:
+    """Return the cycles of the parts that are one for a row, where each vector needs them anew."""
+    parts = {part for body in bodies for part in parts_of(body)}
+    return sum(_part_cycles(nest, part) for part in parts if positions_of(part) <= nest.row_values)
+
+
+def _part_cycles(nest: RowsNest, part: Scalar) -> float:
+    match part:
+        case Combined("divide", (_, divisor)) if not is_shifted_sum(nest, divisor):
+            return _DIVISION
+        case Mapped() | Combined():
+            return _FUNCTION if is_function(part) else _SIMPLE
+    return 0.0
 
 
 def _cycles(nest: RowsNest, bodies: tuple[Scalar, ...]) -> float:
     """Return the cycles of one vector, or one scalar, in a pass that computes these bodies."""
     parts = {part for body in bodies for part in parts_of(body)}
-    total = 0.0
-    for part in parts:
-        if positions_of(part) <= nest.row_values:
-            continue  # computed once a row
-        match part:
-            case Combined("divide", (_, divisor)) if not is_shifted_sum(nest, divisor):
-                total += _DIVISION
-            case Mapped() | Combined():
-                total += _FUNCTION if _is_function(part) else _SIMPLE
-            case _:
-                pass
+    total = sum(
+        _part_cycles(nest, part) for part in parts if not positions_of(part) <= nest.row_values
+    )
     accesses = [nest.output] if bodies == (nest.last_body,) else []
     accesses += [nest.inputs[n] for n in range(len(nest.inputs)) if _uses(parts, n)]
     for access in accesses:
@@ -276,9 +286,3 @@ def _cycles(nest: RowsNest, bodies: tuple[Scalar, ...]) -> float:
 
 def _uses(parts: set[Scalar], position: int) -> bool:
     return any(part is Value(position) for part in parts)
-
-
-def _is_function(part: Scalar) -> bool:
-    if isinstance(part, Mapped):
-        return part.map.function not in _MAPS
-    return isinstance(part, Combined) and part.function == "power"

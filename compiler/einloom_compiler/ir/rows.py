@@ -4,7 +4,7 @@ Grammar::
 
     RowsNest = (inputs: Access+, output: Access, kept: name*, reduced: name*,
                 reductions: Reduction*, body: Scalar, compute: dtype name, vector: name | None,
-                lanes: int, copies: int)
+                lanes: int, copies: int, row: int, is_apart: bool)
 
 For each point of the kept indices, a *row*, reductions run along the reduced indices in *passes*:
 those that use no other's result share the first pass, and so on. A last pass stores the body for
@@ -13,7 +13,10 @@ meanings of positions in bodies are those of :class:`einloom_compiler.ir.graph.R
 
 The index ``vector`` runs through memory in vectors: a reduced one along the row, with ``copies``
 accumulators for each reduction; a kept one across ``copies * lanes`` rows at once, whose reductions
-are the lanes of vectors. The parallel range is that of rows, or of such blocks of rows.
+are the lanes of vectors. Where ``row`` is not 0, ``row`` rows that are neighbours along the last
+kept index are computed together, and their accumulators lie in scratch: a pass then runs through
+memory in its order, and ``copies`` points of a row enter its accumulator together. The parallel
+range is that of rows, or of such blocks of rows.
 """
 
 from __future__ import annotations
@@ -55,7 +58,10 @@ class RowsNest:
         compute: name of the dtype that everything is computed in.
         vector: the index that vectors run along; None for scalars.
         lanes: elements of a vector, 1 for scalars.
-        copies: vectors that are in work at once.
+        copies: vectors that are in work at once; with ``row``, points of a row.
+        row: accumulators of each reduction in scratch; 0 where they are variables.
+        is_apart: whether points in work at once are as far apart as they can be, each in a part of
+            its own of the last reduced index, instead of neighbours.
     """
 
     inputs: tuple[Access, ...]
@@ -68,6 +74,8 @@ class RowsNest:
     vector: str | None = None
     lanes: int = 1
     copies: int = 1
+    row: int = 0
+    is_apart: bool = False
 
     @property
     def indices(self) -> tuple[str, ...]:
@@ -78,6 +86,16 @@ class RowsNest:
     def is_across(self) -> bool:
         """Whether vectors run across rows."""
         return self.vector in self.kept
+
+    @property
+    def blocked(self) -> str | None:
+        """The kept index along which several rows are computed together, if any."""
+        return self.kept[-1] if self.row else self.vector if self.is_across else None
+
+    @property
+    def block(self) -> int:
+        """How many rows that are."""
+        return self.row or self.lanes * self.copies
 
     @property
     def stores_points(self) -> bool:
@@ -139,9 +157,8 @@ class RowsNest:
     def parallel_extent(self, extents: Sequence[int]) -> int:
         """Return the length of the parallel range; ``extents`` in the order of ``indices``."""
         by_index = dict(zip(self.indices, extents, strict=True))
-        block = self.lanes * self.copies
         return prod(
-            -(-by_index[index] // block) if index == self.vector else by_index[index]
+            -(-by_index[index] // self.block) if index == self.blocked else by_index[index]
             for index in self.kept
         )
 
@@ -190,9 +207,11 @@ def print_rows(nest: RowsNest) -> str:
     lines = [f"rows in {nest.compute}, over {', '.join(nest.kept) or 'one row'}"]
     if nest.vector is not None:
         where = "across rows" if nest.is_across else "along the row"
-        lines.append(
-            f"  vectors of {nest.lanes} along {nest.vector}, {where}, {nest.copies} at once"
-        )
+        at_once = "" if nest.row else f", {nest.copies} at once"
+        lines.append(f"  vectors of {nest.lanes} along {nest.vector}, {where}{at_once}")
+    if nest.row:
+        at_once = f"{nest.copies} points at once{', apart' if nest.is_apart else ''}"
+        lines.append(f"  {nest.row} rows along {nest.blocked} in scratch, {at_once}")
     along = ", ".join(nest.reduced) or "one point"
     for numbers in nest.passes:
         lines.append(f"  pass along {along}")
@@ -239,7 +258,11 @@ def verify_rows(nest: RowsNest, stage: str) -> None:
     require(is_row, "a row's result uses elements of the row")
     require((nest.vector is None) == (nest.lanes == 1), "vectors have an index and lanes")
     require(nest.vector is None or nest.vector in known, "vectors run along no index")
-    require(nest.copies >= 1 and (nest.lanes > 1 or nest.copies == 1), "scalars have no copies")
+    has_copies = nest.lanes > 1 or nest.row > 0
+    require(nest.copies >= 1 and (has_copies or nest.copies == 1), "scalars have no copies")
+    is_rows = nest.reduced and nest.reductions and nest.vector in (None, *nest.kept[-1:])
+    require(not nest.row or bool(is_rows), "nothing is kept in scratch")
+    require(nest.row % nest.lanes == 0, "a row in scratch is no whole number of vectors")
 
 
 def _is_known(body: Scalar, n_values: int) -> bool:

@@ -171,17 +171,22 @@ def positions_of(scalar: Scalar) -> frozenset[int]:
 
 def substituted(scalar: Scalar, values: Mapping[int, Scalar]) -> Scalar:
     """Return the expression with the values at these positions replaced, all at once."""
+    return rebuilt(scalar, {Value(position): value for position, value in values.items()})
+
+
+def rebuilt(scalar: Scalar, replaced: Mapping[Scalar, Scalar]) -> Scalar:
+    """Return the expression with these parts replaced, all at once."""
     made: dict[Scalar, Scalar] = {}
     for part in parts_of(scalar):
         match part:
-            case Value(position=position):
-                made[part] = values.get(position, part)
-            case Number():
-                made[part] = part
+            case _ if part in replaced:
+                made[part] = replaced[part]
             case Mapped(map=step, argument=argument):
                 made[part] = Mapped(step, made[argument])
             case Combined(function=function, arguments=arguments):
                 made[part] = Combined(function, tuple(made[a] for a in arguments))
+            case _:
+                made[part] = part
     return made[scalar]
 
 

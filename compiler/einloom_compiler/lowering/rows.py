@@ -168,13 +168,17 @@ class RowsSchedule:
         order: the space's index numbers, outermost first, kept ones first.
         vector: the number of the index that vectors run along; None for scalars.
         lanes: elements of a vector.
-        copies: vectors at once.
+        copies: vectors at once; with ``row``, points of a row.
+        row: accumulators in scratch, of rows along the last kept index; 0 for variables.
+        apart: whether points at once are parts of the last index away from each other.
     """
 
     order: tuple[int, ...]
     vector: int | None = None
     lanes: int = 1
     copies: int = 1
+    row: int = 0
+    apart: bool = False
 
     def __str__(self) -> str:
         """Print as a call."""
@@ -184,7 +188,9 @@ class RowsSchedule:
 def lower_rows(expr: RowsExpr, space: IterationSpace, shape: RowsSchedule) -> RowsNest:
     """Return the nest that walks through ``space`` as ``shape`` says."""
     names = {number: loop_name(position) for position, number in enumerate(shape.order)}
-    inner = shape.order[-1] if shape.vector is None and shape.order else shape.vector
+    inner = shape.vector
+    if inner is None and shape.order:
+        inner = shape.order[space.n_output - 1 if shape.row else -1]
 
     def access(name: str, dtype: str, column: tuple[int | None, ...]) -> Access:
         used = tuple(names[n] for n in shape.order if column[n] is not None)
@@ -205,6 +211,8 @@ def lower_rows(expr: RowsExpr, space: IterationSpace, shape: RowsSchedule) -> Ro
         vector=None if shape.vector is None else names[shape.vector],
         lanes=shape.lanes,
         copies=shape.copies,
+        row=shape.row,
+        is_apart=shape.apart,
     )
 
 

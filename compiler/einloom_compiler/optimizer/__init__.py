@@ -14,6 +14,7 @@ from einloom_compiler.ir.graph import Node
 from einloom_compiler.ir.printer import print_graph
 from einloom_compiler.ir.verify_graph import verify_graph
 from einloom_compiler.optimizer import (
+    affine,
     attention,
     constants,
     fuse,
@@ -39,6 +40,7 @@ FUSION: tuple[Pass, ...] = (
     ("views of results", (*views.RESULTS, *simplify.RULES)),
     ("fold constants", (*constants.RULES, *simplify.RULES)),
     ("fuse elementwise", (*fuse.RULES, *rows.RULES, *simplify.RULES)),
+    ("fold scales and shifts", (*affine.RULES, *simplify.RULES)),
     ("find attention", attention.RULES),
 )
 #: After that, since a merged contraction would hide the scores of attention.

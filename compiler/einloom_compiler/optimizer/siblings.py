@@ -31,13 +31,11 @@ from einloom_compiler.ir.graph import (
 from einloom_compiler.ir.scalar import Combined, Mapped, Number, Scalar, Value, combined
 from einloom_compiler.ir.shapes import shape_of
 from einloom_compiler.ir.traversal import nodes_of, operands_of, with_operands
+from einloom_compiler.optimizer.affine import SCALED
 from einloom_compiler.optimizer.constants import is_fixed
 from einloom_compiler.optimizer.terms import fresh
 
 Array = npt.NDArray[Any]
-
-#: Dtypes whose weights may be scaled ahead: others would round twice, or wrap around.
-_SCALED = ("float32", "float64")
 
 #: Joined arrays, by the first of the constants they were made of and what else they depend on, so
 #: that optimizing a graph again gives the same constant.
@@ -188,7 +186,7 @@ def _product(node: Node) -> _Product | None:
     if not all(set(found) <= set(columns) for found in epilogue.terms):
         return None
     affine = None
-    if dtype_name(node.dtype) in _SCALED and len(epilogue.operands) <= 1:
+    if dtype_name(node.dtype) in SCALED and len(epilogue.operands) <= 1:
         weight = node.operands[1 - number]
         assert isinstance(weight, Constant)
         if weight.array.dtype == node.dtype:

@@ -18,8 +18,6 @@ core on a float32 1024-cubed product.
 
 from __future__ import annotations
 
-from math import prod
-
 from einloom_compiler.dtypes import arithmetic, compute_bytes, storage_bytes
 from einloom_compiler.ir.loops import LoopNest
 from einloom_compiler.lowering.formula import is_open
@@ -39,13 +37,6 @@ from einloom_compiler.schedule.steps import (
 
 #: Accumulators of a row: 4 rows of 256 float64 are 8 kB, a sixth of the smallest L1 in use.
 ROW = 256
-#: Bytes of the one row of a sum over rows: a page, so that memory is read in long runs. Measured
-#: 2026-11 (2-core AVX-512, float32 4096 x 4096): 26 GB/s, and 17 with runs of 1 kB.
-ROW_BYTES = 4096
-#: The same of an operand that no L2 holds, half of an L1. Measured 2026-11 (2-core Zen 3, two
-#: threads, float32, by chunks of rows): 4096 x 4096 took 2.7 ms, and 3.4 with rows of 4 kB; 8192 x
-#: 2048 2.7 and 3.7 ms; 768 x 3072 0.09 and 0.12 ms.
-WIDE_ROW_BYTES = 16 << 10
 #: Contracted points that update one row together: its accumulators are loaded and stored once.
 JAM = 4
 #: Vector accumulators of one sum, enough to hide the latency of an addition and to keep many loads
@@ -227,28 +218,12 @@ def _choose_contraction(
         steps += _streams(named, space, machine)
     if row is None:
         return [*steps, Tile(summed, BLOCK)]
-    itemsize = compute_bytes(nest.compute)
-    return [
-        *steps,
-        Tile(row, ROW if steps else _row_bytes(named, space, machine) // itemsize),
-        Sink(row),
-    ]
-
-
-def _row_bytes(named: NamedNest, space: IterationSpace, machine: Machine) -> int:
-    """Return the bytes of the one row of a sum over rows, at most.
-
-    Rows of a large operand are walked through whole where there are enough tasks besides, or enough
-    rows for chunks of them to be tasks.
-    """
-    if streams.largest(space, _itemsizes(named))[1] <= machine.l2_bytes:
-        return ROW_BYTES
-    last = named.order[len(named.order) - len(named.nest.contracted) - 1]
-    others = prod(space.extents[n] for n in range(space.n_output) if n != last)
-    rows = prod(space.extents[space.n_output :])
-    has_tasks = others >= chunks.TASKS * machine.cores
-    has_chunks = streams.PARTIAL_SHARE / 2 * rows >= chunks.CHUNKS * machine.cores
-    return WIDE_ROW_BYTES if has_tasks or has_chunks else ROW_BYTES
+    width = ROW
+    if not steps:
+        last = named.order[len(named.order) - len(nest.contracted) - 1]
+        n_bytes = chunks.row_bytes(space, last, _itemsizes(named), machine)
+        width = n_bytes // compute_bytes(nest.compute)
+    return [*steps, Tile(row, width), Sink(row)]
 
 
 def _rows(extent: int) -> int:
@@ -282,7 +257,7 @@ def _neighbour(named: NamedNest, space: IterationSpace, outputs: list[str]) -> s
     run = space.extents[number[nest.inputs[0].unit]]
     itemsize = storage_bytes(nest.inputs[0].dtype)
     for index in outputs:
-        if column[number[index]] == run and run * itemsize < ROW_BYTES:
+        if column[number[index]] == run and run * itemsize < chunks.ROW_BYTES:
             return index
     return None
 

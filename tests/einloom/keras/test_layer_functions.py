@@ -209,6 +209,14 @@ def test_a_layer_over_steps_wraps_one_of_these() -> None:
         layers.TimeDistributed({"class_name": "LSTM", "config": {"name": "lstm", "dtype": None}})
 
 
+def test_a_spectrally_normalized_layer_is_the_wrapped_one() -> None:
+    layer = layers.SpectralNormalization(layers.Dense(5))
+    assert layer.weight_names == ("layer/kernel", "vector_u", "layer/bias")
+    x, kernel, bias = floats(2, 4), floats(4, 5), floats(5)
+    found = layer(x, weights=[kernel, floats(1, 5), bias])
+    np.testing.assert_allclose(found, x @ kernel + bias, rtol=1e-5, atol=1e-6)
+
+
 def test_a_snippet_runs_when_its_import_changes() -> None:
     """Weights kept by ``set_weights``, or given with the call; at any batch, with any array."""
     tf = pytest.importorskip("tensorflow")

@@ -124,7 +124,7 @@ from einloom.keras.layers.reshaping import (
     ZeroPadding2D,
     ZeroPadding3D,
 )
-from einloom.keras.layers.wrapping import TimeDistributed
+from einloom.keras.layers.wrapping import SpectralNormalization, TimeDistributed
 from einloom.keras.models.kinds.table import REFUSED_CLASSES
 
 AvgPool1D = AveragePooling1D
@@ -240,6 +240,7 @@ __all__ = [
     "SpatialDropout1D",
     "SpatialDropout2D",
     "SpatialDropout3D",
+    "SpectralNormalization",
     "Subtract",
     "TimeDistributed",
     "UnitNormalization",

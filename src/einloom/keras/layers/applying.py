@@ -21,7 +21,7 @@ from einloom.keras.models.documents import frozen
 from einloom.keras.models.kinds import Kind, kind_of
 from einloom.keras.models.kinds.base import Shape, shape_text
 from einloom.keras.models.kinds.dense import Embedding
-from einloom.keras.models.kinds.wrapping import TimeDistributed
+from einloom.keras.models.kinds.wrapping import SpectralNormalization, TimeDistributed
 from einloom.keras.models.record import LayerRecord, Weight
 from einloom.keras.models.structure import Source, layer_record
 from einloom_compiler.dtypes import AnyDType, as_dtype
@@ -145,7 +145,9 @@ def _add_mask(arguments: dict[str, Any], name: str, mask: Tensor) -> None:
 
 def _input_dtype(record: LayerRecord, kind: Kind) -> AnyDType:
     """Return the dtype that an input is taken to have before a call settles it."""
-    if isinstance(kind.inner if isinstance(kind, TimeDistributed) else kind, Embedding):
+    while isinstance(kind, TimeDistributed | SpectralNormalization):
+        kind = kind.inner
+    if isinstance(kind, Embedding):
         return as_dtype("int32")
     return compute_dtype(record.dtype_policy)
 

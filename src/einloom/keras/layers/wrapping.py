@@ -8,7 +8,7 @@ from typing import Any
 from einloom.keras.layers.layer import Layer
 from einloom_compiler.errors import SpecError
 
-__all__ = ["TimeDistributed"]
+__all__ = ["SpectralNormalization", "TimeDistributed"]
 
 
 class TimeDistributed(Layer):
@@ -20,11 +20,32 @@ class TimeDistributed(Layer):
         Raises:
             SpecError: ``layer`` is neither.
         """
-        if isinstance(layer, Layer):
-            layer = {"class_name": type(layer).__name__, "config": layer.get_config()}
-        if not isinstance(layer, Mapping):
-            raise SpecError(
-                "TimeDistributed wraps one of einloom.keras.layers, such as layers.Dense(4), not "
-                f"a {type(layer).__name__}"
-            )
-        super().__init__({"layer": layer}, options)
+        super().__init__({"layer": _configuration(type(self).__name__, layer)}, options)
+
+
+class SpectralNormalization(Layer):
+    """A layer whose kernel training divided by its largest singular value.
+
+    Weights: ``layer/kernel``, ``vector_u`` (1, columns), which nothing reads, then the layer's.
+    """
+
+    def __init__(self, layer: Any, power_iterations: int = 1, **options: Any) -> None:
+        """Take Keras's arguments: one of einloom's layers, or its configuration.
+
+        Raises:
+            SpecError: ``layer`` is neither.
+        """
+        held = _configuration(type(self).__name__, layer)
+        super().__init__({"layer": held, "power_iterations": power_iterations}, options)
+
+
+def _configuration(title: str, layer: Any) -> Mapping[str, Any]:
+    """Return the configuration of a layer that another one is put around."""
+    if isinstance(layer, Layer):
+        return {"class_name": type(layer).__name__, "config": layer.get_config()}
+    if not isinstance(layer, Mapping):
+        raise SpecError(
+            f"{title} wraps one of einloom.keras.layers, such as layers.Dense(4), not "
+            f"a {type(layer).__name__}"
+        )
+    return layer

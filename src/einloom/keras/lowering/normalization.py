@@ -22,6 +22,7 @@ from einloom.keras.models.kinds.normalization import (
     BatchNormalization,
     GroupNormalization,
     LayerNormalization,
+    LayerScale,
     Normalization,
     Rescaling,
     RMSNormalization,
@@ -160,6 +161,13 @@ def lower_rescaling(call: LayerCall, kind: Rescaling) -> Tensor:
     )
     body = combined("add", combined("multiply", Value(0), scale), offset)
     return Tensor(elementwise(body, *operands, dtype=call.dtype), call.inputs[0].mask)
+
+
+def lower_layer_scale(call: LayerCall, kind: LayerScale) -> Tensor:
+    """Lower ``x * gamma``, a number for each channel."""
+    x = cast(call.inputs[0].node, call.dtype)
+    kind.output_shape(shape_of(x))
+    return Tensor(elementwise(_PRODUCT, x, call.weight("gamma"), dtype=call.dtype))
 
 
 def lower_normalization(call: LayerCall, kind: Normalization) -> Tensor:

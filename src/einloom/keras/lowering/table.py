@@ -46,6 +46,7 @@ _LOWERINGS: Mapping[type, Callable[[LayerCall, Any], Outputs]] = {
     norms.UnitNormalization: normalization.lower_unit_normalization,
     norms.BatchNormalization: normalization.lower_batch_normalization,
     norms.GroupNormalization: normalization.lower_group_normalization,
+    norms.LayerScale: normalization.lower_layer_scale,
     norms.Rescaling: normalization.lower_rescaling,
     norms.Normalization: normalization.lower_normalization,
     attentions.MultiHeadAttention: attention.lower_multi_head_attention,
@@ -93,6 +94,8 @@ def lower_layer(call: LayerCall) -> Outputs:
     kind.check_inputs(*call.shapes)
     if isinstance(kind, wrappers.TimeDistributed):
         return wrapping.lower_time_distributed(call, kind, lower_layer)
+    if isinstance(kind, wrappers.SpectralNormalization):
+        return wrapping.lower_spectral_normalization(call, kind, lower_layer)
     outputs = _LOWERINGS[type(kind)](call, kind)
     if isinstance(kind, _PASSING) and isinstance(outputs, Tensor):
         return Tensor(outputs.node, call.inputs[0].mask)

@@ -116,7 +116,7 @@ def _filled_layer(keras: Any, layer: LayerRecord, live: Any, version: str) -> La
 
 def _of_known(keras: Any, layer: LayerRecord, kind: Kind, live: Any) -> tuple[Weight, ...]:
     """Return the weights as the layer would save them (a low-rank adaptation is merged)."""
-    slots = kind.slots()
+    slots = kind.stored()
     found: dict[str, Weight] = {}
     for part in dict.fromkeys(slot.part for slot in slots):
         holder = _holder(live, part)
@@ -132,7 +132,7 @@ def _of_known(keras: Any, layer: LayerRecord, kind: Kind, live: Any) -> tuple[We
             )
         for number, name in enumerate(wanted):
             found[name] = Weight(name, _array(keras, stored[str(number)]))
-    return tuple(found[slot.name] for slot in slots)
+    return tuple(found[slot.name] for slot in kind.slots())
 
 
 def _holder(live: Any, part: str) -> Any:

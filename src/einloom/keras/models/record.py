@@ -6,7 +6,7 @@ Grammar::
                    stated: TensorRef -> TensorSpec)
     LayerRecord = (name, class_name, origin, config, dtype_policy, weights: Weight*, calls: Call*,
                    model: ModelRecord?,                 what a nested model is made of
-                   wrapped: LayerRecord?)               the layer in a TimeDistributed, its weights
+                   wrapped: LayerRecord?)               the layer that it wraps, whose weights
                                                         among the outer one's
     Call        = (args, kwargs)                        structures with TensorRef leaves
     TensorRef   = (layer, call, output)                 output of that layer's call of that number
@@ -134,8 +134,8 @@ class LayerRecord:
         weights: in Keras's order.
         calls: within its model; none for an InputLayer.
         model: the layers of a nested model, else None.
-        wrapped: the layer that a TimeDistributed wraps, else None; without weights, which are its
-            wrapper's.
+        wrapped: the layer that it is put around, such as a TimeDistributed, else None; without
+            weights, which are its wrapper's.
     """
 
     name: str

@@ -24,6 +24,7 @@ from einloom.keras.models.entries import (
     without_shared,
 )
 from einloom.keras.models.kinds import Kind, kind_of
+from einloom.keras.models.kinds.table import WRAPPERS
 from einloom.keras.models.limits import MAX_MODEL_DEPTH, MAX_NAME_CHARACTERS
 from einloom.keras.models.nodes import built_for, calls_of, is_old_form, stated_by, structure_of
 from einloom.keras.models.record import (
@@ -41,8 +42,6 @@ from einloom_compiler.errors import ModelFileError
 _OLDEST_MAJOR = 2
 #: HDF5 files have the name of a class, archives the one under which Keras exports it.
 _EXPORTED = {"GroupedQueryAttention": "GroupQueryAttention"}
-#: The class of layers around another one that are read.
-_WRAPPER = "TimeDistributed"
 #: Layers of which a Sequential model's next one takes the same shape.
 _SHAPE_KEEPING = ("Dropout", "SpatialDropout1D", "SpatialDropout2D", "Activation", "GaussianNoise")
 
@@ -293,7 +292,7 @@ def _layer(entry: Mapping[str, Any], source: Source, levels: int) -> LayerRecord
         config = MappingProxyType({k: v for k, v in config.items() if k in ("name", "trainable")})
     origin, policy = origin_of(entry), policy_of(config, name)
     wrapped = None
-    if (origin, kind) == ("layer", _WRAPPER):
+    if origin == "layer" and kind in WRAPPERS:
         if levels == 0:
             raise ModelFileError(f"layers are wrapped more deeply than {MAX_MODEL_DEPTH} levels")
         inner = an_object(config.get("layer"), f"the layer in {name!r}")

@@ -97,11 +97,11 @@ def _check_name(layer: LayerRecord, group: Group) -> None:
 def _of_known(
     layer: LayerRecord, kind: Kind, group: Group | None, seen: list[LayerRecord]
 ) -> tuple[Weight, ...]:
-    slots = kind.slots()
+    slots = kind.stored()
     holders = {part: _variables(group, part) for part in {slot.part for slot in slots}}
     if slots and all(holder is None for holder in holders.values()):
         return _of_shared(layer, seen)
-    weights = []
+    found: dict[str, Weight] = {}
     for part, holder in sorted(holders.items()):
         wanted = [slot for slot in slots if slot.part == part]
         stored = holder.members() if holder is not None else ()
@@ -110,9 +110,9 @@ def _of_known(
                 f"layer {layer.name!r} ({layer.class_name}) needs the weights "
                 f"{', '.join(slot.name for slot in wanted)}, but its file holds {len(stored)}"
             )
-        weights += [Weight(slot.name, holder.array(str(n))) for n, slot in enumerate(wanted)]
-    order = {slot.name: number for number, slot in enumerate(slots)}
-    return tuple(sorted(weights, key=lambda weight: order[weight.name]))
+        # Keras reads a layer's own variables before those of its parts, which count.
+        found |= {s.name: Weight(s.name, holder.array(str(n))) for n, s in enumerate(wanted)}
+    return tuple(found[slot.name] for slot in kind.slots())
 
 
 def _variables(group: Group | None, part: str) -> Group | None:

@@ -177,7 +177,7 @@ def _contradicts(place: _Place, stored: str) -> bool:
 _VARIABLES = frozenset(
     {
         *("kernel", "bias", "embeddings", "gamma", "beta", "moving_mean", "moving_variance"),
-        *("scale", "concat_score_weight", "recurrent_kernel", "depthwise_kernel"),
+        *("scale", "concat_score_weight", "recurrent_kernel", "depthwise_kernel", "vector_u"),
     }
 )
 

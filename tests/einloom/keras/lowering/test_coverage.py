@@ -52,7 +52,7 @@ def test_live_layers_that_are_refused_are_named() -> None:
         "GRU": L.GRU(2),
         "Bidirectional": L.Bidirectional(L.LSTM(2)),
         "TimeDistributed": L.TimeDistributed(L.LSTM(2)),
-        "SpectralNormalization": L.SpectralNormalization(L.Dense(2)),
+        "SpectralNormalization": L.SpectralNormalization(L.Embedding(2, 2, mask_zero=True)),
         "RNN": L.RNN(L.LSTMCell(2)),
     }
     for name, layer in refused.items():

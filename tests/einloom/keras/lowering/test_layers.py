@@ -167,6 +167,14 @@ ONE: dict[str, tuple[Any, Any]] = {
                            np.arange(24, dtype=np.int32).reshape(2, 3, 4) % 11),
     "steps of steps": (lambda: L.TimeDistributed(L.TimeDistributed(L.Dense(5))),
                        floats(2, 3, 4, 6)),
+    "spectral dense": (lambda: L.SpectralNormalization(L.Dense(5, "tanh")), floats(3, 4)),
+    "spectral conv2d half": (
+        lambda: L.SpectralNormalization(L.Conv2D(5, 2), dtype="mixed_float16"),
+        floats(3, 6, 5, 4)),
+    "spectral embedding": (lambda: L.SpectralNormalization(L.Embedding(11, 4)),
+                           np.array([[1, 0, 10]], np.int32)),
+    "steps of spectral dense": (
+        lambda: L.TimeDistributed(L.SpectralNormalization(L.Dense(5))), floats(2, 3, 4)),
     "conv2d 1x1": (lambda: L.Conv2D(4, 1, use_bias=False), floats(2, 3, 4, 5)),
 }  # fmt: skip
 

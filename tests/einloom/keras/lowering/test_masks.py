@@ -47,6 +47,7 @@ LAYERS: dict[str, Callable[[], Any]] = {
     "unit norm": lambda: L.UnitNormalization(),
     "rescaling": lambda: L.Rescaling(2.0),
     "normalization": lambda: L.Normalization(mean=0.5, variance=2.0, axis=None),
+    "layer scale": lambda: keras.src.applications.convnext.LayerScale(0.5, 4),
     "masking": lambda: L.Masking(),
     "conv": lambda: L.Conv1D(4, 3, padding="same"),
     "depthwise": lambda: L.DepthwiseConv1D(3, padding="same"),
@@ -122,12 +123,21 @@ def test_a_mask_given_to_a_softmax_over_several_axes() -> None:
     check(L.Softmax(axis=(1, 2)), x, mask=mask)
 
 
-def test_steps_of_a_layer_that_would_read_the_mask() -> None:
-    layer = L.TimeDistributed(L.GlobalAveragePooling1D())
+@pytest.mark.parametrize(
+    ("layer", "words"),
+    [
+        (
+            L.TimeDistributed(L.GlobalAveragePooling1D()),
+            "which a wrapped GlobalAveragePooling1D would read",
+        ),
+        (L.SpectralNormalization(L.Dense(3)), "which the wrapped layer would get"),
+    ],
+)
+def test_masks_that_wrapped_layers_would_read(layer: Any, words: str) -> None:
     held = record_from_keras(layer, (3, 6, 5, 4)).layers[-1]
     kind = kind_of(held, keras.__version__)
     assert isinstance(kind, Kind)
     node = Input("x", (3, 6, 5, 4), as_dtype("float32"))
     mask = Input("mask", (3, 6), as_dtype("bool"))
-    with pytest.raises(UnsupportedError, match="which a wrapped GlobalAveragePooling1D would read"):
+    with pytest.raises(UnsupportedError, match=words):
         lower_layer(LayerCall(held, kind, (Tensor(node, mask),)))

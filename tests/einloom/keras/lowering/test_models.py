@@ -20,7 +20,11 @@ from tests.einloom.keras.lowering.differential import (
 import einloom as el
 from einloom.keras.lowering.target import lowered
 from einloom.keras.models import read_model
+from einloom.runtime.optimizing import optimized
 from einloom_compiler.errors import SpecError, UnsupportedError
+from einloom_compiler.ir.graph import Contraction
+from einloom_compiler.ir.reference import evaluate_graph
+from einloom_compiler.ir.traversal import nodes_of
 
 keras = pytest.importorskip("keras")
 L = keras.layers
@@ -222,3 +226,23 @@ def test_functions_of_models() -> None:
     with pytest.raises(SpecError, match="takes inputs a, b"):
         f({"a": x, "c": y})
     assert repr(f) == f"<einloom {model.name} of (a, b)>"
+
+
+def test_batch_normalizations_go_into_the_weights_before_them() -> None:
+    """No operand but a bias is left behind a product, and the numbers are Keras's."""
+    x = keras.Input((8, 7, 6))
+    y = L.BatchNormalization()(L.Conv2D(8, 3, groups=2, use_bias=False)(x))
+    y = L.BatchNormalization()(L.DepthwiseConv2D(2, depth_multiplier=2)(L.ReLU()(y)))
+    y = L.BatchNormalization()(L.SeparableConv2D(6, 2)(L.Activation("silu")(y)))
+    z = L.BatchNormalization()(L.EinsumDense("abcd,def->abcef", (4, 3, 3, 5))(y))
+    z = L.BatchNormalization(axis=1)(L.Dense(7)(L.Flatten()(L.Activation("tanh")(z))))
+    shared = L.Conv2D(6, 1)(y)
+    model = randomized(keras.Model(x, [L.ReLU()(z), shared, L.BatchNormalization()(shared)]))
+    found = lowered(model)
+    roots = optimized(found.roots, order=True)
+    products = [node for node in nodes_of(*roots) if isinstance(node, Contraction)]
+    assert [len(node.epilogue.operands) for node in products] == [1] * len(products)
+    assert len(products) == 6
+    images = floats(3, 8, 7, 6)
+    for root, wanted in zip(roots, flat(model(images)), strict=True):
+        assert_close(evaluate_graph(root, {found.inputs[0].name: images}, {"B": 3}), wanted)

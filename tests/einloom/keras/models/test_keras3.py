@@ -43,7 +43,10 @@ def wrapping() -> Any:
     y = L.TimeDistributed(L.BatchNormalization(), name="steps")(
         L.TimeDistributed(L.Conv1D(4, 3))(x)
     )
-    return keras.Model(x, L.TimeDistributed(L.TimeDistributed(L.Dense(2, trainable=False)))(y))
+    y = L.TimeDistributed(L.TimeDistributed(L.Dense(2, trainable=False)))(y)
+    y = keras.src.applications.convnext.LayerScale(0.5, 2)(y)
+    y = L.SpectralNormalization(L.Conv2D(3, 2, trainable=False))(y)
+    return keras.Model(x, L.TimeDistributed(L.SpectralNormalization(L.Conv1D(3, 2)))(y))
 
 
 def several() -> Any:

@@ -18,6 +18,7 @@ from einloom_compiler.extents import replaced, symbol
 
 keras = pytest.importorskip("keras")
 L = keras.layers
+LayerScale = keras.src.applications.convnext.LayerScale
 
 pytestmark = pytest.mark.keras
 
@@ -50,6 +51,9 @@ CASES: list[tuple[Callable[[], Any], Shapes]] = [
     (lambda: L.Masking(1.5), [(None, 3, 4)]),
     (lambda: L.TimeDistributed(L.Dense(5)), [(None, 3, 4)]),
     (lambda: L.TimeDistributed(L.SeparableConv1D(5, 2)), [(2, None, 6, 4)]),
+    (lambda: L.SpectralNormalization(L.Dense(5)), [(None, 4)]),
+    (lambda: L.TimeDistributed(L.SpectralNormalization(L.Conv1D(5, 2))), [(None, 3, 7, 4)]),
+    (lambda: LayerScale(1e-6, 4), [(None, None, 3, 4)]),
     (lambda: L.PReLU(), [(None, 3, 4)]),
     (lambda: L.PReLU(shared_axes=[2]), [(None, 3, 4)]),
     (lambda: L.UnitNormalization(axis=[1, -1]), [(None, 3, 4)]),
@@ -280,6 +284,7 @@ def entry(class_name: str, **config: Any) -> LayerRecord:
         (entry("EinsumDense", equation="ii,ij->j", output_shape=3), "repeats a letter"),
         (entry("EinsumDense", equation="ab, bc->ac", output_shape=3), "is none that EinsumDense"),
         (entry("InputLayer", batch_shape=[None], sparse=True), "sparse input"),
+        (dataclasses.replace(entry("LayerScale"), origin="custom"), "LayerScale is no class of K"),
         (entry("Attention", causal=True), "causal"),
     ],
 )
@@ -338,6 +343,7 @@ def test_malformed_configurations(layer: LayerRecord, words: str) -> None:
         (L.Conv1D(2, 5), [(1, 4, 2)], "cannot take a sequence of 4"),
         (L.Attention(), [(1, 2, 3), (1, 2, 4)], "extents 3 and 4 differ"),
         (L.Cropping1D((2, 3)), [(1, 5, 2)], "leaves nothing of axis 1 of shape (1, 5, 2)"),
+        (LayerScale(1.0, 2), [(1, 3)], "LayerScale's gamma has shape (2,)"),
         (L.GroupNormalization(2), [(1, 3)], "2 groups cannot split the 3 channels"),
         (L.Rescaling([1.0, 2.0]), [(1, 3)], "Rescaling's scale has shape (2,)"),
         (L.Normalization(mean=[1, 2], variance=[1, 2]), [(1, 3)], "mean has shape (2,)"),

@@ -68,6 +68,13 @@ class Kind:
         """Return the places of its weights, in Keras's order."""
         return ()
 
+    def stored(self) -> tuple[Slot, ...]:
+        """Return the places of the variables that an archive holds, a part's in its order.
+
+        They are those of ``slots``; a weight that two parts hold is stored with both.
+        """
+        return self.slots()
+
     def weight_shapes(self, *inputs: Shape) -> tuple[Shape, ...]:
         """Return the shapes of its weights, in the order of ``slots``.
 

@@ -1,6 +1,7 @@
 """Normalisations at inference: layer, root mean square, batch, groups; fixed scales.
 
-Source: ``keras/src/layers/normalization`` of Keras 3.15.1.
+Source: ``keras/src/layers/normalization`` and ``keras/src/applications/convnext.py`` of Keras
+3.15.1.
 """
 
 from __future__ import annotations
@@ -139,6 +140,37 @@ def rescaling(fields: Fields) -> Kind:
     if scale is None:
         raise fields.wrong("scale", "a number, or a list of numbers")
     return Rescaling(scale, 0.0 if offset is None else offset)
+
+
+@dataclass(frozen=True, slots=True)
+class LayerScale(Kind):
+    """A multiple of the input, another one for each channel, which are the last axis.
+
+    Attributes:
+        channels: how many numbers there are.
+    """
+
+    channels: int
+
+    def output_shape(self, *inputs: Shape) -> Shape:
+        """Return the input's shape, checked against the channels."""
+        self.check_inputs(*inputs)
+        check_broadcast((self.channels,), inputs[0], "LayerScale's gamma")
+        return inputs[0]
+
+    def slots(self) -> tuple[Slot, ...]:
+        """Return the place of ``gamma``."""
+        return (Slot("gamma"),)
+
+    def weight_shapes(self, *inputs: Shape) -> tuple[Shape, ...]:
+        """Return the number of channels."""
+        self.output_shape(*inputs)
+        return ((self.channels,),)
+
+
+def layer_scale(fields: Fields) -> Kind:
+    """Return the layer for a configuration of ``LayerScale``."""
+    return LayerScale(fields.integer("projection_dim"))
 
 
 def check_broadcast(given: tuple[int, ...], shape: Shape, name: str) -> None:

@@ -90,8 +90,12 @@ _READERS: Mapping[str, _Reader] = {
     **dict.fromkeys((f"UpSampling{rank}D" for rank in (1, 2, 3)), resizing.up_sampling),
 }
 
+#: Layers of their own in the models of ``keras.applications``, which ``keras.layers`` lacks.
+_APPLICATION_READERS: Mapping[str, _Reader] = {"LayerScale": normalization.layer_scale}
+
 _WRAPPER_READERS: Mapping[str, Callable[[Fields, Kind], Kind]] = {
     "TimeDistributed": wrapping.time_distributed,
+    "SpectralNormalization": wrapping.spectral_normalization,
 }
 
 #: Names under which some releases of Keras wrote these classes.
@@ -117,7 +121,7 @@ REFUSED_CLASSES: Mapping[str, str] = {
         ),
         _RECURRENT,
     ),
-    **dict.fromkeys(("SpectralNormalization", "Wrapper"), _WRAPPER),
+    "Wrapper": _WRAPPER,
     **dict.fromkeys(
         (
             *("CategoryEncoding", "Discretization", "HashedCrossing", "Hashing"),
@@ -143,8 +147,10 @@ REFUSED_CLASSES: Mapping[str, str] = {
     ),
 }
 
-#: Keras's names of all known classes.
-KNOWN_CLASSES: tuple[str, ...] = tuple(sorted((*_READERS, *_WRAPPER_READERS)))
+#: Those of layers around another one.
+WRAPPERS: tuple[str, ...] = tuple(_WRAPPER_READERS)
+#: The names of all known classes in ``keras.layers``.
+KNOWN_CLASSES: tuple[str, ...] = tuple(sorted((*_READERS, *WRAPPERS)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +186,7 @@ def kind_of(layer: LayerRecord, keras_version: str) -> Kind | Unknown:
     fields = Fields(layer.name, name, layer.config, release_of(keras_version))
     if layer.wrapped is not None:
         return _wrapping(layer.wrapped, fields, keras_version)
-    reader = _READERS.get(name)
+    reader = _READERS.get(name) or _APPLICATION_READERS.get(name)
     if reader is None:
         reason = REFUSED_CLASSES.get(name)
         return Unknown(f"the layer {layer.class_name} is not interpreted{_because(reason)}")
