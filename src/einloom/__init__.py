@@ -52,6 +52,8 @@ if TYPE_CHECKING:
     from einloom.functions import concatenate as concatenate
     from einloom.functions import conj as conj
     from einloom.functions import cos as cos
+    from einloom.functions import cumprod as cumprod
+    from einloom.functions import cumsum as cumsum
     from einloom.functions import divide as divide
     from einloom.functions import dot_product_attention as dot_product_attention
     from einloom.functions import elu as elu
@@ -161,8 +163,9 @@ _HOME = {
     ),
     "einloom.functions": (
         *("absolute", "add", "all", "any", "argmax", "argmin", "broadcast_to", "cast", "ceil"),
-        *("celu", "clip", "concatenate", "conj", "cos", "divide", "dot_product_attention", "elu"),
-        *("equal", "erf", "exp", "expand_dims", "expm1", "flatten", "flip", "floor", "full_like"),
+        *("celu", "clip", "concatenate", "conj", "cos", "cumprod", "cumsum", "divide"),
+        *("dot_product_attention", "elu", "equal", "erf", "exp", "expand_dims", "expm1", "flatten"),
+        *("flip", "floor", "full_like"),
         *("gelu", "greater", "greater_equal", "hard_shrink", "hard_sigmoid", "hard_silu"),
         *("hard_tanh", "isnan", "layer_norm", "leaky_relu", "less", "less_equal", "log", "log1p"),
         *("log_sigmoid", "log_softmax", "logical_and", "logical_not", "logical_or", "logical_xor"),

@@ -74,6 +74,14 @@ class ArrayMethods:
         """Return the product along axes, all where None."""
         return applied("prod", self, axis, keepdims)
 
+    def cumsum(self, axis: int | None = None) -> Expression:
+        """Return the sum of the elements up to each place along an axis."""
+        return applied("cumsum", self, axis)
+
+    def cumprod(self, axis: int | None = None) -> Expression:
+        """Return the product of the elements up to each place along an axis."""
+        return applied("cumprod", self, axis)
+
     def mean(self, axis: Axes = None, keepdims: bool = False) -> Expression:
         """Return the mean along axes, all where None."""
         return applied("mean", self, axis, keepdims)

@@ -49,7 +49,7 @@ _FUNCTIONS: Mapping[str, tuple[str, Mapping[str, str]]] = {
             *("sum", "prod", "mean", "var", "std", "max", "min", "any", "all", "argmax", "argmin"),
             *("swapaxes", "moveaxis", "squeeze", "expand_dims", "flip", "tile", "repeat", "roll"),
             *("tril", "triu", "reshape", "broadcast_to", "ones_like", "zeros_like", "round"),
-            *("concatenate", "stack", "where"),
+            *("concatenate", "stack", "where", "cumsum", "cumprod"),
         )
     },
     "amax": ("max", {}),

@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from einloom_compiler.codegen import raw_numba, simd_halves
+from einloom_compiler.codegen import raw_integers, raw_numba, simd_halves
 from einloom_compiler.codegen.numba_source import NUMBA_IMPORT
 from einloom_compiler.codegen.raw_numba import numba_module
 from einloom_compiler.codegen.text import KernelText
@@ -218,7 +218,7 @@ def _compiler() -> Any:
 
         def init(self) -> None:
             self.is32bit = False
-            self.subtargets: dict[str, Any] = {}
+            self.subtargets: dict[tuple[str, str], Any] = {}
             self.found: dict[Any, Any] = {}
             self.sizes: dict[Any, int] = {}
             self._internal_codegen = raw_numba.raw_codegen()
@@ -232,12 +232,19 @@ def _compiler() -> Any:
                 self.install_registry(module.registry)
 
         def subtarget(self, **options: Any) -> Any:
-            """Return the context of functions that are compiled with the same options."""
-            key = repr(sorted((name, str(value)) for name, value in options.items()))
-            if key not in self.subtargets:
-                self.subtargets[key] = super().subtarget(**options)
-                self.subtargets[key].found = {}
-            return self.subtargets[key]
+            """Return the context of one function, or of those compiled with the same options.
+
+            Numba asks for the latter with an error model, made anew each time, then for the
+            former, whose environment nothing reads. What is found for one serves all.
+            """
+            if "error_model" not in options:
+                return super().subtarget(**options)
+            model = type(options["error_model"]).__name__
+            key = repr(sorted((n, str(v)) for n, v in options.items() if n != "error_model"))
+            if (model, key) not in self.subtargets:
+                self.subtargets[model, key] = super().subtarget(**options)
+                self.subtargets[model, key].found = {}
+            return self.subtargets[model, key]
 
         def get_function(self, fn: Any, sig: Any, _firstcall: bool = True) -> Any:
             """Return what lowers a built-in function, looked up once for each signature."""
@@ -245,8 +252,32 @@ def _compiler() -> Any:
                 return super().get_function(fn, sig, _firstcall)
             key = fn, sig
             if key not in self.found:
-                self.found[key] = super().get_function(fn, sig, _firstcall)
+                of_numba = super().get_function(fn, sig, _firstcall)
+                self.found[key] = raw_integers.lowering(self, fn, sig.args, of_numba)
             return self.found[key]
+
+        def pair_first(self, builder: Any, val: Any, ty: Any) -> Any:
+            return raw_integers.field(builder, val, 0)
+
+        def pair_second(self, builder: Any, val: Any, ty: Any) -> Any:
+            return raw_integers.field(builder, val, 1)
+
+        def call_internal(self, builder: Any, fndesc: Any, sig: Any, args: Any) -> Any:
+            """Call a kernel's function, and return at once what it says if that is not success.
+
+            Kernels raise nothing (:mod:`.objects` looks for that), so there is nothing to tell
+            about an exception.
+            """
+            function = self.declare_function(builder.module, fndesc)
+            convention = self.call_conv
+            with builder.goto_entry_block():
+                result = builder.alloca(convention.get_return_type(sig.return_type).pointee)
+            values = self.get_arg_packer(sig.args).as_arguments(builder, args)
+            excinfo = builder.function.args[1]
+            code = builder.call(function, [result, excinfo, *values])
+            with builder.if_then(builder.icmp_unsigned("!=", code, code.type(0)), likely=False):
+                builder.ret(code)
+            return self.get_returned_value(builder, sig.return_type, builder.load(result))
 
         def operator(self, operator: Any, operands: tuple[Any, ...]) -> Any:
             """Return what lowers an operator on operands of these types, looked up once."""

@@ -84,7 +84,10 @@ class RowsWriter(Accumulators):
         for numbers in nest.passes:
             self._pass(numbers, stored if numbers == nest.passes[-1] else None)
         body = nest.last_body
-        self.define_row(body)
+        running = {number: nest.reductions[number] for number in nest.running}
+        self.define_row(body, *(reduction.body for reduction in running.values()))
+        for number, reduction in running.items():
+            self._begin(number, reduction, self.copies)
         if not nest.stores_points:
             for copy, value in enumerate(self.widened_across(body)):
                 self.store(value, copy)
@@ -92,6 +95,10 @@ class RowsWriter(Accumulators):
 
         def point() -> None:
             scope: Scope = {}
+            for number, reduction in running.items():
+                self._gather(number, reduction, scope)
+                reached = tuple(_sum(number, copy) for copy in range(self.copies))
+                scope[Value(self.n_inputs + number)] = reached
             names = self.define(body, scope)
             for copy, value in enumerate(self.widened(names, body)):
                 self.store(value, copy)
@@ -183,9 +190,7 @@ class RowsWriter(Accumulators):
         self.define_row(*(reduction.body for reduction in reductions.values()))
         n_sums = nest.copies if nest.vector in nest.reduced else self.copies
         for number, reduction in reductions.items():
-            start = self.start(reduction)
-            for copy in range(n_sums):
-                self.line(f"{_sum(number, copy)} = {start}")
+            self._begin(number, reduction, n_sums)
             if self._remembers(reduction):
                 zero = self.number(0)
                 self.line(f"nan{number} = vset{nest.lanes}({zero}) != {zero}")
@@ -194,14 +199,7 @@ class RowsWriter(Accumulators):
             scope: Scope = {}
             self._inside()
             for number, reduction in reductions.items():
-                names = self.define(reduction.body, scope)
-                wide = self.widened(names, reduction.body)
-                if not self.is_wide(reduction.body) and nest.vector is not None:
-                    name = self.fresh()
-                    self.line(f"{name} = {wide[0]}")
-                    wide = (name,) * self.copies
-                for copy, value in enumerate(wide):
-                    self._accumulate(number, reduction, copy, value)
+                self._gather(number, reduction, scope)
             if stored is not None:
                 for copy, value in enumerate(scope[stored]):
                     self.store(value, copy)
@@ -209,6 +207,23 @@ class RowsWriter(Accumulators):
         self._along(point, n_sums, [n for n in blocked_sums(nest) if n in reductions])
         for number, reduction in reductions.items():
             self._finish(number, reduction, n_sums)
+
+    def _begin(self, number: int, reduction: Reduction, n_sums: int) -> None:
+        """Write what a reduction's accumulators start with."""
+        start = self.start(reduction)
+        for copy in range(n_sums):
+            self.line(f"{_sum(number, copy)} = {start}")
+
+    def _gather(self, number: int, reduction: Reduction, scope: Scope) -> None:
+        """Write that a reduction takes a point's values, one a copy."""
+        names = self.define(reduction.body, scope)
+        wide = self.widened(names, reduction.body)
+        if not self.is_wide(reduction.body) and self.nest.vector is not None:
+            name = self.fresh()
+            self.line(f"{name} = {wide[0]}")
+            wide = (name,) * self.copies
+        for copy, value in enumerate(wide):
+            self._accumulate(number, reduction, copy, value)
 
     @property
     def _is_along(self) -> bool:

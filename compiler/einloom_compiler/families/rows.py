@@ -197,11 +197,11 @@ def _predict(nest: RowsNest, space: IterationSpace, shape: RowsSchedule, machine
     points = prod(extents[index] for index in nest.reduced)
     if not rows * points:
         return 0.0
-    bodies = [
-        *(tuple(nest.reductions[n].body for n in numbers) for numbers in nest.passes),
-        *([(nest.last_body,)] if nest.stores_points and nest.reduced else []),
-    ]
+    bodies = [tuple(nest.reductions[n].body for n in numbers) for numbers in nest.passes]
     each = sum(_cycles(nest, body) for body in bodies)
+    if nest.stores_points and nest.reduced:
+        bodies.append((nest.last_body, *(nest.reductions[n].body for n in nest.running)))
+        each += _cycles(nest, bodies[-1], is_stored=True)
     if nest.row:
         vectors = ceil(extents[nest.kept[-1]] / (nest.lanes if nest.vector else _FOUND_LANES))
         others = rows // extents[nest.kept[-1]]
@@ -267,13 +267,13 @@ def _part_cycles(nest: RowsNest, part: Scalar) -> float:
     return 0.0
 
 
-def _cycles(nest: RowsNest, bodies: tuple[Scalar, ...]) -> float:
+def _cycles(nest: RowsNest, bodies: tuple[Scalar, ...], is_stored: bool = False) -> float:
     """Return the cycles of one vector, or one scalar, in a pass that computes these bodies."""
     parts = {part for body in bodies for part in parts_of(body)}
     total = sum(
         _part_cycles(nest, part) for part in parts if not positions_of(part) <= nest.row_values
     )
-    accesses = [nest.output] if bodies == (nest.last_body,) else []
+    accesses = [nest.output] if is_stored else []
     accesses += [nest.inputs[n] for n in range(len(nest.inputs)) if _uses(parts, n)]
     for access in accesses:
         if nest.vector is None:

@@ -69,6 +69,16 @@ def reduce(node: Node, kind: Kind, axes: Axes = None, keepdims: bool = False) ->
     return _reduced(node, axes, keepdims, kind, (Reduction(kind, _X),), Value(1))
 
 
+def scan(node: Node, kind: Literal["sum", "prod"], axis: int) -> Rows:
+    """Return, at each place along an axis, the sum or product of the elements up to it.
+
+    Raises:
+        AxisError, SpecError: as :func:`normalized_axes`.
+    """
+    reductions = (Reduction(kind, _X, is_running=True),)
+    return _rows(node, axis, f"cum{kind}", reductions, Value(1))
+
+
 def holds(
     node: Node, kind: Literal["any", "all"], axes: Axes = None, keepdims: bool = False
 ) -> Node:

@@ -180,17 +180,21 @@ class Reduction:
         kind: how values are gathered. A maximum or minimum is NaN where a value is.
         body: the value of each point: ``Value(n)`` is operand ``n``'s element, and with ``m``
             operands ``Value(m + r)`` is the result of the earlier reduction ``r``.
+        is_running: whether the result is, at each point, that of the points up to it: a cumulative
+            sum or product. It is then the only reduction, along one index, which is stored.
     """
 
     kind: Literal["sum", "mean", "max", "min", "prod"]
     body: Scalar
+    is_running: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Rows(Structural):
     """Reductions along some indices and what is computed from them: softmax, norms, maxima.
 
-    Softmax is ``max(x)``, then ``sum(exp(x - r0))``, then ``exp(x - r0) / r1``.
+    Softmax is ``max(x)``, then ``sum(exp(x - r0))``, then ``exp(x - r0) / r1``. A running sum is a
+    scan (Blelloch, "Prefix Sums and Their Applications", 1990).
 
     Attributes:
         operands: at least one.

@@ -150,9 +150,9 @@ def _print_indexed(node: Elementwise | Rows | Attention, names: list[str]) -> st
             along = "".join(letters[index] for index in reduced)
             steps = []
             for number, reduction in enumerate(node.reductions):
-                steps.append(
-                    f"r{number} = {reduction.kind}_{along} {_print_body(reduction.body, shown)}"
-                )
+                running = "running " * reduction.is_running
+                gathered = f"{running}{reduction.kind}_{along}"
+                steps.append(f"r{number} = {gathered} {_print_body(reduction.body, shown)}")
                 shown = [*shown, f"r{number}"]
             return "; ".join([*steps, f"[{output}] {_print_body(body, shown)}"])
         case Attention(score=score):

@@ -41,6 +41,7 @@ _REDUCE: dict[str, Any] = {
     "min": np.min,
     "prod": np.prod,
 }
+_SCAN: dict[str, Any] = {"sum": np.cumsum, "prod": np.cumprod}
 
 
 def evaluate_graph(
@@ -175,9 +176,11 @@ class _Evaluator:
         shape = np.broadcast_shapes(*(array.shape for array in known))
         for reduction in node.reductions:
             points = np.broadcast_to(evaluate_scalar(reduction.body, known), shape)
-            known.append(
-                np.asarray(_REDUCE[reduction.kind](points, axis=axes, keepdims=True)).astype(dtype)
-            )
+            if reduction.is_running:
+                found = _SCAN[reduction.kind](points, axis=axes[0])
+            else:
+                found = _REDUCE[reduction.kind](points, axis=axes, keepdims=True)
+            known.append(np.asarray(found).astype(dtype))
         result = evaluate_scalar(node.body, known)
         if set(node.reduced) <= set(node.output):
             result = np.broadcast_to(result, shape)

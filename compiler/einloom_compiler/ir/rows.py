@@ -9,7 +9,8 @@ Grammar::
 For each point of the kept indices, a *row*, reductions run along the reduced indices in *passes*:
 those that use no other's result share the first pass, and so on. A last pass stores the body for
 each point of the row; where the output lacks the reduced indices, it is stored once instead. The
-meanings of positions in bodies are those of :class:`einloom_compiler.ir.graph.Rows`.
+meanings of positions in bodies are those of :class:`einloom_compiler.ir.graph.Rows`. A running
+reduction is gathered in the last pass, whose points read what it has reached.
 
 The index ``vector`` runs through memory in vectors: a reduced one along the row, with ``copies``
 accumulators for each reduction; a kept one across ``copies * lanes`` rows at once, whose reductions
@@ -108,6 +109,8 @@ class RowsNest:
         found: list[list[int]] = []
         depths: list[int] = []
         for number, reduction in enumerate(self.reductions):
+            if reduction.is_running:
+                continue
             used = positions_of(reduction.body)
             earlier = (depths[r] for r in range(number) if len(self.inputs) + r in used)
             depths.append(1 + max(earlier, default=-1))
@@ -116,12 +119,18 @@ class RowsNest:
         return tuple(map(tuple, found))
 
     @property
+    def running(self) -> tuple[int, ...]:
+        """The numbers of the reductions that the last pass gathers."""
+        return tuple(n for n, reduction in enumerate(self.reductions) if reduction.is_running)
+
+    @property
     def row_values(self) -> frozenset[int]:
         """The positions of values that are one for a whole row."""
         n = len(self.inputs)
         reduced = set(self.reduced)
         whole = (p for p, access in enumerate(self.inputs) if not reduced & set(access.indices))
-        return frozenset((*whole, *range(n, n + len(self.reductions))))
+        results = (n + r for r in range(len(self.reductions)) if r not in self.running)
+        return frozenset((*whole, *results))
 
     @property
     def stored(self) -> Scalar | None:
@@ -133,7 +142,7 @@ class RowsNest:
         output = self.output
         is_exact = output.dtype == self.compute and output.dtype in ("float32", "float64")
         is_plain = output.unit == self.vector or self.vector is None
-        if not (self.stores_points and self.reductions and self.reduced and is_exact and is_plain):
+        if not (self.stores_points and self.passes and self.reduced and is_exact and is_plain):
             return None
         last = self.passes[-1][-1]
         shared = set(parts_of(self.body)) & set(parts_of(self.reductions[last].body))
@@ -222,6 +231,10 @@ def print_rows(nest: RowsNest) -> str:
         lines.append(f"    {nest.output.name} holds {print_scalar(nest.stored, names)}")
     if nest.reduced and nest.stores_points:
         lines.append(f"  pass along {along}")
+    for number in nest.running:
+        reduction = nest.reductions[number]
+        body = print_scalar(reduction.body, names)
+        lines.append(f"    r{number} = running {reduction.kind} {body}")
     lines.append(f"  {_print_access(nest.output)} = {print_scalar(nest.body, names)}")
     return "\n".join(lines)
 
@@ -254,6 +267,9 @@ def verify_rows(nest: RowsNest, stage: str) -> None:
     for number, reduction in enumerate(nest.reductions):
         require(_is_known(reduction.body, n + number), "a reduction uses a later value")
     require(_is_known(nest.body, n + len(nest.reductions)), "the body uses an unknown value")
+    is_scan = nest.stores_points and len(nest.reduced) <= 1 and nest.vector not in nest.reduced
+    is_scan &= not nest.row
+    require(is_scan or not nest.running, "a scan is along one stored index, in variables")
     is_row = nest.stores_points or positions_of(nest.body) <= nest.row_values
     require(is_row, "a row's result uses elements of the row")
     require((nest.vector is None) == (nest.lanes == 1), "vectors have an index and lanes")

@@ -101,6 +101,11 @@ def _verify_rows(node: Rows, stage: str) -> None:
     stored = set(node.reduced) & set(node.output)
     is_whole = stored == set(node.reduced)
     _require(is_whole or not stored, stage, "all reduced indices are stored, or none", node)
+    if any(reduction.is_running for reduction in node.reductions):
+        is_scan = len(node.reductions) == len(node.reduced) == 1 and is_whole
+        _require(is_scan, stage, "a scan is the only reduction, along one stored index", node)
+        is_known = node.reductions[0].kind in ("sum", "prod")
+        _require(is_known, stage, "a scan is a sum or a product", node)
     for number, reduction in enumerate(node.reductions):
         _verify_body(reduction.body, n_operands + number, stage, node)
     _verify_body(node.body, n_operands + len(node.reductions), stage, node)

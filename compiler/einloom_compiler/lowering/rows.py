@@ -44,6 +44,11 @@ class RowsExpr:
     compute: str
     result: str
 
+    @property
+    def is_scan(self) -> bool:
+        """Whether the points of a row follow one another: what they reach is stored at each."""
+        return any(reduction.is_running for reduction in self.reductions)
+
 
 def rows_expr(node: Rows) -> RowsExpr:
     """Return what a node computes; its operands' dtypes are settled.

@@ -113,6 +113,8 @@ def split_index(node: Indexed, index: Index, extents: Shape) -> Indexed | None:
     parts = indexed_operands(node)
     if any(term[axis] == index for _, term, marks in parts for axis in marks):
         return None
+    if isinstance(node, Rows) and index in node.reduced and node.reductions[0].is_running:
+        return None  # a scan runs along one index
     taken = indices_of(node)
     several = tuple(fresh(index, taken) for _ in extents)
 

@@ -31,12 +31,17 @@ def join_rows(node: Node, uses: Uses) -> Node | None:
     for number, (operand, term) in enumerate(slots_of(node)):
         if not isinstance(operand, Rows) or operand.dtype != node.dtype:
             continue
-        if not has_own_dtype(operand) or has_repeats(term):
+        if not has_own_dtype(operand) or has_repeats(term) or _is_running(operand, node):
             continue
         names = _names(node, operand, term, uses)
         if names is not None and is_fixed(operand) == is_fixed(node):
             return _joined(node, number, operand, names)
     return None
+
+
+def _is_running(*nodes: Node) -> bool:
+    """Say whether a node is a scan, which is computed alone."""
+    return any(r.is_running for node in nodes if isinstance(node, Rows) for r in node.reductions)
 
 
 def _names(
@@ -118,7 +123,7 @@ def _joined(
 
 
 def _moved(reduction: Reduction, values: dict[int, Scalar]) -> Reduction:
-    return Reduction(reduction.kind, substituted(reduction.body, values))
+    return replace(reduction, body=substituted(reduction.body, values))
 
 
 def share_reductions(node: Node, uses: Uses) -> Node | None:

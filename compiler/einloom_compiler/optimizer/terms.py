@@ -11,7 +11,6 @@ from einloom_compiler.ir.graph import (
     Contraction,
     Elementwise,
     Node,
-    Reduction,
     Rows,
 )
 from einloom_compiler.ir.scalar import Scalar, Value, substituted
@@ -140,7 +139,7 @@ def with_slots(
                 operands=operands,
                 terms=terms,
                 reductions=tuple(
-                    Reduction(reduction.kind, substituted(reduction.body, given))
+                    replace(reduction, body=substituted(reduction.body, given))
                     for reduction in node.reductions
                 ),
                 body=substituted(node.body, given),
@@ -168,5 +167,5 @@ def with_bodies(node: Bodied, bodies: Iterable[Scalar]) -> Bodied:
             return replace(node, body=body)
         case Rows():
             changed = zip(node.reductions, reduced, strict=True)
-            reductions = tuple(Reduction(old.kind, new) for old, new in changed)
+            reductions = tuple(replace(old, body=new) for old, new in changed)
             return replace(node, reductions=reductions, body=body)

@@ -29,7 +29,8 @@ def shapes(expr: RowsExpr, space: IterationSpace, machine: Machine) -> list[Rows
     lanes = min(16, machine.simd_bits // (8 * compute.itemsize))
     has_vectors = expr.compute != "bool" and compute.kind != "c" and lanes > 1
     dtypes = (*expr.inputs, expr.result)
-    for number in range(len(space.extents)) if has_vectors else ():
+    numbers = range(space.n_output if expr.is_scan else len(space.extents))
+    for number in numbers if has_vectors else ():
         touched = {
             dtype
             for dtype, column in zip(dtypes, space.strides, strict=True)
@@ -48,7 +49,7 @@ def _in_scratch(
 
     Rows are neighbours in all operands that tell them apart; vectors run along them if they can.
     """
-    if not expr.reductions or space.n_output in (0, len(space.extents)):
+    if not expr.reductions or expr.is_scan or space.n_output in (0, len(space.extents)):
         return
     itemsizes = [storage_bytes(dtype) for dtype in expr.inputs]
     for number in range(space.n_output):

@@ -115,6 +115,18 @@ var = reduction("var", F.var, casts=True)
 logsumexp = reduction("logsumexp", F.logsumexp)
 
 
+@backend_function("cumsum")
+def cumsum(x: Any, axis: int = 0) -> Any:
+    """Return the sum of the elements up to each place along an axis, in x's dtype."""
+    return F.cumsum(x, axis, dtype=x.dtype)
+
+
+@backend_function("cumprod")
+def cumprod(x: Any, axis: int = 0) -> Any:
+    """Return the product of the elements up to each place along an axis, in x's dtype."""
+    return F.cumprod(x, axis, dtype=x.dtype)
+
+
 @backend_function("l2_normalize")
 def l2_normalize(x: Any, axis: Any = None) -> Any:
     """Return x divided by the root of its squares' sum along axes, kept above ``1e-12``."""

@@ -1,4 +1,4 @@
-"""``keras.ops``: the products of Keras 3.
+"""``keras.ops``: the products of Keras 3, and its scans.
 
 Source: ``keras/src/ops/numpy.py`` and ``keras/src/backend/tensorflow/numpy.py`` of Keras 3.15.1.
 Rules that hold for all of them:
@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from einloom import functions as F  # noqa: N812
 from einloom.expression import Expression
 from einloom.frontends.build import contract, flat, scaled
 from einloom.frontends.dispatch import frontend
@@ -28,7 +29,7 @@ from einloom.frontends.keras_dtypes import keras_result_dtype
 from einloom.frontends.keras_tensors import keras_numbers
 from einloom.frontends.letters import letters, shape_text, tensordot_equation
 from einloom.frontends.values import as_tensor
-from einloom_compiler.dtypes import AnyDType
+from einloom_compiler.dtypes import AnyDType, as_dtype
 from einloom_compiler.errors import AxisError, DTypeError, ShapeError, SubscriptError
 from einloom_compiler.extents import is_equal, product, text
 from einloom_compiler.language import expand, parse_string
@@ -274,3 +275,26 @@ def einsum(subscripts: str, *operands: Any) -> Any:
             "not sum over; write '...' in the output, or use einloom.einsum"
         )
     return contract(expr, *operands, dtype=_wide_dtype(*operands), broadcast=("...",))
+
+
+@_frontend("keras.ops.cumsum", operands=("x",))
+def cumsum(x: Any, axis: int | None = None, dtype: Any = None) -> Any:
+    """Return the sum of the elements up to each place along an axis, of all where that is None.
+
+    The result's dtype is ``dtype``, to which x is cast before, or x's; of bools, int32.
+
+    Raises:
+        AxisError: x has no such axis.
+    """
+    return F.cumsum(x, axis, _scan_dtype(x, dtype))
+
+
+@_frontend("keras.ops.cumprod", operands=("x",))
+def cumprod(x: Any, axis: int | None = None, dtype: Any = None) -> Any:
+    """Return the product of the elements up to each place, as :func:`cumsum` does the sum."""
+    return F.cumprod(x, axis, _scan_dtype(x, dtype))
+
+
+def _scan_dtype(x: Expression, dtype: Any) -> Any:
+    wanted = x.dtype if dtype is None else as_dtype(dtype)
+    return np.dtype(np.int32) if wanted == np.bool_ else wanted

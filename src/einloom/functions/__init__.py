@@ -108,6 +108,7 @@ from einloom.functions.reducing import (
     sum,
     var,
 )
+from einloom.functions.scanning import cumprod, cumsum
 from einloom.functions.shaping import (
     broadcast_to,
     concatenate,
@@ -140,6 +141,8 @@ __all__ = [
     "concatenate",
     "conj",
     "cos",
+    "cumprod",
+    "cumsum",
     "divide",
     "dot_product_attention",
     "elu",

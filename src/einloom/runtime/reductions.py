@@ -99,6 +99,8 @@ def _split(
     is_known = not any(map(is_open, (*extents.values(), *target.shape)))
     if not (is_known and expr.reductions and expr.reduced and expr.compute in _STAGED):
         return None
+    if expr.is_scan:
+        return None
     if not all(_has_points(expr, reduction) for reduction in expr.reductions):
         return None
     kept = _kept(expr)

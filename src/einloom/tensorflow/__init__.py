@@ -14,8 +14,8 @@ and what the functions below make come back as NumPy arrays with ``.numpy()``; s
 from __future__ import annotations
 
 import importlib
-import math
 from collections.abc import Sequence
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,6 +27,7 @@ from einloom.frontends.tensorflow_einsum import einsum as einsum
 from einloom.frontends.tensorflow_products import matmul as matmul
 from einloom.frontends.tensorflow_products import tensordot as tensordot
 from einloom.frontends.tensorflow_products import transpose as transpose
+from einloom.frontends.tensorflow_scans import cumsum as cumsum
 from einloom.frontends.tensorflow_values import as_operand, tf_dtype
 from einloom.frontends.values import Tensor, as_tensor
 from einloom.frontends.values import Variable as _Variable
@@ -35,10 +36,11 @@ from einloom_compiler.errors import ShapeError, SpecError
 if TYPE_CHECKING:
     from einloom.tensorflow import keras as keras
     from einloom.tensorflow import linalg as linalg
+    from einloom.tensorflow import math as math
 
 __all__ = [
-    *("Tensor", "Variable", "cast", "constant", "convert_to_tensor", "einsum", "fill", "keras"),
-    *("linalg", "matmul", "ones", "reshape", "tensordot", "transpose", "zeros"),
+    *("Tensor", "Variable", "cast", "constant", "convert_to_tensor", "cumsum", "einsum", "fill"),
+    *("keras", "linalg", "math", "matmul", "ones", "reshape", "tensordot", "transpose", "zeros"),
 ]
 
 #: ``tf.float32`` and the like, which are NumPy dtypes here.
@@ -46,7 +48,7 @@ _DTYPES = (
     *("bfloat16", "bool", "complex64", "complex128", "float16", "float32", "float64"),
     *("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
 )
-_SUBMODULES = ("keras", "linalg")
+_SUBMODULES = ("keras", "linalg", "math")
 
 
 def __getattr__(name: str) -> Any:
@@ -87,10 +89,10 @@ def constant(value: Any, dtype: Any = None, shape: Sequence[int] | None = None) 
     wanted = concrete_shape(shape, "tf.constant")
     if array.size == 1:
         return as_tensor(np.full(wanted, array.numpy().reshape(()), array.dtype))
-    if array.size != math.prod(wanted):
+    if array.size != prod(wanted):
         raise ShapeError(
             f"a value of shape {array.shape} with {array.size} elements does not fill shape "
-            f"{wanted} of {math.prod(wanted)}"
+            f"{wanted} of {prod(wanted)}"
         )
     return as_tensor(array.reshape(wanted))
 

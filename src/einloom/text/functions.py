@@ -39,7 +39,8 @@ class Namespace:
 
 _BACKEND = (
     *("abs", "all", "any", "argmax", "argmin", "batch_dot", "batch_flatten", "bias_add", "cast"),
-    *("clip", "concatenate", "cos", "dot", "elu", "equal", "exp", "expand_dims", "flatten"),
+    *("clip", "concatenate", "cos", "cumprod", "cumsum", "dot", "elu", "equal", "exp"),
+    *("expand_dims", "flatten"),
     *("gather", "greater", "greater_equal", "hard_sigmoid", "l2_normalize", "less", "less_equal"),
     *("log", "logsumexp", "max", "maximum", "mean", "min", "minimum", "not_equal", "one_hot"),
     *("ones_like", "permute_dimensions", "pow", "prod", "relu", "repeat", "repeat_elements"),
@@ -64,7 +65,8 @@ NAMESPACES = (
         ("F", "el.functions", "einloom.functions", "functions"),
         (
             *("absolute", "add", "all", "any", "argmax", "argmin", "broadcast_to", "cast", "ceil"),
-            *("celu", "clip", "concatenate", "conj", "cos", "divide", "dot_product_attention"),
+            *("celu", "clip", "concatenate", "conj", "cos", "cumprod", "cumsum", "divide"),
+            *("dot_product_attention",),
             *("elu", "equal", "erf", "exp", "expand_dims", "expm1", "flip", "floor", "full_like"),
             *("gelu", "getitem", "greater", "greater_equal", "hard_shrink", "hard_sigmoid"),
             *("hard_silu", "hard_tanh", "isnan", "layer_norm", "leaky_relu", "less", "less_equal"),
@@ -97,7 +99,7 @@ NAMESPACES = (
         "einloom.keras.ops",
         "keras.ops",
         ("keras.ops", "ops", "el.keras.ops", "einloom.keras.ops"),
-        ("dot", "einsum", "inner", "matmul", "outer", "tensordot", "vdot"),
+        ("cumprod", "cumsum", "dot", "einsum", "inner", "matmul", "outer", "tensordot", "vdot"),
     ),
     Namespace(
         "einloom.keras.layers",
@@ -120,13 +122,19 @@ NAMESPACES = (
         "einloom.tensorflow",
         "tensorflow",
         ("tf", "tensorflow", "el.tensorflow", "einloom.tensorflow"),
-        ("cast", "einsum", "matmul", "reshape", "tensordot", "transpose"),
+        ("cast", "cumsum", "einsum", "matmul", "reshape", "tensordot", "transpose"),
     ),
     Namespace(
         "einloom.tensorflow.linalg",
         "tensorflow.linalg",
         ("tf.linalg", "tensorflow.linalg", "el.tensorflow.linalg", "einloom.tensorflow.linalg"),
         ("einsum", "matmul", "matvec", "tensordot"),
+    ),
+    Namespace(
+        "einloom.tensorflow.math",
+        "tensorflow.math",
+        ("tf.math", "tensorflow.math", "el.tensorflow.math", "einloom.tensorflow.math"),
+        ("cumprod", "cumsum"),
     ),
     Namespace(
         "einloom.tensorflow.keras.backend",

@@ -97,6 +97,8 @@ def test_arrays_are_repeated_padded_and_counted_as_keras_does() -> None:
         ("argmin", (x,), {"axis": 0}),
         ("std", (x,), {"axis": [0, 1]}),
         ("prod", (i,), {"axis": -1}),
+        ("cumsum", (x,), {"axis": -2}),
+        ("cumprod", (i,), {}),
         ("sign", (x,), {}),
         ("sin", (9 * x,), {}),
         ("cos", (9 * x,), {}),

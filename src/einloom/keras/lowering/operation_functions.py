@@ -256,6 +256,10 @@ def _product(function: Callable[..., Any]) -> Callable[..., Results]:
     return lambda config, x, y: function(x, y)
 
 
+def _scanned(function: Callable[..., Any]) -> Callable[..., Results]:
+    return lambda config, x: function(x, config.get("axis"), config.get("dtype"))
+
+
 def _absolute_is(function: Callable[..., Any]) -> Callable[..., Results]:
     return lambda config, x: function(F.absolute(_float(x)), math.inf)
 
@@ -275,6 +279,8 @@ OPERATIONS: Mapping[str, Callable[..., Results]] = {
     "Argmin": _position(F.argmin),
     "Average": _average,
     "CountNonzero": _count,
+    "Cumsum": _scanned(keras_ops.cumsum),
+    "Cumprod": _scanned(keras_ops.cumprod),
     "Norm": _norm,
     "Normalize": _normalize,
     "RMSNorm": _rms_norm,
