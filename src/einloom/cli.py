@@ -143,7 +143,7 @@ def build_command(
     is_cut: bool,
     cut_shapes: tuple[str, ...],
 ) -> None:
-    r"""Build a C library of TARGET: a call, an equation with SHAPES, a specs file or Keras model.
+    """Build a C library of TARGET: a call, an equation with SHAPES, a specs file or Keras model.
 
     A model is the path of a .keras or .h5 file, which is read without Keras; its SHAPES are as
     recorded where none are given. With --check it is compared with Keras where that is installed.
@@ -158,10 +158,10 @@ def build_command(
     einloom build specs.toml -o dist --cpu x86-64-v3
     einloom build model.keras -o dist/clf --name clf --batch 1-64 --check
     einloom build model.keras -o dist/clf --cut
-    """
+    """  # noqa: D301 (click reads the character itself)
     from einloom.aot.targets import is_keras
     from einloom.commands.library import Options, build_libraries, read_batch, read_cut
-    from einloom.commands.target import expression_of
+    from einloom.commands.target import expression_of, is_document
     from einloom.text.calls import read_shapes
 
     found: Any = target
@@ -169,7 +169,8 @@ def build_command(
     if is_keras(target):
         operands = read_shapes(shapes)
     elif not target.endswith(".toml"):
-        found = expression_of(target, shapes, {}, dtype)
+        # What a document leaves open is settled by the build.
+        found = expression_of(target, shapes, {}, None if is_document(target) else dtype)
     sizes, cut = read_batch(batch), read_cut(is_cut, cut_shapes)
     options = Options(name, cpus, dtype, is_static, is_checked, wheel, sizes, layers, cut)
     click.echo(build_libraries(found, output, options, operands))

@@ -1,11 +1,17 @@
 """Lowering: what kernels share is lowered once, and only what is the same is shared."""
 
+import ctypes
 from dataclasses import replace
+from functools import partial
 
+import numpy as np
 import pytest
 
 from einloom_compiler.codegen import raw_ir, simd_halves
+from einloom_compiler.codegen.objects import ObjectCode, compile_object
+from einloom_compiler.codegen.target import host_target
 from einloom_compiler.codegen.text import KernelText
+from einloom_compiler.store import kernels
 
 _SOURCE = """
 import numpy as np
@@ -61,3 +67,46 @@ def test_few_functions_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     for n in range(6):
         assert len(_lowered(f"{n}.5").modules) == 3
     assert len(raw_ir._compiler().shared) <= 3 + 2
+
+
+_NAMES = """
+import numpy as np
+from numba import njit, prange
+
+
+@njit(nogil=True, error_model="numpy", fastmath=False)
+def kernel(x0, out, n_i, acc, acc_0, lo, hi):
+    for i in range(lo, hi):
+        t = i
+        t = t * np.float64(0.25)  # lives in its block: told apart
+        a = t
+        n = i + 9007199254740993  # no float64
+        if x0[i] > 0.0:
+            a = a + (n - 9007199254740992)
+        n = np.float64(0.5)  # lives longer, as the integer does: static single assignment
+        if x0[i] < 8.0:
+            a = a + n
+        out[i] = a
+"""
+
+
+def _compiled(text: KernelText) -> ObjectCode:
+    return compile_object(text, "einloom_names", host_target())
+
+
+@pytest.mark.parametrize("name", ["n", "m"])
+def test_names_of_several_types_keep_them(name: str) -> None:
+    """With ``m`` for the float, no name lives longer with two types: one walk is enough."""
+    head, integer, rest = _NAMES.partition("        n = np.float64")
+    source = head + (integer + rest).replace("n ", f"{name} ").replace("a + n", f"a + {name}")
+    text = KernelText(
+        "a test", source, (("x0", "float64"), ("out", "float64")), ("n_i",), 0, "float64"
+    )
+    x, out = np.arange(10.0), np.empty(10)
+    block = (ctypes.c_int64 * 4)(x.ctypes.data, out.ctypes.data, 10, 0)
+    kind = ctypes.CFUNCTYPE(None, ctypes.c_void_p, *[ctypes.c_int64] * 3)
+    entry = kind(kernels.entry_of(text, "einloom_names", partial(_compiled, text)))
+    entry(ctypes.addressof(block), 0, 0, 10)
+    i = np.arange(10)
+    expected = i * 0.25 + np.where(i > 0, i + 1, 0) + np.where(i < 8, 0.5, 0)
+    np.testing.assert_array_equal(out, expected)

@@ -5,7 +5,10 @@ from __future__ import annotations
 import importlib
 import operator
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
+
+from einloom_compiler.codegen import raw_variables
 
 
 def numba_module(name: str) -> Any:
@@ -48,6 +51,13 @@ def _lowering_class() -> Any:
             name = inst.target.name
             self.storevar(self.lower_assign(self.typeof(name), inst), name)
 
+        def storevar(self, value: Any, name: str, argidx: Any = None) -> None:
+            """Store a value in a variable; what it held before is not counted, so not loaded."""
+            if name in self._singly_assigned_vars:
+                super().storevar(value, name, argidx)
+            else:
+                self.builder.store(value, self.getvar(name))
+
         def lower_binop(self, resty: Any, expr: Any, op: Any) -> Any:
             """Lower an operator; no operand is static, as no pass has looked for such."""
             signature = self.fndesc.calltypes[expr]
@@ -76,8 +86,9 @@ def pipeline(target: str) -> Any:
     """Return Numba's compiler reduced to the passes that straight loops over numbers need.
 
     Left out are those for generators, closures, ``with`` blocks, containers, raises, literal
-    unrolling and array expressions, and what is done for objects that are counted: variables'
-    lifetimes and deletions. That is a third of the time, and nothing that kernels use.
+    unrolling and array expressions, what is done for objects that are counted (variables'
+    lifetimes and deletions), and static single assignment, see :mod:`.raw_variables`. That is half
+    of the time, and nothing that kernels use.
     """
     compiler, typed_passes, untyped_passes, machinery, ir_utils, ssa = (
         numba_module(f"core.{name}")
@@ -86,7 +97,6 @@ def pipeline(target: str) -> Any:
             *("ir_utils", "ssa"),
         )
     )
-    reconstruction: Any = untyped_passes.ReconstructSSA
     stripping: Any = typed_passes.PreLowerStripPhis
 
     def replaced(state: Any, func_ir: Any) -> bool:
@@ -95,23 +105,35 @@ def pipeline(target: str) -> Any:
         func_ir._definitions = ir_utils.build_definitions(func_ir.blocks)
         return True
 
-    @machinery.register_pass(mutates_CFG=True, analysis_only=False)
-    class OnlySSA(reconstruction):
-        """``ReconstructSSA`` without lifetimes."""
-
-        _name = "einloom_ssa"
-
-        def run_pass(self, state: Any) -> bool:
-            return replaced(state, ssa.reconstruct_ssa(state.func_ir))
+    inference: Any = typed_passes.NopythonTypeInference
+    errors = numba_module("core.errors")
 
     @machinery.register_pass(mutates_CFG=True, analysis_only=False)
-    class OnlyStripPhis(stripping):
-        """``PreLowerStripPhis`` without lifetimes."""
+    class QuickInference(inference):
+        """Types of variables that are told apart within blocks, else in static single assignment.
 
-        _name = "einloom_strip_phis"
+        The latter serves a name for values of several types that live longer than a block.
+        """
+
+        _name = "einloom_inference"
 
         def run_pass(self, state: Any) -> bool:
-            return replaced(state, self._strip_phi_nodes(state.func_ir))
+            given = state.func_ir
+            quick = given.copy()
+            quick.blocks = raw_variables.told_apart(given.blocks)
+            replaced(state, quick)
+            with suppress(errors.TypingError):  # types that nothing fits into
+                super().run_pass(state)
+                if raw_variables.have_one_type(
+                    quick.blocks,
+                    state.typemap,
+                    state.calltypes,
+                    state.typingctx.resolve_value_type,
+                ):
+                    return True
+            replaced(state, ssa.reconstruct_ssa(given))
+            super().run_pass(state)
+            return replaced(state, stripping()._strip_phi_nodes(state.func_ir))
 
     native: Any = typed_passes.NativeLowering
     lowering = _lowering_class()
@@ -129,10 +151,7 @@ def pipeline(target: str) -> Any:
     passes = (
         untyped_passes.TranslateByteCode,
         untyped_passes.FixupArgs,
-        untyped_passes.IRProcessing,
-        OnlySSA,
-        typed_passes.NopythonTypeInference,
-        OnlyStripPhis,
+        QuickInference,
         QuickLowering,
         typed_passes.NoPythonBackend,
     )

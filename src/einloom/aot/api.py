@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from einloom.aot.building import EMBEDDED_BYTES, Built, Progress, build_folder
-from einloom.aot.cpus import cpus_of
+from einloom.aot.cpus import Cpus, cpus_of
 from einloom.aot.lowering import Source
 from einloom.aot.shipped import calls, loader
 from einloom.aot.targets import example_sizes, is_keras, source_of, specs_of
@@ -50,7 +50,7 @@ def build(
         name: the library's, a C identifier; the folder's name where None.
         cpu: CPU levels to make code for: ``x86-64-v2``, ``x86-64-v3``, ``x86-64-v4``, ``aarch64``,
             or ``native`` for this machine's; all of this machine's architecture where None. The
-            best that a CPU runs is chosen when the library is loaded.
+            best that a CPU runs is chosen when the library is loaded. A spec's own come first.
         dtype: of operands that have none.
         ranges: least and largest value of symbolic extents, as in :func:`einloom.compile`.
         static: whether to write a static archive too.
@@ -70,6 +70,7 @@ def build(
         ToolchainError: there is no C compiler, or it fails.
     """
     folder, cpus = Path(path).absolute(), cpus_of(cpu)
+    own_cpus: dict[str, Cpus] = {}
     if cut is not False:
         from einloom.aot.pieces import build_pieces
 
@@ -93,6 +94,7 @@ def build(
         if operands or ranges or name or batch or layers:
             raise SpecError("a specs file names its libraries and operands; give none beside it")
         sources = [source_of(spec.expression, (), dtype, None) for spec in specs]
+        own_cpus = {spec.name: cpus_of(spec.cpus) for spec in specs if spec.cpus}
         named = [
             (checked_name(spec.name), folder / spec.name, source)
             for spec, source in zip(specs, sources, strict=True)
@@ -126,7 +128,7 @@ def build(
             called,
             source,
             where,
-            cpus,
+            own_cpus.get(called, cpus),
             sizes,
             is_static=static,
             embedded_bytes=embedded_bytes,

@@ -56,11 +56,13 @@ class Checked:
 
     Attributes:
         cpu: the level that ran.
+        against: what gave the expected results.
         cases: how many sizes were tried.
         error: largest difference, relative to the largest value of its output.
     """
 
     cpu: str
+    against: str
     cases: int
     error: float
 
@@ -75,10 +77,14 @@ def check_source(built: Built) -> Checked:
     """
     architecture = built.manifest["architecture"]
     if architecture != host_architecture():
-        raise CheckError(f"{built.name} is {architecture} code, which this machine does not run")
+        raise CheckError(
+            f"{built.name} is {architecture} code, which this machine does not run; "
+            "it is built, and its example.c runs it there"
+        )
     source = built.source
-    reference = source.reference
+    reference, against = source.reference, "Keras"
     if reference is None:
+        against = "the same compiled in the process"
         program = source.program()
 
         def reference(arrays: Sequence[Array]) -> Sequence[Array]:
@@ -90,7 +96,7 @@ def check_source(built: Built) -> Checked:
         larger = {name: size * factor for name, size in small.items()}
         if small and is_legal(built, larger):
             sizes.append(larger)
-    return check(built, reference, sizes)
+    return check(built, reference, against, sizes)
 
 
 def is_legal(built: Built, sizes: Mapping[str, int]) -> bool:
@@ -106,12 +112,15 @@ def is_legal(built: Built, sizes: Mapping[str, int]) -> bool:
     return True
 
 
-def check(built: Built, reference: Reference, sizes: Sequence[Mapping[str, int]]) -> Checked:
+def check(
+    built: Built, reference: Reference, against: str, sizes: Sequence[Mapping[str, int]]
+) -> Checked:
     """Compare a library with its reference on random inputs.
 
     Args:
         built: the library.
         reference: what it should compute.
+        against: what people are told that the reference is.
         sizes: of symbols, one mapping a case.
 
     Raises:
@@ -138,7 +147,7 @@ def check(built: Built, reference: Reference, sizes: Sequence[Mapping[str, int]]
                     f"{built.name}: output '{port['name']}' differs from the reference by "
                     f"{error:.1e} of its largest value at {dict(sizes[number])}"
                 )
-    return Checked(cpu, len(cases), worst)
+    return Checked(cpu, against, len(cases), worst)
 
 
 def _results(built: Built, cases: Sequence[Sequence[Array]]) -> tuple[str, list[list[Array]]]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from einloom.aot.checking import Reference
 from einloom.aot.lowering import Source
 from einloom.aot.naming import identifiers
 from einloom.keras.compiling import KerasFunction
@@ -16,7 +18,8 @@ from einloom.keras.lowering.target import Lowered, lowered
 from einloom.keras.models.cutting import piece_of
 from einloom.keras.models.live import record_from_keras, takes_a_list
 from einloom.keras.models.reading import read_model
-from einloom.keras.models.record import ModelRecord
+from einloom.keras.models.record import ModelRecord, TensorRef, references
+from einloom.keras.pieces.live import function_of, layer_at
 from einloom.runtime.choices import Choices, read_ranges
 from einloom_compiler.errors import SpecError
 from einloom_compiler.extents import free_names
@@ -55,12 +58,12 @@ def keras_source(
     if isinstance(target, KerasFunction):
         if specs or layer:
             raise SpecError("a compiled model brings its own operands and layers")
-        found = target.lowered
+        found, reference = target.lowered, None
+    elif layer is not None:
+        piece = piece_of(_record(target), layer)
+        found, reference = lowered(piece), _layer_reference(target, piece)
     else:
-        if layer is not None:
-            target = piece_of(_record(target), layer)
-        found = lowered(target, *specs)
-    reference = _reference(target) if layer is None else None
+        found, reference = lowered(target, *specs), _reference(target)
     return lowered_source(found, batch=batch, ranges=ranges, reference=reference)
 
 
@@ -69,7 +72,7 @@ def lowered_source(
     *,
     batch: int | tuple[int, int | None] | None = None,
     ranges: Mapping[str, Any] | None = None,
-    reference: Callable[[Sequence[Array]], Sequence[Array]] | None = None,
+    reference: Reference | None = None,
 ) -> Source:
     """Return a graph of a layer, model or piece as what a library is built from.
 
@@ -127,29 +130,65 @@ def _with_batch(found: Lowered, size: int) -> Lowered:
     )
 
 
-def _reference(target: Any) -> Callable[[Sequence[Array]], Sequence[Array]] | None:
+def _reference(target: Any) -> Reference | None:
     """Return what Keras computes, where the target is a live object or Keras is installed."""
-    if isinstance(target, KerasFunction | ModelRecord):
+    if (live := _live(target)) is None:
         return None
-    if isinstance(target, str | os.PathLike):
-        from importlib.util import find_spec
-
-        if find_spec("keras") is None:
-            return None
-    path, loaded = target, [] if isinstance(target, str | os.PathLike) else [target]
 
     def reference(arrays: Sequence[Array]) -> Sequence[Array]:
-        import keras
-
-        if not loaded:
-            loaded.append(keras.saving.load_model(os.fspath(path), compile=False))
-        (model,) = loaded
-        results = called(model, arrays)
-        return [
-            np.asarray(keras.ops.convert_to_numpy(result)) for result in keras.tree.flatten(results)
-        ]
+        return _arrays_of(called(live(), arrays))
 
     return reference
+
+
+def _layer_reference(target: Any, piece: ModelRecord) -> Reference | None:
+    """Return what Keras computes by the one layer of a piece, called as the model calls it."""
+    if (live := _live(target)) is None:
+        return None
+    (call,) = piece.layers[-1].calls
+
+    def reference(arrays: Sequence[Array]) -> Sequence[Array]:
+        given = dict(zip((ref.layer for ref in references(piece.inputs)), arrays, strict=True))
+
+        def filled(value: Any) -> Any:
+            if isinstance(value, TensorRef):
+                return given[value.layer]
+            if isinstance(value, tuple):
+                return list(map(filled, value))
+            if isinstance(value, Mapping):
+                return {key: filled(item) for key, item in value.items()}
+            return value
+
+        layer = layer_at(live(), piece.layers[-1].name)
+        return _arrays_of(function_of(layer)(*filled(call.args), **filled(call.kwargs)))
+
+    return reference
+
+
+def _live(target: Any) -> Callable[[], Any] | None:
+    """Return what gives the live object, loaded once; None where there is no such."""
+    if isinstance(target, ModelRecord):
+        return None
+    if not isinstance(target, str | os.PathLike):
+        return lambda: target
+    from importlib.util import find_spec
+
+    if find_spec("keras") is None:
+        return None
+
+    @cache
+    def loaded() -> Any:
+        import keras
+
+        return keras.saving.load_model(os.fspath(target), compile=False)
+
+    return loaded
+
+
+def _arrays_of(results: Any) -> list[Array]:
+    import keras
+
+    return [np.asarray(keras.ops.convert_to_numpy(each)) for each in keras.tree.flatten(results)]
 
 
 def called(target: Any, arrays: Sequence[Array]) -> Any:

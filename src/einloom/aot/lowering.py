@@ -59,8 +59,8 @@ class Source:
         equation: what people are told that it computes.
         optimize: how orders are chosen.
         choices: ranges of symbols, and schedules.
-        reference: what checks compare with, in place of the same graphs compiled here; it takes
-            and gives lists of arrays.
+        reference: Keras's inference, where checks compare with that and not with the same graphs
+            compiled here; it takes and gives lists of arrays.
     """
 
     roots: tuple[Node, ...]

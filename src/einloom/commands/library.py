@@ -135,8 +135,9 @@ def _summary(built: Built, checked: Checked | None) -> str:
         ("needs", f"glibc {manifest['glibc']}, {', '.join(manifest['libraries'])}"),
     ]
     if checked is not None:
-        found = f"{checked.cases} sizes on {checked.cpu}, largest error {checked.error:.1e}"
-        rows.append(("check", found))
+        sizes = "1 size" if checked.cases == 1 else f"{checked.cases} sizes"
+        found = f"{sizes} on {checked.cpu} against {checked.against}"
+        rows.append(("check", f"{found}, largest error {checked.error:.1e}"))
     files = [
         (path.name, _size(path.stat().st_size))
         for path in sorted(built.folder.iterdir())

@@ -37,11 +37,20 @@ def expression_of(
         raise SpecError(
             f"{names} needs a function's name with shapes after it; write them inside the call text"
         )
-    if target == "-" or (target.endswith(".json") and "(" not in target):
+    if _is_document_file(target):
         if dtype is not None:
             raise SpecError("a JSON document states its operands' dtypes; leave out --dtype")
         return from_json(_read(target))
     return parse(target, dtype)
+
+
+def is_document(target: str) -> bool:
+    """Say whether a target is a JSON document, or the file of one: operands' dtypes are in it."""
+    return _is_document_file(target) or target.lstrip().startswith("{")
+
+
+def _is_document_file(target: str) -> bool:
+    return target == "-" or (target.endswith(".json") and "(" not in target)
 
 
 def _read(target: str) -> str:

@@ -6,6 +6,7 @@ Grammar (TOML)::
     name = "scores"                                    an identifier, unique in the file
     call = "np.einsum('bqd,bkd->bqk', q[B,T,64], k[B,S,64])"    what parse reads, JSON included
     dtype = "float32"                                  optional: of operands written without one
+    cpu = "x86-64-v3"                                  optional: level of its library, or a list
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from einloom.expression import Expression
 from einloom.text.calls import parse
 from einloom_compiler.errors import DTypeError, EinloomError, SpecError
 
-_KEYS = ("name", "call", "dtype")
+_KEYS = ("name", "call", "dtype", "cpu")
 _REQUIRED = ("name", "call")
 
 
@@ -31,11 +32,13 @@ class Spec:
         name: unique in the file.
         call: the call as it was written.
         expression: what it means.
+        cpus: levels that a library of it is built for; none for the usual ones.
     """
 
     name: str
     call: str
     expression: Expression
+    cpus: tuple[str, ...] = ()
 
 
 def read_specs(path: str | Path) -> tuple[Spec, ...]:
@@ -91,7 +94,9 @@ def _read_table(table: dict[str, Any], where: str) -> Spec:
     for key, value in table.items():
         if key not in _KEYS:
             raise SpecError(f"{where}: unknown key {key!r}; known are {', '.join(_KEYS)}")
-        if not isinstance(value, str):
+        if key == "cpu":
+            _read_cpus(value, where)
+        elif not isinstance(value, str):
             raise SpecError(f"{where}: {key} must be text, not {value!r}")
     for key in _REQUIRED:
         if key not in table:
@@ -107,7 +112,14 @@ def _read_table(table: dict[str, Any], where: str) -> Spec:
         raise _located(error, where) from error
     if expression.call is None:
         raise SpecError(f"{where}: the call is only an operand; write what is computed of it")
-    return Spec(name, table["call"], expression)
+    return Spec(name, table["call"], expression, _read_cpus(table.get("cpu", []), where))
+
+
+def _read_cpus(value: Any, where: str) -> tuple[str, ...]:
+    names = (value,) if isinstance(value, str) else value
+    if not isinstance(names, tuple | list) or not all(isinstance(name, str) for name in names):
+        raise SpecError(f"{where}: cpu must be text or a list of texts, not {value!r}")
+    return tuple(names)
 
 
 def _located(error: EinloomError, where: str) -> EinloomError:

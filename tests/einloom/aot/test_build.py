@@ -18,6 +18,7 @@ from einloom.aot.cpus import cpus_of
 from einloom.aot.lowering import lower
 from einloom.aot.targets import source_of
 from einloom.aot.toolchain import ToolchainError
+from einloom.cli import cli
 from einloom_compiler.codegen import elf
 from einloom_compiler.codegen.objects import print_assembly
 from einloom_compiler.errors import DTypeError, ShapeError, SpecError, UnsupportedError
@@ -208,6 +209,7 @@ dtype = "float32"
 name = "classic"
 call = "K.batch_dot(x[B,20,1], y[B,30,20], axes=(1, 2), version='2.2.4')"
 dtype = "float64"
+cpu = ["x86-64-v2"]
 """
     )
     command = ["build", str(specs), "-o", str(tmp_path / "dist"), "--cpu", CPU, "--check"]
@@ -215,10 +217,23 @@ dtype = "float64"
         [sys.executable, "-m", "einloom", *command, "--wheel", "1.2"],
         capture_output=True, text=True, check=True,
     )  # fmt: skip
-    assert run.stdout.count("4 sizes on") == 2
-    for name in ("scores", "classic"):
+    assert run.stdout.count("against the same compiled in the process") == 2
+    for name, cpu in (("scores", CPU), ("classic", "x86-64-v2")):
+        manifest = json.loads((tmp_path / "dist" / name / "manifest.json").read_text())
+        assert manifest["cpu"] == [cpu]
         (wheel,) = (tmp_path / "dist" / name).glob(f"{name}-1.2-py3-none-manylinux_*.whl")
         assert wheel.stat().st_size > 10_000
+
+
+def test_a_documents_open_dtypes_are_settled(tmp_path: Path) -> None:
+    from click.testing import CliRunner
+
+    (tmp_path / "f.json").write_text(el.parse("ij->ji (x[I,J])").to_json())
+    arguments = ["build", str(tmp_path / "f.json"), "-o", str(tmp_path / "f"), "--cpu", CPU]
+    run = CliRunner().invoke(cli, [*arguments, "--dtype", "int16"], catch_exceptions=False)
+    assert run.exit_code == 0
+    x = np.arange(6, dtype=np.int16).reshape(2, 3)
+    np.testing.assert_array_equal(el.aot.load(tmp_path / "f")(x), x.T)
 
 
 def test_a_folder_can_be_built_again_while_its_library_is_loaded(tmp_path: Path) -> None:

@@ -199,6 +199,7 @@ def test_layers_are_built_apart(tmp_path: Path) -> None:
     (value,) = case.arrays
     for each in built:
         value = el.aot.load(each.folder)(value)
+    assert built[-1].check().against == "Keras"
     np.testing.assert_allclose(value, case.expected[0], rtol=2e-5, atol=1e-6)
     with pytest.raises(SpecError, match="has no layer 'nose'"):
         el.aot.build(tmp_path / "model.keras", tmp_path / "d", layers=("nose",))
@@ -220,7 +221,8 @@ def test_the_command_line_builds_a_saved_model(tmp_path: Path) -> None:
     run = CliRunner().invoke(cli, arguments, catch_exceptions=False)
     assert run.exit_code == 0
     assert "pixels: float32[4, 13]" in run.output
-    assert "1 sizes on" in run.output
+    assert "1 size on x86-64" in run.output
+    assert "against Keras" in run.output
     manifest = json.loads((tmp_path / "clf" / "manifest.json").read_text())
     assert manifest["inputs"] == [{"name": "pixels", "dtype": "float32", "shape": ["4", "13"]}]
 

@@ -59,6 +59,10 @@ CALL = '"ij,jk->ik"'
         (table(name='"a b"', call=CALL), "'a b' is not an identifier"),
         (table(name='"../a"', call=CALL), "is not an identifier"),
         (table(name="3", call=CALL), "name must be text, not 3"),
+        (
+            table(name='"a"', call=CALL, cpu="[4]"),
+            r"cpu must be text or a list of texts, not \[4\]",
+        ),
         (table(name='"a"', call=CALL) * 2, "f.toml, spec 2: the name 'a' is given twice"),
         (table(name='"a"', call=CALL, dtype='"float33"'), r"spec 1 \(a\): 'float33' is not a dty"),
         (table(name='"a"', call='"foo(x[3])"'), r"spec 1 \(a\): 'foo' names no function"),
