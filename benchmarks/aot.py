@@ -3,9 +3,9 @@
 einloom's library of a Keras model against what einloom compiles in the process, and what XLA
 compiles ahead of time (``jax.jit(f).lower(x).compile()``), ONNX Runtime and TFLite, from the same
 weights, at the same fixed shape, on the same threads. Results are held against Keras before
-anything is timed; rounds are interleaved (:mod:`benchmarks.timing`). Load times and first calls are
-those of fresh processes, without the import of the packages; what a call costs without the
-arithmetic is measured from Python and C.
+anything is timed; contenders have processes of their own and take turns
+(:mod:`benchmarks.aot_turns`). Load times and first calls are those of fresh processes, without the
+import of the packages; what a call costs without the arithmetic is measured from Python and C.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import sys
 import tempfile
 import textwrap
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,8 +28,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks import aot_graphs
+from benchmarks.aot_turns import Worker, taken
 from benchmarks.layer_cases import Case, attention, dense, mlp
-from benchmarks.layer_checking import checked, filled, sampled, why_absent
+from benchmarks.layer_checking import checked, filled, why_absent
 from benchmarks.layer_peers import jax_call
 from benchmarks.machine import CpuTimes, cpu_name
 from benchmarks.timing import Effort, timed
@@ -43,12 +45,12 @@ class Contender:
 
     Attributes:
         write: writes what is shipped to a folder and returns the lines of a program that load it
-            (``f = ...``) and call it (``f(x)``); None where it is not shipped as a file.
-        call: returns what is timed, ready to be called, from what was written.
+            (``f = ...``) and call it (``f(x)``): what they import, and the rest.
+        is_shipped: whether the program reads a file, and needs no more than that and the package.
     """
 
-    write: Callable[[Case, Path], tuple[str, str] | None]
-    call: Callable[[Case, Any, Path], Call]
+    write: Callable[[Case, Path], tuple[str, str]]
+    is_shipped: bool = True
 
 
 # --- the contenders ------------------------------------------------------------------------------
@@ -61,28 +63,30 @@ def _write_einloom(case: Case, folder: Path) -> tuple[str, str]:
     return f"import sys\nsys.path.insert(0, {str(folder / 'net')!r})", "from net import net as f"
 
 
-def _call_einloom(case: Case, x: Any, folder: Path) -> Call:
-    import einloom as el
+def _made_there(case: Case, folder: Path, call: str) -> tuple[str, str]:
+    """Return the lines that make the case in its process, which call a function of this module."""
+    del folder
+    load = f"case = case_of({case.name!r})\nfilled(case)\nf = {call}(case, x)"
+    return f"from benchmarks.aot import {call}, case_of, filled", load
 
-    del case
-    return functools.partial(el.aot.load(folder / "net"), x)
 
-
-def _call_jit(case: Case, x: Any, folder: Path) -> Call:
+def call_jit(case: Case, x: Any) -> Callable[[Any], Any]:
+    """Return einloom's function compiled in the process."""
     import einloom as el
     import einloom.keras
 
-    del folder
-    return functools.partial(el.keras.compile(case.model), x)
+    del x
+    compiled: Callable[[Any], Any] = el.keras.compile(case.model)
+    return compiled
 
 
-def _call_xla(case: Case, x: Any, folder: Path) -> Call:
+def call_xla(case: Case, x: Any) -> Callable[[Any], Any]:
+    """Return what XLA compiles for the case, on an array that lies where JAX wants it."""
     import jax
 
-    del folder
     function, array = jax_call(case), jax.device_put(x)
     compiled = jax.jit(function).lower(array).compile()
-    return lambda: compiled(array).block_until_ready()
+    return lambda _: compiled(array).block_until_ready()
 
 
 def _graph(case: Case, is_fused: bool) -> aot_graphs.Graph:
@@ -114,17 +118,6 @@ def _write_onnx(case: Case, folder: Path, is_fused: bool = False) -> tuple[str, 
     return _SESSION.format(threads=_threads()), load
 
 
-def _call_onnx(case: Case, x: Any, folder: Path, is_fused: bool = False) -> Call:
-    import onnxruntime as ort
-
-    del case
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = _threads()
-    path = str(folder / f"net{is_fused:d}.onnx")
-    session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    return lambda: session.run(None, {"x": x})[0]
-
-
 def _write_tflite(case: Case, folder: Path) -> tuple[str, str]:
     path = folder / "net.tflite"
     path.write_bytes(aot_graphs.tflite(case.model, case.shape))
@@ -140,22 +133,6 @@ def _write_tflite(case: Case, folder: Path) -> tuple[str, str]:
     return "from ai_edge_litert.interpreter import Interpreter", load
 
 
-def _call_tflite(case: Case, x: Any, folder: Path) -> Call:
-    from ai_edge_litert.interpreter import Interpreter
-
-    del case
-    net = Interpreter(str(folder / "net.tflite"), num_threads=_threads())
-    net.allocate_tensors()
-    given, got = net.get_input_details()[0]["index"], net.get_output_details()[0]["index"]
-
-    def call() -> Any:
-        net.set_tensor(given, x)
-        net.invoke()
-        return net.get_tensor(got)
-
-    return call
-
-
 #: ONNX Runtime with its own operator for attention in place of ONNX's.
 _FUSED = "ONNX Runtime, its attention"
 
@@ -163,14 +140,12 @@ _FUSED = "ONNX Runtime, its attention"
 _JIT = "einloom, in the process"
 
 CONTENDERS: dict[str, Contender] = {
-    "einloom": Contender(_write_einloom, _call_einloom),
-    _JIT: Contender(lambda case, folder: None, _call_jit),
-    "XLA (JAX AOT)": Contender(lambda case, folder: None, _call_xla),
-    "ONNX Runtime": Contender(_write_onnx, _call_onnx),
-    _FUSED: Contender(
-        functools.partial(_write_onnx, is_fused=True), functools.partial(_call_onnx, is_fused=True)
-    ),
-    "TFLite": Contender(_write_tflite, _call_tflite),
+    "einloom": Contender(_write_einloom),
+    _JIT: Contender(functools.partial(_made_there, call="call_jit"), is_shipped=False),
+    "XLA (JAX AOT)": Contender(functools.partial(_made_there, call="call_xla"), is_shipped=False),
+    "ONNX Runtime": Contender(_write_onnx),
+    _FUSED: Contender(functools.partial(_write_onnx, is_fused=True)),
+    "TFLite": Contender(_write_tflite),
 }
 
 
@@ -191,31 +166,39 @@ def cases() -> list[Callable[[], Case]]:
     ]
 
 
+def case_of(name: str) -> Case:
+    """Return the case of a name."""
+    return next(case for case in (make() for make in cases()) if case.name == name)
+
+
 def measure(case: Case, effort: Effort, without: Sequence[str]) -> dict[str, Any]:
     """Return seconds a call by contender, load times, sizes, and why others take no part."""
     x, expected = filled(case)
-    calls: dict[str, Call] = {}
     absent: dict[str, str] = {}
     starts: dict[str, Any] = {}
+    samples: dict[str, list[float]] = {}
     size = 0
-    with tempfile.TemporaryDirectory() as scratch:
+    with tempfile.TemporaryDirectory() as scratch, ExitStack() as stack:
         folder = Path(scratch)
         np.save(folder / "x.npy", x)
-        for name, contender in CONTENDERS.items():
+        workers: dict[str, Worker] = {}
+        for number, (name, contender) in enumerate(CONTENDERS.items()):
             if name in without or (name == _FUSED and not case.name.startswith("attention")):
                 continue
             try:
                 program = contender.write(case, folder)
-                call = checked(contender.call(case, x, folder), expected)
-                if program is not None:
+                worker = Worker(*program, folder / f"worker{number}", folder / "x.npy")
+                stack.enter_context(worker)
+                checked(worker.result, expected)
+                if contender.is_shipped:
                     starts[name] = _start(*program, folder)
             except Exception as error:  # what cannot take part is told in the report
                 absent[name] = why_absent(error)
                 continue
-            calls[name] = call
-        if "einloom" in calls:
+            workers[name] = worker
+        if "einloom" in workers:
             size = _beyond_weights(folder / "net")
-        samples = sampled(calls, effort)
+        samples = taken(workers, effort, seed=1)
     return {
         "case": case.name,
         "least": {name: min(found) for name, found in samples.items()},

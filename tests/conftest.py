@@ -81,15 +81,57 @@ def _left_out(items: list[pytest.Item]) -> set[pytest.Item]:
     return left_out
 
 
+#: The files that take longest, the longest first: 15 s and more of a fast run (2026-11). Workers
+#: are given them first, so that none is left alone with one at the end.
+_LONG_FILES = (
+    *("upstream/test_numpy_einsum.py", "einloom_compiler/test_attention.py"),
+    *("einloom_compiler/test_packed.py", "einloom/test_epilogues.py"),
+    *("upstream/test_opt_einsum_contract.py", "einloom/aot/test_build.py", "test_examples.py"),
+    *("einloom_compiler/test_objects.py", "einloom_compiler/store/test_kernels.py"),
+    *("einloom_compiler/test_prepacked.py", "einloom/frontends/test_tensorflow_products.py"),
+    *("einloom/test_compile_choices.py", "einloom/aot/test_sizes.py", "einloom/aot/test_calls.py"),
+    *("einloom/native/test_build.py", "einloom/test_direct.py", "einloom/test_warm_start.py"),
+    *("einloom/keras/test_layer_functions.py", "einloom/aot/test_keras.py"),
+    *("einloom/functions/test_arranging.py", "einloom/aot/test_functions.py"),
+    *("einloom/functions/test_pointwise.py", "einloom_compiler/test_maps.py"),
+    *("einloom/keras/lowering/test_attention.py", "einloom/keras/lowering/test_layers.py"),
+    *("einloom/keras/lowering/test_models.py", "einloom/runtime/test_optimized_programs.py"),
+    *("einloom_compiler/test_vmath.py", "einloom/keras/test_layers.py"),
+    *("einloom_compiler/test_rows.py",),
+)
+
+
+def _place(item: pytest.Item) -> int:
+    """Return when an item's turn is: the number of its file among the long ones, else last."""
+    folder = Path(__file__).parent
+    name = item.path.relative_to(folder).as_posix() if item.path.is_relative_to(folder) else ""
+    return _LONG_FILES.index(name) if name in _LONG_FILES else len(_LONG_FILES)
+
+
+def _takes_all(config: pytest.Config) -> bool:
+    return bool(
+        config.getoption("--run-slow") or re.search(r"\bslow\b", config.option.markexpr or "")
+    )
+
+
+def pytest_report_header(config: pytest.Config) -> str | None:
+    if _takes_all(config):
+        return None
+    return "fast run: slow tests and thinned cases are left out; --run-slow takes them"
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    asked_for = config.getoption("--run-slow") or re.search(r"\bslow\b", config.option.markexpr)
-    if asked_for:
+    """Put the longest files first; deselect slow tests and thinned cases unless asked for them.
+
+    The latter are thousands, and each that is skipped instead is set up, and reported three times
+    by a worker to the process that prints it: half a minute of a run on two cores (2026-11).
+    """
+    items.sort(key=_place)
+    if _takes_all(config):
         return
-    skip = pytest.mark.skip(reason="slow: use --run-slow or -m slow")
-    left_out = _left_out(items)
-    for item in items:
-        if item.get_closest_marker("slow") or item in left_out:
-            item.add_marker(skip)
+    left_out = _left_out(items) | {item for item in items if item.get_closest_marker("slow")}
+    config.hook.pytest_deselected(items=list(left_out))
+    items[:] = [item for item in items if item not in left_out]
 
 
 def _settle() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy.typing as npt
 
@@ -21,9 +21,6 @@ from einloom_compiler.errors import (
 from einloom_compiler.extents import free_names
 from einloom_compiler.ir.traversal import contractions_of, inputs_of
 from einloom_compiler.order.search import Optimize, check_optimize
-
-if TYPE_CHECKING:
-    pass
 
 Array = npt.NDArray[Any]
 

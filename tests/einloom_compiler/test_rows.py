@@ -533,3 +533,68 @@ def test_schedules_in_scratch_that_cannot_be_are_refused(
     schedule = replace(IN_SCRATCH, **change)
     with pytest.raises(ScheduleError, match=message):
         bind_rows(rows_expr(node), [x.shape], [(50, 1)], (1,), AVX512, schedule=schedule)
+
+
+#: A kernel that reads four rows side by side.
+STREAMED = RowsSchedule((0, 1), 1, 16, 1, streams=4)
+
+
+def _streamed(node: Node, x: Array, rung: str) -> None:
+    assert isinstance(node, Rows)
+    out = _out(node)
+    bound = bind_rows(
+        rows_expr(node), [x.shape], [_strides(x)], _strides(out), AVX512, schedule=STREAMED
+    )
+    assert bound.total == -(-len(x) // 4)
+    _run(bound, [x], out, rung)
+    expected = evaluate_graph(node, {"x": x}, widened=True)
+    eps = 2.0**-10 if out.dtype.name == "float16" else 2.0**-23
+    np.testing.assert_allclose(
+        out.astype(expected.dtype), expected, rtol=eps * (x.shape[1] + 16), atol=eps * x.shape[1]
+    )
+
+
+@given(
+    st.sampled_from(("max", "min", "sum", "prod", "mean")),
+    st.integers(2, 21),
+    st.integers(2, 70),
+    st.sampled_from(["float32", "float16", "int32"]),
+    st.sampled_from([1, 2, -1]),
+)
+@settings(max_examples=60)
+def test_rows_side_by_side_as_plain_python(
+    what: str, n: int, m: int, dtype: str, step: int
+) -> None:
+    x = _values((n * abs(step), m), as_dtype("float32" if what == "mean" else dtype), n + m)[::step]
+    if x.dtype.kind == "f":
+        x[n // 2, m // 3] = np.nan
+    _streamed((FLOATING | ORDERED | ANY)[what](Input("x", x.shape, x.dtype), (1,)), x, "python")
+
+
+def test_rows_side_by_side_compiled() -> None:
+    for n, m, rung in ((2, 2, "1"), (4, 16, "2"), (23, 2500, "2")):
+        x = _values((n, m), np.dtype("f4"), n)
+        x[0, -1], x[-1, 0] = np.nan, np.inf
+        for what in ("max", "min", "mean"):
+            _streamed((FLOATING | ORDERED)[what](Input("x", x.shape, x.dtype), (1,)), x, rung)
+
+
+def test_rows_of_large_operands_are_read_side_by_side() -> None:
+    shape = (4096, 4096)
+    x = np.empty(shape, "f4")
+    for node, n_streams in (
+        (builders.reduce(Input("x", shape, x.dtype), "max", 1), 4),
+        (builders.variance(Input("x", shape, x.dtype), 1), 1),  # two passes
+        (builders.reduce(Input("x", (400, 512), x.dtype), "max", 1), 1),
+    ):
+        assert isinstance(node, Rows)
+        operand = node.operands[0]
+        assert isinstance(operand, Input)
+        bound = _bind(node, [x[tuple(map(slice, map(int, shape_of(operand))))]], _out(node), AVX2)
+        assert isinstance(bound.schedule, RowsSchedule) and bound.schedule.streams == n_streams
+    nest = _nest(builders.reduce(Input("x", shape, x.dtype), "max", 1), shape)
+    assert "  4 rows of i side by side, apart" in print_rows(nest).splitlines()
+    two = builders.variance(Input("x", (8, 8), x.dtype), 1)
+    assert isinstance(two, Rows)
+    with pytest.raises(ScheduleError, match="streams=4 is not allowed; give an integer from 1"):
+        bind_rows(rows_expr(two), [(8, 8)], [(8, 1)], (1,), AVX512, schedule=STREAMED)

@@ -415,6 +415,18 @@ def test_rows_of_a_static_extent_come_in_whole_blocks_where_that_is_less_work() 
     assert (chosen[0].vectors, chosen[0].counts) == (2, (4,))
 
 
+@pytest.mark.parametrize("n_rows", range(24, 60))
+def test_sums_and_the_vectors_they_share_fit_the_registers(n_rows: int) -> None:
+    """Blocks of 3 rows by 4 vectors, of as many sums as 6 by 2, hold 17 vectors of 16."""
+    operands, out = _operands("ij,jk->ik", {"i": n_rows, "j": 64, "k": 64}, "float32")
+    plain = Arithmetics(("float32",) * 2, "float32", "float32", (False, False))
+    chosen = policy.choose(_space("ij,jk->ik", operands, out), plain, AVX2, is_static=False)
+    assert chosen is not None
+    vectors, n_points = chosen[0].vectors, prod(chosen[0].counts)
+    held = vectors if n_points > 1 else 1
+    assert vectors * n_points + held + 1 <= 16
+
+
 # --- the nest -------------------------------------------------------------------------------------
 
 

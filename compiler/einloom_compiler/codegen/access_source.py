@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from functools import reduce
 
 from einloom_compiler.codegen import casts
+from einloom_compiler.codegen.lines import Lines
 from einloom_compiler.codegen.scalar_source import scalar_lines
-from einloom_compiler.codegen.text import wrapped
 from einloom_compiler.dtypes import arithmetic
 from einloom_compiler.ir.loops import Access, LoopNest
 from einloom_compiler.ir.scalar import positions_of
@@ -20,12 +20,11 @@ from einloom_compiler.ir.scalar import positions_of
 _VALUES = "abcdefgh"
 
 
-class AccessWriter:
+class AccessWriter(Lines):
     """Lines of Python, and the statements that a loop nest is made of.
 
     Attributes:
         nest: what is written.
-        lines: the text so far.
         copies: numbers of the copies of the unrolled output level.
         lanes: elements of a vector or of a block's edge, 1 where there are none.
         is_vector: whether the innermost index stands for a vector's first element.
@@ -36,9 +35,8 @@ class AccessWriter:
 
     def __init__(self, nest: LoopNest) -> None:
         """Start without any line."""
+        super().__init__()
         self.nest = nest
-        self.lines: list[str] = []
-        self._depth = 0
         self._names: dict[str, str] = {}
         unrolled = nest.unrolled
         self.copies = range(unrolled.unroll) if unrolled else range(1)
@@ -49,23 +47,6 @@ class AccessWriter:
         self.rest: str | None = None
         self.is_streamed = False
         self.point: int | None = None
-
-    @contextmanager
-    def block(self, head: str) -> Iterator[None]:
-        """Write ``head`` and indent what is written inside."""
-        self.line(head)
-        self._depth += 1
-        yield
-        self._depth -= 1
-
-    def line(self, text: str) -> None:
-        """Write one statement."""
-        self.lines.append("    " * self._depth + text)
-
-    def call(self, head: str, arguments: str) -> None:
-        """Write a call of ``head`` followed by its arguments, broken where the line is long."""
-        pad = "    " * self._depth
-        self.lines += wrapped(f"{pad}{head}", arguments, ")").split("\n")
 
     @contextmanager
     def vectors(self) -> Iterator[None]:

@@ -1,14 +1,11 @@
 """Lower printed kernels to LLVM IR with Numba's typing and lowering, and none of its optimisers.
 
-This module and :mod:`.simd_lowering` are all that touches Numba's internals (:mod:`.objects` is all
-that drives LLVM). A target of our own (Numba's target extension API) has contexts of its own, whose
-code libraries only collect IR: nothing is optimised, wrapped for Python or turned to machine code
-here. What is relied on, for numba 0.61 to 0.68: ``CompilerBase``, the passes by name,
-``CPUContext``, ``CodeLibrary``, ``Flags.noalias``, the three registries of ``target_extension``,
-and what ``types.Dispatcher`` asks of its dispatcher.
-
-Own contexts are also cheaper: those of Numba's CPU target import SciPy and compile a runtime, 0.3 s
-in each process (2026-11, numba 0.68.1), and a call's type is looked up once, not at each statement.
+This module, its neighbours ``raw_*`` and :mod:`.simd_lowering` are all that touches Numba's
+internals (:mod:`.objects` is all that drives LLVM). A target of our own (Numba's target extension
+API) has contexts of its own (:mod:`.raw_contexts`), whose code libraries only collect IR: nothing
+is optimised, wrapped for Python or turned to machine code here. What is relied on, for numba 0.61
+to 0.68: ``CompilerBase``, the passes by name, ``CPUContext``, ``CodeLibrary``, ``Flags.noalias``,
+the three registries of ``target_extension``, and what ``types.Dispatcher`` asks of its dispatcher.
 """
 
 from __future__ import annotations
@@ -25,20 +22,13 @@ from typing import Any
 
 import numpy as np
 
-from einloom_compiler.codegen import raw_numba, simd_halves
+from einloom_compiler.codegen import raw_contexts, raw_numba, simd_halves
 from einloom_compiler.codegen.numba_source import NUMBA_IMPORT
 from einloom_compiler.codegen.raw_numba import numba_module
 from einloom_compiler.codegen.text import KernelText
 
 TARGET = "einloom"
 _MODULE = "einloom_kernel"
-#: Modules that register the typing or lowering of built-in operations as they are imported, and
-#: those whose registries are for a context to install.
-_REGISTERING = (
-    *("core.optional", "cpython.builtins", "cpython.numbers"),
-    *("cpython.rangeobj", "cpython.tupleobj"),
-)
-_REGISTRIES = ("cpython.cmathimpl", "cpython.mathimpl", "np.npyimpl")
 #: Functions of kernels that are kept lowered, each some tens of kilobytes of text.
 _MOST_SHARED = 1000
 _NO_WRAPPERS = {"nopython": True, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
@@ -170,103 +160,14 @@ def _no_collection() -> Iterator[None]:
 @cache
 def _compiler() -> Any:
     """Return what compiles functions for our target: made once a process, on first use."""
-    compiler, cpu, registry = map(numba_module, ("core.compiler", "core.cpu", "core.registry"))
-    types, typing, templates = map(
-        numba_module, ("core.types", "core.typing", "core.typing.templates")
-    )
-    fastmathpass, target_extension = map(
-        numba_module, ("core.fastmathpass", "core.target_extension")
+    compiler, registry, types = map(numba_module, ("core.compiler", "core.registry", "core.types"))
+    templates, target_extension = map(
+        numba_module, ("core.typing.templates", "core.target_extension")
     )
     pysignature = numba_module("core.utils").pysignature
     from einloom_compiler.codegen import simd_lowering
 
     simd_lowering.register()
-
-    typing_base: Any = typing.Context
-
-    class TypingContext(typing_base):
-        """Numba's typing, with each call's signature looked up once a process.
-
-        Literal numbers are types of their own to Numba: 1 and 2 would be looked up apart. It tries
-        the plain types first, except where a function prefers literals.
-        """
-
-        def __init__(self) -> None:
-            self.signatures: dict[Any, Any] = {}
-            super().__init__()
-
-        def resolve_function_type(self, func: Any, args: Any, kws: Any) -> Any:
-            if kws or not isinstance(func, types.Function):
-                return super().resolve_function_type(func, args, kws)
-            if not any(template.prefer_literal for template in func.templates):
-                plain = tuple(map(types.unliteral, args))
-                found = self.signatures.get((func, plain))
-                if found is not None:
-                    return found
-            key = func, tuple(args)
-            found = self.signatures.get(key)
-            if found is None:
-                found = super().resolve_function_type(func, args, kws)
-                if found is not None:
-                    self.signatures[key] = found
-            return found
-
-    context_base: Any = cpu.CPUContext
-
-    class Context(context_base):
-        """Numba's lowering of what kernels need: numbers, ranges, mathematics, ufuncs."""
-
-        def init(self) -> None:
-            self.is32bit = False
-            self.subtargets: dict[str, Any] = {}
-            self.found: dict[Any, Any] = {}
-            self.sizes: dict[Any, int] = {}
-            self._internal_codegen = raw_numba.raw_codegen()
-
-        def load_additional_registries(self) -> None:
-            from numba.core import optional  # noqa: F401
-            from numba.cpython import builtins, cmathimpl, mathimpl, numbers, rangeobj, tupleobj  # noqa: F401  # noqa: F401
-            from numba.np import npyimpl
-
-            for module in (cmathimpl, mathimpl, npyimpl):
-                self.install_registry(module.registry)
-
-        def subtarget(self, **options: Any) -> Any:
-            """Return the context of functions that are compiled with the same options."""
-            key = repr(sorted((name, str(value)) for name, value in options.items()))
-            if key not in self.subtargets:
-                self.subtargets[key] = super().subtarget(**options)
-                self.subtargets[key].found = {}
-            return self.subtargets[key]
-
-        def get_function(self, fn: Any, sig: Any, _firstcall: bool = True) -> Any:
-            """Return what lowers a built-in function, looked up once for each signature."""
-            if isinstance(fn, types.Dispatcher):
-                return super().get_function(fn, sig, _firstcall)
-            key = fn, sig
-            if key not in self.found:
-                self.found[key] = super().get_function(fn, sig, _firstcall)
-            return self.found[key]
-
-        def operator(self, operator: Any, operands: tuple[Any, ...]) -> Any:
-            """Return what lowers an operator on operands of these types, looked up once."""
-            key = operator, operands
-            if key not in self.found:
-                function = self.typing_context.resolve_value_type(operator)
-                signature = function.get_call_type(self.typing_context, operands, {})
-                self.found[key] = self.get_function(function, signature)
-            return self.found[key]
-
-        def get_abi_sizeof(self, ty: Any) -> Any:
-            """Return a type's bytes; llvmlite parses a module for each answer."""
-            if ty not in self.sizes:
-                self.sizes[ty] = super().get_abi_sizeof(ty)
-            return self.sizes[ty]
-
-        def post_lowering(self, module: Any, library: Any) -> None:
-            """Apply fastmath; no runtime library is linked, as kernels allocate nothing."""
-            if self.fastmath:
-                fastmathpass.rewrite_module(module, self.fastmath)
 
     class Function:
         """A function of a kernel's module, or of one of Numba's overloads, compiled as called."""
@@ -349,8 +250,8 @@ def _compiler() -> Any:
     target_extension.dispatcher_registry[Target] = Function
     target_extension.jit_registry[Target] = _njit
     pipeline = raw_numba.pipeline(TARGET)
-    typing_context = TypingContext()
-    context = Context(typing_context, TARGET)
+    typing_context = raw_contexts.typing_context()
+    context = raw_contexts.lowering_context(typing_context, TARGET)
     Function.targetdescr.target_context = context
     with target_extension.target_override(TARGET):
         context.refresh()

@@ -51,6 +51,13 @@ def _lowering_class() -> Any:
             name = inst.target.name
             self.storevar(self.lower_assign(self.typeof(name), inst), name)
 
+        def storevar(self, value: Any, name: str, argidx: Any = None) -> None:
+            """Store a value in a variable; what it held before is not counted, so not loaded."""
+            if name in self._singly_assigned_vars:
+                super().storevar(value, name, argidx)
+            else:
+                self.builder.store(value, self.getvar(name))
+
         def lower_binop(self, resty: Any, expr: Any, op: Any) -> Any:
             """Lower an operator; no operand is static, as no pass has looked for such."""
             signature = self.fndesc.calltypes[expr]

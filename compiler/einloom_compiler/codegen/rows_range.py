@@ -85,7 +85,9 @@ class RowsRange(RowsValues):
             return
         with self.block("for p in range(lo, hi):"):
             rest = "p"
-            if nest.blocked:
+            if nest.blocked and nest.streams > 1:
+                self.line(f"{nest.blocked}_0 = p % n_blocks")
+            elif nest.blocked:
                 self.line(f"{nest.blocked}_lo = p % n_blocks * {size}")
                 if others:
                     self.line("p_rows = p // n_blocks")

@@ -7,10 +7,8 @@ reduction's. Wide parts of blocks are written once a copy.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 from einloom_compiler.codegen import casts
+from einloom_compiler.codegen.lines import Lines
 from einloom_compiler.codegen.scalar_source import scalar_lines
 from einloom_compiler.dtypes import arithmetic
 from einloom_compiler.ir.loops import Access
@@ -21,12 +19,11 @@ from einloom_compiler.ir.scalar import Combined, Mapped, Number, Scalar, Value, 
 Scope = dict[Scalar, tuple[str, ...]]
 
 
-class RowsValues:
+class RowsValues(Lines):
     """Lines of Python and the values they define.
 
     Attributes:
         nest: what is written.
-        lines: the text so far.
         copies: how many vectors the statement stands for.
         rest: what a masked vector's number of elements is called, None for a whole one.
         points: names of the loops along the row that are open.
@@ -35,10 +32,9 @@ class RowsValues:
 
     def __init__(self, nest: RowsNest) -> None:
         """Start without any line."""
+        super().__init__()
         self.nest = nest
         self.compute = arithmetic(nest.compute).compute
-        self.lines: list[str] = []
-        self._depth = 0
         self._count = 0
         self.copies = 1
         self.rest: str | None = None
@@ -46,18 +42,6 @@ class RowsValues:
         self.row: Scope = {}
         self.n_inputs = len(nest.inputs)
         self.held = nest.held
-
-    @contextmanager
-    def block(self, head: str) -> Iterator[None]:
-        """Write ``head`` and indent what is written inside."""
-        self.line(head)
-        self._depth += 1
-        yield
-        self._depth -= 1
-
-    def line(self, text: str) -> None:
-        """Write one statement."""
-        self.lines.append("    " * self._depth + text)
 
     # --- what a part is --------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from einloom_compiler.dtypes import arithmetic, compute_bytes, storage_bytes
 from einloom_compiler.families.base import Problem
 from einloom_compiler.ir.loops import Access, Level, LoopNest
 from einloom_compiler.lowering.nest import NamedNest
+from einloom_compiler.schedule import streams
 
 #: Loads and stores of vectors that a core starts each cycle.
 _LOADS, _STORES = 2, 1
@@ -129,6 +130,8 @@ def _memory(problem: Problem, named: NamedNest, nest: LoopNest, extents: dict[st
         if is_beyond and nest.transposition is None:
             steps = {index: abs(column[n] or 0) for index, n in named.numbers.items()}
             gaps = _RUNS * _LINE / max(_LINE, _run(access, nest, steps, extents))
+        if is_beyond and any(level.apart for level in nest.levels):
+            size *= streams.SHARE
         is_streamed = nest.vectors is not None and nest.vectors.is_streamed
         is_read_first = access is nest.output and is_beyond and nest.transposition is None
         is_read_first = is_read_first and not is_streamed
@@ -154,7 +157,7 @@ def _run(access: Access, nest: LoopNest, steps: dict[str, int], extents: dict[st
     loops = dict.fromkeys(i for v in reversed(nest.levels) for i in (v.index, *reversed(v.fused)))
     for index in loops:
         if index in access.indices and extents[index] > 1:
-            if steps[index] > run:
+            if steps[index] > max(run, 2 * _LINE // storage_bytes(access.dtype)):
                 break
             run = max(run, steps[index] * extents[index])
     return float(run * storage_bytes(access.dtype))

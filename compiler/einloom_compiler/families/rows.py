@@ -22,8 +22,9 @@ from einloom_compiler.ir.rows import RowsNest, is_shifted_sum, print_rows, verif
 from einloom_compiler.ir.scalar import Combined, Mapped, Scalar, Value, parts_of, positions_of
 from einloom_compiler.lowering.iteration import IterationSpace
 from einloom_compiler.lowering.rows import RowsExpr, RowsSchedule, lower_rows, rows_numbers
+from einloom_compiler.schedule import streams
 from einloom_compiler.schedule.machine import Machine
-from einloom_compiler.schedule.rows import is_function, shapes
+from einloom_compiler.schedule.rows import is_function, is_streamable, shapes
 from einloom_compiler.schedule.text import require_integer
 
 #: Cycles of a vector's parts: instructions, functions made of them, a division.
@@ -135,6 +136,9 @@ class Rows(Family):
         has_copies = bool(group or schedule.row)
         require_integer("Rows", "copies", schedule.copies, 1, _MOST_COPIES if has_copies else 1)
         _check_row(schedule)
+        is_streamable_here = is_streamable(problem.expr, space, vector)
+        most = _MOST_COPIES if is_streamable_here and schedule.copies == 1 else 1
+        require_integer("Rows", "streams", schedule.streams, 1, most)
 
     def neighbours(self, problem: RowsProblem, schedule: RowsSchedule) -> tuple[RowsSchedule, ...]:
         """Return schedules with more or fewer vectors at once."""
@@ -245,11 +249,14 @@ def _memory_seconds(
     together = min(nest.block, extents[nest.blocked]) if nest.blocked else 1
     innermost = nest.blocked or nest.vector or (nest.reduced or nest.kept)[-1]
     run = together * itemsize if nest.blocked in main.indices else _LONG_RUN
+    if nest.streams > 1:
+        innermost, run = str(nest.vector), _LONG_RUN
     if innermost in main.indices and main.unit != innermost:
         run = itemsize
     lines = 1 + _RUN_LINES * _LINE / run if run < _LONG_RUN else 1.0
     is_anew = 2 * together * prod(extents[n] for n in nest.reduced) * itemsize > machine.l2_bytes
-    return lines * (n_passes if is_anew else 1) * moved / machine.bandwidth(moved)
+    lines *= (n_passes if is_anew else 1) * (streams.SHARE if nest.streams > 1 else 1.0)
+    return lines * moved / machine.bandwidth(moved)
 
 
 def _row_cycles(nest: RowsNest, bodies: tuple[Scalar, ...]) -> float:

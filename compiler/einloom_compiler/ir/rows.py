@@ -4,7 +4,8 @@ Grammar::
 
     RowsNest = (inputs: Access+, output: Access, kept: name*, reduced: name*,
                 reductions: Reduction*, body: Scalar, compute: dtype name, vector: name | None,
-                lanes: int, copies: int, row: int, is_apart: bool)
+                lanes: int, copies: int, row: int, is_apart: bool,
+                streams: int)
 
 For each point of the kept indices, a *row*, reductions run along the reduced indices in *passes*:
 those that use no other's result share the first pass, and so on. A last pass stores the body for
@@ -16,8 +17,9 @@ The index ``vector`` runs through memory in vectors: a reduced one along the row
 accumulators for each reduction; a kept one across ``copies * lanes`` rows at once, whose reductions
 are the lanes of vectors. Where ``row`` is not 0, ``row`` rows that are neighbours along the last
 kept index are computed together, and their accumulators lie in scratch: a pass then runs through
-memory in its order, and ``copies`` points of a row enter its accumulator together. The parallel
-range is that of rows, or of such blocks of rows.
+memory in its order, and ``copies`` points of a row enter its accumulator together. With
+``streams``, so many rows are reduced side by side along their vectors, each in a part of its own of
+the last kept index. The parallel range is that of rows, or of such blocks of rows.
 """
 
 from __future__ import annotations
@@ -63,6 +65,7 @@ class RowsNest:
         row: accumulators of each reduction in scratch; 0 where they are variables.
         is_apart: whether points in work at once are as far apart as they can be, each in a part of
             its own of the last reduced index, instead of neighbours.
+        streams: rows read side by side, far from each other.
     """
 
     inputs: tuple[Access, ...]
@@ -77,6 +80,7 @@ class RowsNest:
     copies: int = 1
     row: int = 0
     is_apart: bool = False
+    streams: int = 1
 
     @property
     def indices(self) -> tuple[str, ...]:
@@ -91,12 +95,14 @@ class RowsNest:
     @property
     def blocked(self) -> str | None:
         """The kept index along which several rows are computed together, if any."""
-        return self.kept[-1] if self.row else self.vector if self.is_across else None
+        if self.row or self.streams > 1:
+            return self.kept[-1]
+        return self.vector if self.is_across else None
 
     @property
     def block(self) -> int:
         """How many rows that are."""
-        return self.row or self.lanes * self.copies
+        return self.row or (self.streams if self.streams > 1 else self.lanes * self.copies)
 
     @property
     def stores_points(self) -> bool:
@@ -216,11 +222,13 @@ def print_rows(nest: RowsNest) -> str:
     lines = [f"rows in {nest.compute}, over {', '.join(nest.kept) or 'one row'}"]
     if nest.vector is not None:
         where = "across rows" if nest.is_across else "along the row"
-        at_once = "" if nest.row else f", {nest.copies} at once"
+        at_once = "" if nest.row or nest.streams > 1 else f", {nest.copies} at once"
         lines.append(f"  vectors of {nest.lanes} along {nest.vector}, {where}{at_once}")
     if nest.row:
         at_once = f"{nest.copies} points at once{', apart' if nest.is_apart else ''}"
         lines.append(f"  {nest.row} rows along {nest.blocked} in scratch, {at_once}")
+    if nest.streams > 1:
+        lines.append(f"  {nest.streams} rows of {nest.blocked} side by side, apart")
     along = ", ".join(nest.reduced) or "one point"
     for numbers in nest.passes:
         lines.append(f"  pass along {along}")
@@ -278,6 +286,11 @@ def verify_rows(nest: RowsNest, stage: str) -> None:
     require(nest.copies >= 1 and (has_copies or nest.copies == 1), "scalars have no copies")
     is_rows = nest.reduced and nest.reductions and nest.vector in (None, *nest.kept[-1:])
     require(not nest.row or bool(is_rows), "nothing is kept in scratch")
+    wide = {n for n, access in enumerate(nest.inputs) if nest.vector in access.indices}
+    is_streamed = nest.vector in nest.reduced and bool(nest.kept) and not nest.stores_points
+    is_streamed = is_streamed and len(nest.passes) == 1 and nest.copies == 1
+    is_streamed = is_streamed and all(wide & positions_of(r.body) for r in nest.reductions)
+    require(nest.streams == 1 or is_streamed, "rows cannot be read side by side")
     require(nest.row % nest.lanes == 0, "a row in scratch is no whole number of vectors")
 
 

@@ -176,6 +176,7 @@ class RowsSchedule:
         copies: vectors at once; with ``row``, points of a row.
         row: accumulators in scratch, of rows along the last kept index; 0 for variables.
         apart: whether points at once are parts of the last index away from each other.
+        streams: rows along the last kept index that are read side by side, as far apart.
     """
 
     order: tuple[int, ...]
@@ -184,6 +185,7 @@ class RowsSchedule:
     copies: int = 1
     row: int = 0
     apart: bool = False
+    streams: int = 1
 
     def __str__(self) -> str:
         """Print as a call."""
@@ -218,6 +220,7 @@ def lower_rows(expr: RowsExpr, space: IterationSpace, shape: RowsSchedule) -> Ro
         copies=shape.copies,
         row=shape.row,
         is_apart=shape.apart,
+        streams=shape.streams,
     )
 
 

@@ -214,7 +214,7 @@ def _choose_contraction(
         steps.append(Unroll(rest[-1], factor, is_apart))
     elif row is None and (neighbour := _neighbour(named, space, rest)) is not None:
         steps.append(Unroll(neighbour, ROWS))
-    elif is_dot:
+    elif row is None:
         steps += _streams(named, space, machine)
     if row is None:
         return [*steps, Tile(summed, BLOCK)]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from math import prod
 
 import numpy as np
 
 from einloom_compiler.dtypes import arithmetic, compute_bytes, storage_bytes
-from einloom_compiler.ir.scalar import Combined, Mapped, Scalar, parts_of
+from einloom_compiler.ir.scalar import Combined, Mapped, Scalar, parts_of, positions_of
 from einloom_compiler.lowering.formula import is_open
 from einloom_compiler.lowering.iteration import IterationSpace
 from einloom_compiler.lowering.rows import RowsExpr, RowsSchedule
@@ -39,7 +40,35 @@ def shapes(expr: RowsExpr, space: IterationSpace, machine: Machine) -> list[Rows
         if all(_has_vectors(dtype, expr.compute) for dtype in touched):
             copies = _copies(expr, space, number, lanes, machine)
             found.append(RowsSchedule(_order(space, number), number, lanes, copies))
+    streamed = (_streamed(expr, space, each, machine) for each in found)
+    found += [each for each in streamed if each is not None]
     return [*found, *_in_scratch(expr, space, found, machine)]
+
+
+def is_streamable(expr: RowsExpr, space: IterationSpace, vector: int | None) -> bool:
+    """Say whether rows may be read side by side: one pass of vectors along them, nothing stored."""
+    if vector is None or not 0 < space.n_output <= vector:
+        return False
+    if not expr.reductions or set(expr.reduced) <= set(expr.output):
+        return False
+    wide = {n for n, column in enumerate(space.strides[:-1]) if column[vector] is not None}
+    read = [positions_of(reduction.body) for reduction in expr.reductions]
+    return all(positions & wide and max(positions) < len(expr.inputs) for positions in read)
+
+
+def _streamed(
+    expr: RowsExpr, space: IterationSpace, shape: RowsSchedule, machine: Machine
+) -> RowsSchedule | None:
+    """Return a way that reads several rows side by side, where an operand is large."""
+    if not is_streamable(expr, space, shape.vector):
+        return None
+    itemsizes = [storage_bytes(dtype) for dtype in expr.inputs]
+    number = streams.kept_index(space, itemsizes, machine)
+    if number is None or any(map(is_open, space.extents)):
+        return None
+    kept = [n for n in shape.order[: space.n_output] if n != number]
+    order = (*kept, number, *shape.order[space.n_output :])
+    return replace(shape, order=order, copies=1, streams=streams.STREAMS)
 
 
 def _in_scratch(

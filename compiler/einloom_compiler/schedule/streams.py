@@ -19,10 +19,14 @@ from einloom_compiler.schedule.machine import Machine
 
 #: Points computed together. Eight were as fast as four, and twelve slower.
 STREAMS = 4
+#: Share of the time that memory takes where it is read so.
+SHARE = 0.8
 #: Vector accumulators of each sum along a stream.
 SUMS = 2
 #: Bytes from one stream to the next, from which neighbours are far enough from each other.
 GAP = 16 << 10
+#: Bytes of a cache line.
+LINE = 64
 #: Bytes between the streams' parts at least: a page.
 _PAGE = 4096
 #: Of so many points of an output index, one may be read again for parts that are shorter.
@@ -35,16 +39,18 @@ PARTIAL_SHARE = 0.1
 
 
 def largest(space: IterationSpace, itemsizes: Sequence[int]) -> tuple[int, int]:
-    """Return which operand has the most bytes, and how many.
+    """Return which operand has the most bytes, those of all lines it touches, and how many.
 
     Args:
         space: the contraction's indices.
         itemsizes: bytes of an element of each operand.
     """
-    sizes = [
-        itemsize * space.n_elements(column)
-        for itemsize, column in zip(itemsizes, space.strides, strict=False)
-    ]
+
+    def touched(column: Sequence[int | None], itemsize: int) -> int:
+        steps = (abs(step) for step in column if step)
+        return space.n_elements(column) * min(itemsize * min(steps, default=1), LINE)
+
+    sizes = [touched(*each) for each in zip(space.strides, itemsizes, strict=False)]
     number = max(range(len(sizes)), key=sizes.__getitem__)
     return number, sizes[number]
 

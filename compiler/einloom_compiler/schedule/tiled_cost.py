@@ -94,7 +94,7 @@ class Costs:
         """
         found = []
         for access in self.accesses:
-            taken = self.size
+            taken = self.size * access.waste
             for number in access.used:
                 taken *= touched[number]
             apart = -1
@@ -199,7 +199,10 @@ class _Access:
             for p, n in enumerate(outline.rows)
             if n not in outline.tasks and column[n] is None
         ]
-        whole = size
+        #: Bytes of the lines that an element touches, in those of the element.
+        steps = [abs(int(column[n] or 0)) for n in self.used]
+        self.waste = max(1, min(min(steps, default=1), _LINE // size))
+        whole = size * self.waste
         for number in self.used:
             whole *= extents[number]
         self.whole = float(whole)

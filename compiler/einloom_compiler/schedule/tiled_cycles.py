@@ -22,6 +22,10 @@ OPEN_ROWS = (1, 4, 12)
 _MULTIPLY_COST = {"int32": 2, "uint32": 2, "int64": 3, "uint64": 3}
 #: Cycles from a multiply-add to the next one that needs its sum.
 _LATENCY = 4
+#: The same where a sum goes through the stack, since no register is left for it. Measured 2026-11
+#: (Zen 3, float32): 32 rows by 64 x 64 in blocks of 3 rows by 4 vectors 6.5 us, of 4 by 3, which
+#: are as many sums, 4.0 us, of 4 by 2 3.4 us.
+_STACK_LATENCY = 15
 #: Summed points from which it is waited for.
 LONG = 4 * _LATENCY
 _LINE = 64
@@ -102,6 +106,15 @@ def rates(form: Form, width: int, vectors: int, counts: tuple[int, ...]) -> Rate
     n_factors = max(1, len(form.lanes) - 2)
     multiplies = float(accumulators * n_factors * _MULTIPLY_COST.get(form.compute, 1))
     per_trip = max(multiplies / form.fma_ports, loads / 2, (multiplies + loads) / 4)
+    if form.lane_extent and not form.is_dot:
+        # Vectors that several rows use are held while a row's other factor passes in one register.
+        reused = (
+            points * n_vectors * form.sums
+            for lanes, positions in zip(form.lanes[:-1], form.rows, strict=False)
+            if lanes and (points := prod(counts[position] for position in positions)) < n_points
+        )
+        if accumulators + sum(reused) + 1 > form.n_registers:
+            per_trip = max(per_trip, _STACK_LATENCY)
     is_waiting = accumulators < _LATENCY * form.fma_ports
     # Measured 2026-11: 11 cycles for a product of 4 x 2 by 2 x 5, 9 for a dot of 16 in float32.
     ends = n_points * n_vectors

@@ -134,7 +134,6 @@ def frontend(
 
         function = PreparedFunction(build, evaluate)
         REGISTRY[name] = function
-        function.einloom_name = name  # type: ignore[attr-defined]
         return cast("Function", function)
 
     return decorate

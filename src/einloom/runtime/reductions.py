@@ -1,5 +1,8 @@
 """Reductions along rows: one kernel, or stages where there are too few rows for the cores.
 
+Stages also serve where a row's elements lie in short runs between other rows', as in a maximum for
+each channel: runs are reduced in the order of memory, their results after them.
+
 In stages, each reduction is one of chunks, whose results are reduced in turn; those of later
 reductions read them as further operands. What follows is computed last, point by point::
 
@@ -27,7 +30,7 @@ from einloom_compiler.lowering.iteration import IterationSpace
 from einloom_compiler.lowering.nest import Arithmetics
 from einloom_compiler.lowering.rows import RowsExpr
 from einloom_compiler.pipeline import Chooser, bind_elementwise, bind_rows
-from einloom_compiler.schedule import chunks
+from einloom_compiler.schedule import chunks, streams
 from einloom_compiler.schedule.machine import host
 
 #: Compute dtypes whose partial results are stored as they are.
@@ -116,7 +119,12 @@ def _split(
         tuple(index.name for index in indices),
     )
     moved = sum(prod(operand.shape) * operand.dtype.itemsize for operand in operands)
-    found = chunks.choose(space, seconds, total, moved, compute_bytes(expr.compute), host())
+    itemsize = compute_bytes(expr.compute)
+    outer = streams.outer_sum(space, itemsize, moved, host())
+    if outer is not None:
+        # In the order of memory: runs between the rows' elements are reduced first.
+        return _Split(indices[outer], extents[indices[outer]], extents[indices[outer]])
+    found = chunks.choose(space, seconds, total, moved, itemsize, host())
     if found is None:
         return None
     number, n_chunks = found

@@ -88,3 +88,17 @@ def test_bools_halves_and_many_rows_are_one_kernel(assert_close: Close) -> None:
     rows = el.compile(F.max(el.spec(50, 7, dtype="float32"), axis=1))
     np.testing.assert_array_equal(rows(x.astype("float32")), x.astype("float32").max(1))
     assert _launches(rows) == 1
+
+
+@pytest.mark.parametrize(
+    ("function", "reference", "n_launches"), [(F.max, np.max, 2), (F.var, np.var, 4)]
+)
+def test_runs_between_the_elements_of_rows_are_reduced_in_the_order_of_memory(
+    function: Any, reference: Any, n_launches: int, assert_close: Close
+) -> None:
+    x = np.random.default_rng(0).uniform(0.5, 1.5, (64, 32, 300)).astype("float32")
+    compiled = el.compile(function(el.spec(*x.shape, dtype="float32"), axis=(0, 2)))
+    found = compiled(x, threads=2)
+    assert_close(found, reference(x.astype("float64"), axis=(0, 2)), 64 * 300)
+    # Each reduction is one of runs and one of their results.
+    assert _launches(compiled) == n_launches

@@ -22,12 +22,10 @@ from einloom.keras.models.kinds.normalization import (
     BatchNormalization,
     GroupNormalization,
     LayerNormalization,
-    LayerScale,
-    Normalization,
-    Rescaling,
     RMSNormalization,
     UnitNormalization,
 )
+from einloom.keras.models.kinds.scaling import LayerScale, Normalization, Rescaling
 from einloom_compiler.dtypes import as_dtype
 from einloom_compiler.ir import builders
 from einloom_compiler.ir.graph import Elementwise, Node, Reduction, Rows

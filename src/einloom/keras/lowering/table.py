@@ -20,7 +20,7 @@ from einloom.keras.lowering.layer_call import LayerCall, Outputs, Tensor
 from einloom.keras.models.kinds import activation as activations
 from einloom.keras.models.kinds import attention as attentions
 from einloom.keras.models.kinds import convolution as convolutions
-from einloom.keras.models.kinds import dense, resizing, sequence
+from einloom.keras.models.kinds import dense, resizing, scaling, sequence
 from einloom.keras.models.kinds import merging as merges
 from einloom.keras.models.kinds import normalization as norms
 from einloom.keras.models.kinds import shaping as shapes
@@ -46,9 +46,9 @@ _LOWERINGS: Mapping[type, Callable[[LayerCall, Any], Outputs]] = {
     norms.UnitNormalization: normalization.lower_unit_normalization,
     norms.BatchNormalization: normalization.lower_batch_normalization,
     norms.GroupNormalization: normalization.lower_group_normalization,
-    norms.LayerScale: normalization.lower_layer_scale,
-    norms.Rescaling: normalization.lower_rescaling,
-    norms.Normalization: normalization.lower_normalization,
+    scaling.LayerScale: normalization.lower_layer_scale,
+    scaling.Rescaling: normalization.lower_rescaling,
+    scaling.Normalization: normalization.lower_normalization,
     attentions.MultiHeadAttention: attention.lower_multi_head_attention,
     attentions.GroupQueryAttention: attention.lower_group_query_attention,
     attentions.Attention: plain_attention.lower_attention,

@@ -15,6 +15,7 @@ from einloom.keras.models.kinds import (
     merging,
     normalization,
     resizing,
+    scaling,
     sequence,
     shaping,
     wrapping,
@@ -63,8 +64,8 @@ _READERS: Mapping[str, _Reader] = {
     "BatchNormalization": normalization.batch_normalization,
     "UnitNormalization": normalization.unit_normalization,
     "GroupNormalization": normalization.group_normalization,
-    "Rescaling": normalization.rescaling,
-    "Normalization": normalization.normalization,
+    "Rescaling": scaling.rescaling,
+    "Normalization": scaling.normalization,
     "MultiHeadAttention": attention.multi_head_attention,
     "GroupQueryAttention": attention.group_query_attention,
     "Attention": attention.attention,
@@ -91,7 +92,7 @@ _READERS: Mapping[str, _Reader] = {
 }
 
 #: Layers of their own in the models of ``keras.applications``, which ``keras.layers`` lacks.
-_APPLICATION_READERS: Mapping[str, _Reader] = {"LayerScale": normalization.layer_scale}
+_APPLICATION_READERS: Mapping[str, _Reader] = {"LayerScale": scaling.layer_scale}
 
 _WRAPPER_READERS: Mapping[str, Callable[[Fields, Kind], Kind]] = {
     "TimeDistributed": wrapping.time_distributed,
