@@ -1,9 +1,17 @@
 /* How a launch goes.
  *
- * The caller writes the job's fields, then publishes `claim`: the job's generation, the next part
- * and the number of parts in one word. Whoever adds one to `next` owns that part. A thread reads
- * the fields before it claims: since they are written only while no part can be claimed, a
- * successful compare-and-swap of the same generation shows that what it read was whole.
+ * The caller writes the job's fields, then publishes `job`: its generation, parts and threads in one
+ * word. Thread t's share are the parts t, t + threads, ..., the same in every launch of as many, so
+ * that what it left in its core's cache is there again; neighbouring parts, which may read the same
+ * operands, run at about the same time. A share is one word, too: generation, next and end. A thread
+ * takes its own parts from the front, then those of others from the back; the first to touch a share
+ * of an older job sets it up, so that a launch writes to no thread's cache line. Measured 2026-11 (2
+ * cores): products in eight parts took 0.88 of the time that they took where threads claimed the
+ * next part of all.
+ *
+ * A thread reads the fields before it claims. They are written only while no part can be claimed,
+ * and a job is over only when all its shares were set up and emptied: a successful
+ * compare-and-swap of a share shows that what it read was whole.
  *
  * Nobody waits for a thread to show up: the caller goes on claiming until nothing is left, and then
  * waits only for parts that others have claimed. A neighbour that occupies the cores thus costs no
@@ -43,6 +51,11 @@ static const int64_t SPIN_NS = 30 * 1000;
 static const int64_t SPIN_CROWDED_NS = 1000;
 
 typedef struct {
+    /* generation << 32 | next << 16 | end, counted among the thread's parts */
+    _Alignas(CACHE_LINE) _Atomic uint64_t word;
+} Share;
+
+typedef struct {
     _Alignas(CACHE_LINE) _Atomic uint32_t is_asleep;
     pid_t thread;   /* these are written before is_asleep is set, and belong to the waker after */
     int is_confined;
@@ -54,8 +67,10 @@ static struct {
     _Alignas(CACHE_LINE) _Atomic int is_busy;
     _Atomic uint32_t n_workers;
     _Atomic int is_crowded;
-    /* generation << 32 | next part << 16 | parts */
-    _Alignas(CACHE_LINE) _Atomic uint64_t claim;
+    /* generation << 32 | parts << 16 | threads: the caller and the workers that may take part */
+    _Alignas(CACHE_LINE) _Atomic uint64_t job;
+    /* parts that nobody has claimed */
+    _Alignas(CACHE_LINE) _Atomic uint32_t left;
     /* generation << 32 | next worker to be woken */
     _Alignas(CACHE_LINE) _Atomic uint64_t wake;
     _Alignas(CACHE_LINE) _Atomic uint32_t done;
@@ -64,20 +79,19 @@ static struct {
     _Atomic(int64_t *) block;
     _Atomic int64_t acc_step;
     _Atomic int64_t total;
-    _Atomic uint32_t limit; /* workers that may take part */
+    Share shares[EINLOOM_POOL_THREADS]; /* the caller's first */
     Worker workers[MAX_WORKERS];
 } pool;
 
-typedef struct {
-    einloom_entry entry;
-    int64_t *block;
-    int64_t acc_step, total;
-    uint32_t limit;
-} Job;
+static uint64_t word_of(uint32_t generation, uint32_t middle, uint32_t low) {
+    return (uint64_t)generation << 32 | (uint64_t)middle << 16 | low;
+}
 
 static uint32_t generation_of(uint64_t word) { return (uint32_t)(word >> 32); }
-static uint32_t next_of(uint64_t word) { return (uint32_t)(word >> 16) & 0xffff; }
-static uint32_t parts_of(uint64_t word) { return (uint32_t)word & 0xffff; }
+static uint32_t middle_of(uint64_t word) { return (uint32_t)(word >> 16) & 0xffff; }
+static uint32_t low_of(uint64_t word) { return (uint32_t)word & 0xffff; }
+static uint32_t parts_of(uint64_t job) { return middle_of(job); }
+static uint32_t threads_of(uint64_t job) { return low_of(job); }
 
 static void pause_briefly(void) {
 #if defined(__x86_64__) || defined(__i386__)
@@ -122,12 +136,12 @@ static int64_t spin_ns(void) {
 }
 
 /* Wake sleepers of this job's tree: a few, whoever calls. */
-static void wake_some(uint32_t generation, uint32_t limit) {
+static void wake_some(uint32_t generation, uint32_t threads) {
     uint64_t word = atomic_load_explicit(&pool.wake, memory_order_relaxed);
     int woken = 0;
     for (int look = 0; look < WORKERS_LOOKED_AT_PER_PART; look++) {
         do {
-            if (generation_of(word) != generation || (uint32_t)word >= limit)
+            if (generation_of(word) != generation || (uint32_t)word + 1 >= threads)
                 return;
         } while (!atomic_compare_exchange_weak_explicit(
             &pool.wake, &word, word + 1, memory_order_relaxed, memory_order_relaxed));
@@ -145,42 +159,62 @@ static void wake_some(uint32_t generation, uint32_t limit) {
     }
 }
 
-/* Claim and run parts until none is left; return how many. `index` is MAX_WORKERS for the caller,
- * who always may. */
-static uint32_t run_parts(uint32_t index) {
-    int64_t thread = index < MAX_WORKERS ? (int64_t)index + 1 : 0;
+/* Claim a part of a thread's share, its first or its last; return -1 if there is none. */
+static int64_t claim(uint64_t job, uint32_t thread, int is_last) {
+    _Atomic uint64_t *share = &pool.shares[thread].word;
+    uint64_t word = atomic_load(share);
+    for (;;) {
+        uint32_t next = middle_of(word), end = low_of(word);
+        if (generation_of(word) != generation_of(job)) {
+            /* It is of an older job, unless this one is over. */
+            if (atomic_load(&pool.job) != job)
+                return -1;
+            next = 0;
+            end = (parts_of(job) - thread + threads_of(job) - 1) / threads_of(job);
+        }
+        if (next >= end)
+            return -1;
+        uint32_t number = is_last ? --end : next++;
+        uint64_t claimed = word_of(generation_of(job), next, end);
+        if (atomic_compare_exchange_weak(share, &word, claimed))
+            return (int64_t)number * threads_of(job) + thread;
+    }
+}
+
+/* Claim a part of the thread's own share, or of the next thread's that has one left. */
+static int64_t claim_any(uint64_t job, uint32_t thread) {
+    uint32_t threads = threads_of(job);
+    int64_t part = claim(job, thread, 0);
+    for (uint32_t n = 1; part < 0 && n < threads && atomic_load(&pool.left) > 0; n++)
+        part = claim(job, (thread + n) % threads, 1);
+    return part;
+}
+
+/* Claim and run parts of a job until none is left; return how many. Thread 0 is the caller. */
+static uint32_t run_parts(uint64_t job, uint32_t thread) {
+    einloom_entry entry = atomic_load_explicit(&pool.entry, memory_order_relaxed);
+    int64_t *block = atomic_load_explicit(&pool.block, memory_order_relaxed);
+    int64_t acc_step = atomic_load_explicit(&pool.acc_step, memory_order_relaxed);
+    int64_t total = atomic_load_explicit(&pool.total, memory_order_relaxed);
+    int64_t parts = parts_of(job);
     uint32_t n = 0;
-    uint64_t word = atomic_load(&pool.claim);
-    while (next_of(word) < parts_of(word)) {
-        Job job = {
-            atomic_load_explicit(&pool.entry, memory_order_relaxed),
-            atomic_load_explicit(&pool.block, memory_order_relaxed),
-            atomic_load_explicit(&pool.acc_step, memory_order_relaxed),
-            atomic_load_explicit(&pool.total, memory_order_relaxed),
-            atomic_load_explicit(&pool.limit, memory_order_relaxed),
-        };
-        if (index < MAX_WORKERS && index >= job.limit)
-            break;
-        if (!atomic_compare_exchange_weak(&pool.claim, &word, word + (1 << 16)))
-            continue;
-        int64_t part = next_of(word), parts = parts_of(word);
-        if (part + 1 < parts)
-            wake_some(generation_of(word), job.limit);
-        job.entry(job.block, thread * job.acc_step, job.total * part / parts,
-                  job.total * (part + 1) / parts);
-        n++;
-        if (index < MAX_WORKERS) {
+    if (thread >= threads_of(job))
+        return 0;
+    for (int64_t part; (part = claim_any(job, thread)) >= 0; n++) {
+        if (atomic_fetch_sub(&pool.left, 1) > 1)
+            wake_some(generation_of(job), threads_of(job));
+        entry(block, thread * acc_step, total * part / parts, total * (part + 1) / parts);
+        if (thread > 0) {
             atomic_fetch_add(&pool.done, 1);
             if (atomic_load(&pool.caller_waits))
                 futex_wake(&pool.done);
         }
-        word = atomic_load(&pool.claim);
     }
     return n;
 }
 
-static int has_work(uint64_t word, uint32_t seen) {
-    return generation_of(word) != seen && next_of(word) < parts_of(word);
+static int has_work(uint64_t job, uint32_t seen) {
+    return generation_of(job) != seen && atomic_load(&pool.left) > 0;
 }
 
 static void *serve(void *argument) {
@@ -192,15 +226,15 @@ static void *serve(void *argument) {
     uint32_t seen = 0; /* the job this thread has taken part in, or may not */
     int64_t deadline = now_ns() + spin_ns();
     for (;;) {
-        uint64_t word = atomic_load_explicit(&pool.claim, memory_order_acquire);
-        if (has_work(word, seen)) {
-            seen = generation_of(word);
-            if (run_parts(index))
+        uint64_t job = atomic_load(&pool.job);
+        if (has_work(job, seen)) {
+            seen = generation_of(job);
+            if (run_parts(job, index + 1))
                 deadline = now_ns() + spin_ns();
             continue;
         }
         for (int i = 0; i < PAUSES_PER_CLOCK_READ; i++) {
-            if (atomic_load_explicit(&pool.claim, memory_order_relaxed) != word)
+            if (atomic_load_explicit(&pool.job, memory_order_relaxed) != job)
                 break;
             pause_briefly();
         }
@@ -210,7 +244,7 @@ static void *serve(void *argument) {
          * 1 is asleep, 2 is being woken: the waker still has to do with this worker's fields. */
         atomic_store(is_asleep, 1);
         uint32_t asleep = 1;
-        if (has_work(atomic_load(&pool.claim), seen))
+        if (has_work(atomic_load(&pool.job), seen))
             atomic_compare_exchange_strong(is_asleep, &asleep, 0);
         while ((asleep = atomic_load(is_asleep)) != 0)
             futex_wait(is_asleep, asleep);
@@ -228,8 +262,11 @@ static void forget_threads(void) {
     uint32_t n = atomic_load(&pool.n_workers);
     for (uint32_t i = 0; i < n; i++)
         atomic_store(&pool.workers[i].is_asleep, 0);
+    for (uint32_t i = 0; i <= n; i++)
+        atomic_store(&pool.shares[i].word, 0);
     atomic_store(&pool.n_workers, 0);
-    atomic_store(&pool.claim, 0);
+    atomic_store(&pool.job, 0);
+    atomic_store(&pool.left, 0);
     atomic_store(&pool.wake, 0);
     atomic_store(&pool.done, 0);
     atomic_store(&pool.caller_waits, 0);
@@ -323,19 +360,19 @@ int einloom_pool_run(einloom_entry entry, int64_t *block, int64_t acc_step, int6
         entry(block, 0, 0, total);
         return 0;
     }
-    uint64_t generation = generation_of(atomic_load(&pool.claim)) + 1u;
-    if ((uint32_t)generation == 0)
-        generation = 1; /* 0 is what a new thread has seen */
-    generation = (uint64_t)(uint32_t)generation << 32;
+    uint32_t generation = generation_of(atomic_load(&pool.job)) + 1u;
+    if (generation == 0)
+        generation = 1; /* 0 is what a new thread has seen, and of a share that nobody had */
     atomic_store_explicit(&pool.entry, entry, memory_order_relaxed);
     atomic_store_explicit(&pool.block, block, memory_order_relaxed);
     atomic_store_explicit(&pool.acc_step, acc_step, memory_order_relaxed);
     atomic_store_explicit(&pool.total, total, memory_order_relaxed);
-    atomic_store_explicit(&pool.limit, limit, memory_order_relaxed);
     atomic_store_explicit(&pool.done, 0, memory_order_relaxed);
-    atomic_store_explicit(&pool.wake, generation, memory_order_relaxed);
-    atomic_store(&pool.claim, generation | (uint64_t)parts);
-    uint32_t mine = run_parts(MAX_WORKERS);
+    atomic_store_explicit(&pool.wake, word_of(generation, 0, 0), memory_order_relaxed);
+    atomic_store_explicit(&pool.left, (uint32_t)parts, memory_order_relaxed);
+    uint64_t job = word_of(generation, (uint32_t)parts, limit + 1);
+    atomic_store(&pool.job, job);
+    uint32_t mine = run_parts(job, 0);
     wait_for((uint32_t)parts - mine);
     atomic_store(&pool.is_busy, 0);
     return 1;
