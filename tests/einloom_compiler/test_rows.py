@@ -17,7 +17,9 @@ from einloom_compiler.codegen import objects
 from einloom_compiler.codegen.target import named_target
 from einloom_compiler.dtypes import as_dtype
 from einloom_compiler.errors import DTypeError, InternalCompilerError, ScheduleError, ShapeError
+from einloom_compiler.families import rows
 from einloom_compiler.families.base import Bound
+from einloom_compiler.families.rows import RowsProblem
 from einloom_compiler.ir import builders
 from einloom_compiler.ir.graph import Input, Node, Reduction, Rows
 from einloom_compiler.ir.maps import make_map
@@ -27,7 +29,7 @@ from einloom_compiler.ir.scalar import Mapped, Number, Value, combined
 from einloom_compiler.ir.shapes import shape_of
 from einloom_compiler.ir.traversal import dtype_of
 from einloom_compiler.lowering.formula import Formula
-from einloom_compiler.lowering.rows import RowsSchedule, rows_expr
+from einloom_compiler.lowering.rows import RowsSchedule, rows_expr, rows_space
 from einloom_compiler.pipeline import bind_rows
 from einloom_compiler.schedule.machine import Machine
 
@@ -598,3 +600,25 @@ def test_rows_of_large_operands_are_read_side_by_side() -> None:
     assert isinstance(two, Rows)
     with pytest.raises(ScheduleError, match="streams=4 is not allowed; give an integer from 1"):
         bind_rows(rows_expr(two), [(8, 8)], [(8, 1)], (1,), AVX512, schedule=STREAMED)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "axis"),
+    [
+        (IN_SCRATCH, 0),
+        (replace(IN_SCRATCH, copies=16, row=1 << 16), 0),
+        (STREAMED, 1),
+        (replace(STREAMED, streams=2), 1),
+        (replace(STREAMED, streams=1), 1),
+    ],
+)
+def test_neighbours_are_legal(schedule: RowsSchedule, axis: int) -> None:
+    x = np.ones((40, 50), "f4")
+    node = builders.reduce(Input("x", x.shape, x.dtype), "max", axis)
+    assert isinstance(node, Rows)
+    expr = rows_expr(node)
+    problem = RowsProblem(expr, rows_space(expr, [x.shape], [_strides(x)], (1,)), AVX512)
+    near = rows.FAMILY.neighbours(problem, schedule)
+    assert near and schedule not in near
+    for each in near:
+        rows.FAMILY.check(problem, each)

@@ -141,19 +141,23 @@ class Rows(Family):
         require_integer("Rows", "streams", schedule.streams, 1, most)
 
     def neighbours(self, problem: RowsProblem, schedule: RowsSchedule) -> tuple[RowsSchedule, ...]:
-        """Return schedules with more or fewer vectors at once."""
+        """Return schedules with more or fewer vectors at once, rows in scratch or side by side."""
+        if schedule.streams > 1:
+            counts = (schedule.streams * 2, schedule.streams // 2)
+            return tuple(replace(schedule, streams=n) for n in counts if 1 < n <= _MOST_COPIES)
         if schedule.vector is None and not schedule.row:
             return ()
         copies = (schedule.copies * 2, schedule.copies // 2)
-        found = tuple(replace(schedule, copies=n) for n in copies if n)
+        found = tuple(replace(schedule, copies=n) for n in copies if 0 < n <= _MOST_COPIES)
         if not schedule.row:
             return found
-        rows = (n for n in (schedule.row * 2, schedule.row // 2) if n and not n % schedule.lanes)
-        found += tuple(replace(schedule, row=n) for n in rows)
+        for row in (schedule.row * 2, schedule.row // 2):
+            if 0 < row <= _MOST_ROW and not row % schedule.lanes:
+                found += (replace(schedule, row=row),)
         return (*found, replace(schedule, apart=not schedule.apart))
 
     def propose(self, problem: RowsProblem, below: float = inf) -> tuple[RowsSchedule, ...]:
-        """Return a schedule for each index that vectors may run along."""
+        """Return the schedules of :mod:`einloom_compiler.schedule.rows`."""
         del below
         return tuple(shapes(problem.expr, problem.space, problem.machine))
 
