@@ -91,7 +91,7 @@ static uint32_t generation_of(uint64_t word) { return (uint32_t)(word >> 32); }
 static uint32_t middle_of(uint64_t word) { return (uint32_t)(word >> 16) & 0xffff; }
 static uint32_t low_of(uint64_t word) { return (uint32_t)word & 0xffff; }
 static uint32_t parts_of(uint64_t job) { return middle_of(job); }
-static uint32_t threads_of(uint64_t job) { return low_of(job); }
+static uint32_t sharers_of(uint64_t job) { return low_of(job); }
 
 static void pause_briefly(void) {
 #if defined(__x86_64__) || defined(__i386__)
@@ -170,20 +170,20 @@ static int64_t claim(uint64_t job, uint32_t thread, int is_last) {
             if (atomic_load(&pool.job) != job)
                 return -1;
             next = 0;
-            end = (parts_of(job) - thread + threads_of(job) - 1) / threads_of(job);
+            end = (parts_of(job) - thread + sharers_of(job) - 1) / sharers_of(job);
         }
         if (next >= end)
             return -1;
         uint32_t number = is_last ? --end : next++;
         uint64_t claimed = word_of(generation_of(job), next, end);
         if (atomic_compare_exchange_weak(share, &word, claimed))
-            return (int64_t)number * threads_of(job) + thread;
+            return (int64_t)number * sharers_of(job) + thread;
     }
 }
 
 /* Claim a part of the thread's own share, or of the next thread's that has one left. */
 static int64_t claim_any(uint64_t job, uint32_t thread) {
-    uint32_t threads = threads_of(job);
+    uint32_t threads = sharers_of(job);
     int64_t part = claim(job, thread, 0);
     for (uint32_t n = 1; part < 0 && n < threads && atomic_load(&pool.left) > 0; n++)
         part = claim(job, (thread + n) % threads, 1);
@@ -198,11 +198,11 @@ static uint32_t run_parts(uint64_t job, uint32_t thread) {
     int64_t total = atomic_load_explicit(&pool.total, memory_order_relaxed);
     int64_t parts = parts_of(job);
     uint32_t n = 0;
-    if (thread >= threads_of(job))
+    if (thread >= sharers_of(job))
         return 0;
     for (int64_t part; (part = claim_any(job, thread)) >= 0; n++) {
         if (atomic_fetch_sub(&pool.left, 1) > 1)
-            wake_some(generation_of(job), threads_of(job));
+            wake_some(generation_of(job), sharers_of(job));
         entry(block, thread * acc_step, total * part / parts, total * (part + 1) / parts);
         if (thread > 0) {
             atomic_fetch_add(&pool.done, 1);
