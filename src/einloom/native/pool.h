@@ -17,9 +17,10 @@ enum { EINLOOM_POOL_THREADS = 1024, EINLOOM_POOL_PARTS = 65535 };
 /* Run a kernel's range 0..total in parts on up to `threads` threads; return when all is done.
  *
  * Part r runs entry(block, t * acc_step, total * r / parts, total * (r + 1) / parts) on thread t,
- * which is 0 for the caller and below `threads`: scratch is the thread's. Threads are started on
- * demand and kept. Where the pool is serving another caller, or only one thread or part
- * is left, the caller runs the whole range as one part. Returns 1 if the range was shared out.
+ * which is 0 for the caller and below `threads`: scratch is the thread's. Thread t begins with parts
+ * t, t + threads, ..., then takes those that others left. Threads are started on demand and kept.
+ * Where the pool is serving another caller, or only one thread or part is left, the caller runs the
+ * whole range as one part. Returns 1 if the range was shared out.
  */
 int einloom_pool_run(einloom_entry entry, int64_t *block, int64_t acc_step, int64_t total,
                      int64_t parts, int64_t threads);
