@@ -13,10 +13,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from einloom_compiler.codegen.rows_accumulators import Accumulators
-from einloom_compiler.codegen.rows_range import (
-    BLOCK,
-    blocked_sums,
-)
+from einloom_compiler.codegen.rows_range import blocked_sums
 from einloom_compiler.codegen.rows_values import Scope
 from einloom_compiler.ir.graph import Reduction
 from einloom_compiler.ir.scalar import Scalar, Value
@@ -118,26 +115,28 @@ class RowsWriter(Accumulators):
         self, index: str, end: str, step: int, n_sums: int, blocked: Sequence[int]
     ) -> Iterator[None]:
         """Open the loop of ``index`` up to ``end``, in blocks where sums need them."""
-        steps = f", {step}" if step > 1 else ""
         if not blocked:
-            span = f"0, {end}{steps}" if steps else end
+            span = f"0, {end}, {step}" if step > 1 else end
             with self.block(f"for {index} in range({span}):"):
                 yield
             return
-        with self.block(f"for {index}_lo in range(0, {end}, {BLOCK * step}):"):
-            self.line(f"{index}_hi = min({index}_lo + {BLOCK * step}, {end})")
+
+        def begin() -> None:
             for number in blocked:
                 start = self.start(self.nest.reductions[number])
                 for copy in range(n_sums):
                     self.line(f"{_part(number, copy)} = {start}")
             self._blocked = frozenset(blocked)
-            with self.block(f"for {index} in range({index}_lo, {index}_hi{steps}):"):
-                yield
+
+        def finish() -> None:
             self._blocked = frozenset()
             for number in blocked:
                 for copy in range(n_sums):
                     total, part = _sum(number, copy), _part(number, copy)
                     self.line(f"{total} = {total} + {part}")
+
+        with self.in_blocks(index, ("0", end, step), begin, finish):
+            yield
 
     def vectors(self, point: Callable[[], None], n_sums: int, blocked: Sequence[int]) -> None:
         """Write the loop along the row's vectors: several at once, one, the masked rest."""
@@ -153,17 +152,7 @@ class RowsWriter(Accumulators):
         if n_sums > 1:
             with self.block(f"for {index} in range({main}, {index}_full, {lanes}):"):
                 point()
-        self.masked_rest(point)
-
-    def masked_rest(self, point: Callable[[], None]) -> None:
-        """Write what is done for the elements of a row that fill no vector."""
-        index = str(self.nest.vector)
-        with self.block(f"if {index}_full < n_{index}:"):
-            self.line(f"{index} = {index}_full")
-            self.line(f"n_left = n_{index} - {index}_full")
-            self.rest = "n_left"
-            point()
-            self.rest = None
+        self.masked_rest(index, f"n_{index}", point)
 
     # --- reductions ------------------------------------------------------------------------------
 

@@ -5,7 +5,7 @@ A range is one of rows, or of blocks of rows that are neighbours along one index
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -98,6 +98,40 @@ class RowsRange(RowsValues):
                     self.line(f"p{position} = {rest} // n_{index}")
                 rest = f"p{position}"
             yield
+
+    @contextmanager
+    def in_blocks(
+        self,
+        index: str,
+        span: tuple[str, str, int],
+        begin: Callable[[], None],
+        end: Callable[[], None],
+    ) -> Iterator[None]:
+        """Open the loop of ``index`` over a span, in blocks whose sums are formed apart.
+
+        Args:
+            index: what the loop counts.
+            span: where it starts and ends, and its step.
+            begin: writes what is done before each block.
+            end: writes what is done behind it.
+        """
+        first, last, step = span
+        with self.block(f"for {index}_lo in range({first}, {last}, {BLOCK * step}):"):
+            self.line(f"{index}_hi = min({index}_lo + {BLOCK * step}, {last})")
+            begin()
+            steps = f", {step}" if step > 1 else ""
+            with self.block(f"for {index} in range({index}_lo, {index}_hi{steps}):"):
+                yield
+            end()
+
+    def masked_rest(self, index: str, end: str, point: Callable[[], None]) -> None:
+        """Write what is done for the elements up to ``end`` that fill no vector."""
+        with self.block(f"if {index}_full < {end}:"):
+            self.line(f"{index} = {index}_full")
+            self.line(f"n_left = {end} - {index}_full")
+            self.rest = "n_left"
+            point()
+            self.rest = None
 
     @contextmanager
     def nested(self, loops: Sequence[str]) -> Iterator[None]:

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from einloom_compiler.codegen.rows_accumulators import Accumulators
-from einloom_compiler.codegen.rows_range import BLOCK, blocked_sums
+from einloom_compiler.codegen.rows_range import blocked_sums
 from einloom_compiler.codegen.rows_values import Scope
 from einloom_compiler.ir.graph import Reduction
 from einloom_compiler.ir.loops import Access
@@ -197,12 +197,7 @@ class ScratchWriter(Accumulators):
             return
         with self.block(f"for {index} in range({index}_lo, {index}_full, {lanes}):"):
             point()
-        with self.block(f"if {index}_full < {index}_hi:"):
-            self.line(f"{index} = {index}_full")
-            self.line(f"n_left = {index}_hi - {index}_full")
-            self.rest = "n_left"
-            point()
-            self.rest = None
+        self.masked_rest(index, f"{index}_hi", point)
 
     def _over_totals(self, step: Callable[[], None]) -> None:
         """Write the loop over the block's totals alone: a row of scratch is whole vectors."""
@@ -249,8 +244,8 @@ class ScratchWriter(Accumulators):
         self, index: str, first: str, end: str, step: int, blocked: Sequence[int]
     ) -> Iterator[None]:
         """Open the loop of ``index`` from ``first`` to ``end``, in blocks where sums need them."""
-        steps = f", {step}" if step > 1 else ""
         if not blocked:
+            steps = f", {step}" if step > 1 else ""
             with self.block(f"for {index} in range({first}, {end}{steps}):"):
                 yield
             return
@@ -267,11 +262,13 @@ class ScratchWriter(Accumulators):
                 self._keep(number, "total + part")
                 self._blocked = blocked
 
-        with self.block(f"for {index}_lo in range({first}, {end}, {BLOCK * step}):"):
-            self.line(f"{index}_hi = min({index}_lo + {BLOCK * step}, {end})")
+        def begin() -> None:
             self._blocked = blocked
             self._over_totals(start)
-            with self.block(f"for {index} in range({index}_lo, {index}_hi{steps}):"):
-                yield
+
+        def end_block() -> None:
             self._over_totals(finish)
             self._blocked = ()
+
+        with self.in_blocks(index, (first, end, step), begin, end_block):
+            yield

@@ -54,7 +54,7 @@ class StreamsWriter(RowsWriter):
         self.line(f"{index}_full = n_{index} - n_{index} % {lanes}")
         with self.blocks_along(index, f"{index}_full", lanes, n_sums, blocked):
             point()
-        self.masked_rest(point)
+        self.masked_rest(index, f"n_{index}", point)
 
     def finish(self, number: int, reduction: Reduction, n_sums: int) -> None:
         """Write a reduction's results, one a row, from its accumulators."""

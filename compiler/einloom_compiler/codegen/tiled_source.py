@@ -54,8 +54,8 @@ class _Emitter(Streams):
 
     def emit(self, name: str, names: Sequence[str]) -> str:
         """Return the function."""
-        self._line(f"@njit({OPTIONS})")
-        with self._block(wrapped(f"def {name}(", ", ".join((*names, "acc, acc_0, lo, hi")), "):")):
+        self.line(f"@njit({OPTIONS})")
+        with self.block(wrapped(f"def {name}(", ", ".join((*names, "acc, acc_0, lo, hi")), "):")):
             self._constants()
             self._begin_stream()
             with self._tasks(), self._gathered():
@@ -72,9 +72,9 @@ class _Emitter(Streams):
                 self._sum(is_masked=False)
             elif self.nest.splits_edge:
                 edge = f"{lanes.index} + {self.nest.block(lanes.index)}"
-                with self._block(f"if {edge} <= {self._extent(lanes.index)}:"):
+                with self.block(f"if {edge} <= {self._extent(lanes.index)}:"):
                     self._sum(is_masked=False)
-                with self._block("else:"):
+                with self.block("else:"):
                     self._sum(is_masked=True)
             else:
                 self._sum(is_masked=True)
@@ -84,10 +84,10 @@ class _Emitter(Streams):
     def _constants(self) -> None:
         element = self.nest.element
         for width in sorted({piece.width for piece in self.nest.pieces}):
-            self._line(f"zero{width} = {set_of(width, f'np.{element}(0)')}")
+            self.line(f"zero{width} = {set_of(width, f'np.{element}(0)')}")
             if self.dual is not None or any(a.is_conjugated for a in self.nest.inputs):
-                self._line(f"minus_plus{width} = vpair{width}(np.{element}(-1), np.{element}(1))")
-                self._line(f"plus_minus{width} = vpair{width}(np.{element}(1), np.{element}(-1))")
+                self.line(f"minus_plus{width} = vpair{width}(np.{element}(-1), np.{element}(1))")
+                self.line(f"plus_minus{width} = vpair{width}(np.{element}(1), np.{element}(-1))")
 
     @contextmanager
     def _tasks(self) -> Iterator[None]:
@@ -96,9 +96,9 @@ class _Emitter(Streams):
         if len(tasks) == 1:
             (only,) = tasks
             step = nest.block(only)
-            with self._block(f"for {only if step == 1 else 'p'} in range(lo, hi):"):
+            with self.block(f"for {only if step == 1 else 'p'} in range(lo, hi):"):
                 if step > 1:
-                    self._line(f"{only} = p * {step}")
+                    self.line(f"{only} = p * {step}")
                 yield
             return
         rest = "lo"
@@ -107,18 +107,18 @@ class _Emitter(Streams):
             extent = self._extent(index)
             count = extent if step == 1 else f"(({extent} + {step - 1}) // {step})"
             value = f"{rest} % {count}" if position else rest
-            self._line(f"{index} = {value}" + (f" * {step}" if step > 1 else ""))
+            self.line(f"{index} = {value}" + (f" * {step}" if step > 1 else ""))
             if position:
-                self._line(f"p{position} = {rest} // {count}")
+                self.line(f"p{position} = {rest} // {count}")
                 rest = f"p{position}"
-        with self._block("for _ in range(lo, hi):"):
+        with self.block("for _ in range(lo, hi):"):
             yield
             with ExitStack() as stack:
                 for position, index in reversed(list(enumerate(tasks))):
-                    self._line(f"{index} += {nest.block(index)}")
+                    self.line(f"{index} += {nest.block(index)}")
                     if position:
-                        stack.enter_context(self._block(f"if {index} >= {self._extent(index)}:"))
-                        self._line(f"{index} = 0")
+                        stack.enter_context(self.block(f"if {index} >= {self._extent(index)}:"))
+                        self.line(f"{index} = 0")
 
     @contextmanager
     def _inner_blocks(self) -> Iterator[None]:
@@ -132,10 +132,10 @@ class _Emitter(Streams):
                 if extent <= block:
                     continue
                 if extent % block == 0:
-                    stack.enter_context(self._block(f"for {index} in range(0, {extent}, {block}):"))
+                    stack.enter_context(self.block(f"for {index} in range(0, {extent}, {block}):"))
                     continue
-                stack.enter_context(self._block(f"for {index}_0 in range(0, {extent}, {block}):"))
-                self._line(f"{index} = min({index}_0, {extent - block})")
+                stack.enter_context(self.block(f"for {index}_0 in range(0, {extent}, {block}):"))
+                self.line(f"{index} = min({index}_0, {extent - block})")
             yield
 
     def _clamped(self) -> None:
@@ -145,7 +145,7 @@ class _Emitter(Streams):
             if rows.index in nest.tasks:
                 last = f"{self._extent(rows.index)} - 1"
                 for r in range(1, rows.count):
-                    self._line(f"{rows.index}_{r} = min({rows.index} + {r}, {last})")
+                    self.line(f"{rows.index}_{r} = min({rows.index} + {r}, {last})")
 
     def _offsets(self, accesses: Sequence[Access]) -> None:
         """Write the offset of the block's first element in each operand, and of each row."""
@@ -163,10 +163,10 @@ class _Emitter(Streams):
                 terms = ["acc_0 + n_waiting", *(self._term(access, index) for index in inner)]
             start = " + ".join(terms) or "0"
             if not rows_of:
-                self._line(f"{access.name}_at = {start}")
+                self.line(f"{access.name}_at = {start}")
                 continue
             if terms:
-                self._line(f"{access.name}_at = {start}")
+                self.line(f"{access.name}_at = {start}")
             for point in dict.fromkeys(self._of(access, point) for point in self.points):
                 parts = [f"{access.name}_at"] if terms else []
                 for rows, r in zip(rows_of, point, strict=True):
@@ -175,7 +175,7 @@ class _Emitter(Streams):
                         parts.append(self._term(access, rows.index, variable))
                     elif r:
                         parts.append(self._term(access, rows.index, str(r)))
-                self._line(f"{self._at(access, point)} = {' + '.join(parts) or '0'}")
+                self.line(f"{self._at(access, point)} = {' + '.join(parts) or '0'}")
 
     # --- one block -------------------------------------------------------------------------------
 
@@ -184,14 +184,14 @@ class _Emitter(Streams):
         nest, lanes = self.nest, self.nest.lanes
         if is_masked and lanes is not None:
             left = f"{self._extent(lanes.index)} - {lanes.index}"
-            self._line("left = " + (f"{nest.scale} * ({left})" if nest.scale > 1 else left))
+            self.line("left = " + (f"{nest.scale} * ({left})" if nest.scale > 1 else left))
         pieces = [(piece, self._valid(piece, is_masked)) for piece in nest.pieces]
         if nest.contracted:
             for point in self.points:
                 for number, (piece, _) in enumerate(pieces):
-                    self._line(f"{name_of('c', point, number)} = zero{piece.width}")
+                    self.line(f"{name_of('c', point, number)} = zero{piece.width}")
                     if self.dual is not None:
-                        self._line(f"{name_of('d', point, number)} = zero{piece.width}")
+                        self.line(f"{name_of('d', point, number)} = zero{piece.width}")
         self._level(0, pieces)
         # Here, so that nothing of the epilogue's operands is kept in registers by the loops above.
         self._offsets(nest.extras)
@@ -223,7 +223,7 @@ class _Emitter(Streams):
         extent = self._extent(index)
         lanes = nest.lanes
         if lanes is None or index != lanes.index:
-            with self._block(f"for {index} in range({extent}):"):
+            with self.block(f"for {index} in range({extent}):"):
                 self._level(level + 1, pieces)
             return
         block = nest.block(index)
@@ -231,13 +231,13 @@ class _Emitter(Streams):
             self._level(level + 1, pieces)
             return
         full = f"full_{index}"
-        self._line(f"{full} = {extent} // {block} * {block}")
-        with self._block(f"for {index} in range(0, {full}, {block}):"):
+        self.line(f"{full} = {extent} // {block} * {block}")
+        with self.block(f"for {index} in range(0, {full}, {block}):"):
             self._level(level + 1, pieces)
         first = nest.pieces[0]
         step = first.width // nest.scale
-        with self._block(f"for {index} in range({full}, {extent}, {step}):"):
-            self._line(f"left = {f'{nest.scale} * ' if nest.scale > 1 else ''}({extent} - {index})")
+        with self.block(f"for {index} in range({full}, {extent}, {step}):"):
+            self.line(f"left = {f'{nest.scale} * ' if nest.scale > 1 else ''}({extent} - {index})")
             self._level(level + 1, [(first, "left")])
 
     def _multiply(self, pieces: list[tuple[Piece, str | None]]) -> None:
@@ -263,19 +263,19 @@ class _Emitter(Streams):
             pairs = ((target, f"{split}r"), (name_of("d", point, number), f"{split}i"))
             for sum_, part in pairs:
                 if self.nest.contracted:
-                    self._line(f"{sum_} = vfma({part}, {plain}, {sum_})")
+                    self.line(f"{sum_} = vfma({part}, {plain}, {sum_})")
                 else:
-                    self._line(f"{sum_} = vmul({part}, {plain})")
+                    self.line(f"{sum_} = vmul({part}, {plain})")
             return
         *factors, last = values
         if not self.nest.contracted:
-            self._line(f"{target} = {times(values, width)}")
+            self.line(f"{target} = {times(values, width)}")
         elif not factors:
-            self._line(f"{target} = {plus(target, last, width)}")
+            self.line(f"{target} = {plus(target, last, width)}")
         elif width == 1:
-            self._line(f"{target} = {times(values, 1)} + {target}")
+            self.line(f"{target} = {times(values, 1)} + {target}")
         else:
-            self._line(f"{target} = vfma({times(factors, width)}, {last}, {target})")
+            self.line(f"{target} = vfma({times(factors, width)}, {last}, {target})")
 
     def _store(self, point: tuple[int, ...], pieces: list[tuple[Piece, str | None]]) -> None:
         """Write the stores of one row whose lanes are the output's."""
@@ -294,11 +294,11 @@ class _Emitter(Streams):
                 at += f" + {piece.offset}" + (f" * {stride}" if stride else "")
             masked, n = ("_masked", f", {valid}") if valid else ("", "")
             if width == 1:
-                self._line(f"{name}[{at}] = {value}")
+                self.line(f"{name}[{at}] = {value}")
             elif stride:
-                self._line(f"vscatter{width}{masked}({name}, {at}, {stride}, {value}{n})")
+                self.line(f"vscatter{width}{masked}({name}, {at}, {stride}, {value}{n})")
             else:
-                self._line(f"vstore{width}{masked}({name}, {at}, {value}{n})")
+                self.line(f"vstore{width}{masked}({name}, {at}, {value}{n})")
 
     def _store_dot(self, point: tuple[int, ...]) -> None:
         """Write the sums over lanes of one row, and the store of their total."""
@@ -318,10 +318,10 @@ class _Emitter(Streams):
         if nest.is_complex:
             for part, function in (("", "vsum_even"), (" + 1", "vsum_odd")):
                 value = " + ".join(f"{function}({total})" for _, total in totals)
-                self._line(f"{output.name}[{at}{part}] = {value}")
+                self.line(f"{output.name}[{at}{part}] = {value}")
             return
         value = " + ".join(total if width == 1 else f"vsum({total})" for width, total in totals)
-        self._line(
+        self.line(
             f"{output.name}[{at}] = {self._epilogue(value, point, (0, Piece(0, 1, 1), None))}"
         )
 
@@ -344,7 +344,7 @@ class _Emitter(Streams):
                 vectors.add(number)
         text = scalar_lines(nest.epilogue, values, nest.element, vectors=vectors)
         for line in text.lines:
-            self._line(line)
+            self.line(line)
         return text.result if text.is_vector or width == 1 else set_of(width, text.result)
 
     def _extra(
@@ -360,7 +360,7 @@ class _Emitter(Streams):
             self.extras[name] = (
                 self._vector(access, at, piece, valid) if is_vector else f"{access.name}[{at}]"
             )
-            self._line(f"{name} = {self.extras[name]}")
+            self.line(f"{name} = {self.extras[name]}")
         return name
 
     def _combined(self, point: tuple[int, ...], number: int, width: int) -> str:

@@ -17,8 +17,8 @@ class Streams(Values):
 
     def _begin_stream(self) -> None:
         if self.nest.is_streamed:
-            self._line("n_waiting, to = 0, 0")
-            self._line(f"phase = vphase({self.nest.output.name})")
+            self.line("n_waiting, to = 0, 0")
+            self.line(f"phase = vphase({self.nest.output.name})")
 
     @contextmanager
     def _gathered(self) -> Iterator[None]:
@@ -28,17 +28,17 @@ class Streams(Values):
             yield
             return
         starts = [self._term(nest.output, i) for i in nest.tasks]
-        self._line(f"to = {' + '.join(starts) or '0'} - n_waiting")
+        self.line(f"to = {' + '.join(starts) or '0'} - n_waiting")
         yield
-        self._line(f"n_waiting += {self._run()}")
-        with self._block(f"if n_waiting >= {nest.stream_elements}:"):
-            self._line(f"n_cut = (phase + to + n_waiting) % {64 // nest.itemsize}")
-            self._line("n_whole = n_waiting - n_cut")
-            self._line(f"vstream({name}, to, acc, acc_0, n_whole)")
-            with self._block("for r in range(n_cut):"):
-                self._line("acc[acc_0 + r] = acc[acc_0 + n_whole + r]")
-            self._line("to += n_whole")
-            self._line("n_waiting = n_cut")
+        self.line(f"n_waiting += {self._run()}")
+        with self.block(f"if n_waiting >= {nest.stream_elements}:"):
+            self.line(f"n_cut = (phase + to + n_waiting) % {64 // nest.itemsize}")
+            self.line("n_whole = n_waiting - n_cut")
+            self.line(f"vstream({name}, to, acc, acc_0, n_whole)")
+            with self.block("for r in range(n_cut):"):
+                self.line("acc[acc_0 + r] = acc[acc_0 + n_whole + r]")
+            self.line("to += n_whole")
+            self.line("n_waiting = n_cut")
 
     def _run(self) -> str:
         """Return how many real elements a task writes."""
@@ -52,5 +52,5 @@ class Streams(Values):
 
     def _finish_stream(self) -> None:
         if self.nest.is_streamed:
-            self._line(f"vstream({self.nest.output.name}, to, acc, acc_0, n_waiting)")
-            self._line("vfence()")
+            self.line(f"vstream({self.nest.output.name}, to, acc, acc_0, n_waiting)")
+            self.line("vfence()")

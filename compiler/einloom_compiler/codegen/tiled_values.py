@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from itertools import product
 
+from einloom_compiler.codegen.lines import Lines
 from einloom_compiler.ir.loops import Access
 from einloom_compiler.ir.tiled import Piece, TiledNest
 
@@ -13,15 +13,14 @@ from einloom_compiler.ir.tiled import Piece, TiledNest
 _LETTERS = "abfgh"
 
 
-class Values:
+class Values(Lines):
     """Lines of one kernel, and the names of what they compute."""
 
     def __init__(self, nest: TiledNest) -> None:
         """Start an empty kernel of ``nest``."""
+        super().__init__()
         self.nest = nest
         self.static = dict(nest.static)
-        self.lines: list[str] = []
-        self.depth = 0
         #: Loads of the epilogue's operands in the block that is written, by name.
         self.extras: dict[str, str] = {}
         #: Positions in the block of every row index, one tuple for each accumulator row.
@@ -71,16 +70,6 @@ class Values:
     def _extent(self, index: str) -> str:
         return str(self.static[index]) if index in self.static else f"n_{index}"
 
-    @contextmanager
-    def _block(self, head: str) -> Iterator[None]:
-        self._line(head)
-        self.depth += 1
-        yield
-        self.depth -= 1
-
-    def _line(self, text: str) -> None:
-        self.lines.append("    " * self.depth + text)
-
     # --- loads -----------------------------------------------------------------------------------
 
     def _is_late(self, access: Access) -> bool:
@@ -116,26 +105,26 @@ class Values:
                 continue
             value = self._vector(access, at, piece, valid)
             name = name_of(letter, point, number)
-            self._line(f"{name} = {value}")
+            self.line(f"{name} = {value}")
             if access is self.dual:
                 self._split(name)
 
     def _split(self, name: str) -> None:
-        self._line(f"{name}i = vdup_odd({name})")
-        self._line(f"{name}r = vdup_even({name})")
+        self.line(f"{name}i = vdup_odd({name})")
+        self.line(f"{name}r = vdup_even({name})")
 
     def _load_scalar(self, access: Access, point: tuple[int, ...], at: str, width: int) -> None:
         name = name_of(self._letter(access), point, f"w{width}")
         pointer = access.name
         if access is self.dual:
-            self._line(f"{name}r = {set_of(width, f'{pointer}[{at}]')}")
-            self._line(f"{name}i = {set_of(width, f'{pointer}[{at} + 1]')}")
+            self.line(f"{name}r = {set_of(width, f'{pointer}[{at}]')}")
+            self.line(f"{name}i = {set_of(width, f'{pointer}[{at} + 1]')}")
         elif self.nest.is_complex and width == 2:
-            self._line(f"{name} = vload2({pointer}, {at})")
+            self.line(f"{name} = vload2({pointer}, {at})")
         elif self.nest.is_complex:
-            self._line(f"{name} = vpair{width}({pointer}[{at}], {pointer}[{at} + 1])")
+            self.line(f"{name} = vpair{width}({pointer}[{at}], {pointer}[{at} + 1])")
         else:
-            self._line(f"{name} = {set_of(width, f'{pointer}[{at}]')}")
+            self.line(f"{name} = {set_of(width, f'{pointer}[{at}]')}")
 
     def _vector(self, access: Access, at: str, piece: Piece, valid: str | None) -> str:
         """Return the load of one vector."""
