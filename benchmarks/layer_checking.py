@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
 from benchmarks.layer_cases import Array, Case
 from benchmarks.layer_peers import Call
-from benchmarks.timing import Effort, interleaved, timed
 
 #: Largest difference from Keras's result, relative to its largest element.
 TOLERANCE = 2e-5
@@ -50,9 +47,3 @@ def why_absent(error: Exception) -> str:
     if isinstance(error, DiffersError):
         return str(error)
     return f"{type(error).__name__}: {error}".splitlines()[0][:160]
-
-
-def sampled(calls: dict[str, Callable[[], Any]], effort: Effort) -> dict[str, list[float]]:
-    """Return seconds a call in interleaved rounds."""
-    estimates = {name: min(timed(call, 1) for _ in range(3)) for name, call in calls.items()}
-    return interleaved(calls, estimates, effort, seed=1)

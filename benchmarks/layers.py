@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.layer_cases import Case, cases
-from benchmarks.layer_checking import checked, filled, sampled, why_absent
+from benchmarks.layer_checking import checked, filled, why_absent
 from benchmarks.layer_peers import CONTENDERS, Call
 from benchmarks.machine import THREAD_VARIABLES, cpu_name
-from benchmarks.timing import Effort
+from benchmarks.timing import Effort, sampled
 
 
 def measure(case: Case, effort: Effort, names: Sequence[str]) -> dict[str, Any]:

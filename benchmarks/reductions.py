@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,11 +20,12 @@ import numpy as np
 import numpy.typing as npt
 
 import einloom as el
+from benchmarks.timing import Effort, sampled
 from einloom import functions
 
 CASES = Path(__file__).parent / "cases" / "reductions.json"
-#: Seconds that a case's repeats take.
-SECONDS = 2.0
+#: How long a case is measured.
+EFFORT = Effort(rounds=30)
 
 Array = npt.NDArray[Any]
 Call = Callable[[], Any]
@@ -114,15 +114,7 @@ def run(case: Case) -> str:
     calls = {"einloom": lambda: compiled(x), "numpy": numpy_peer(case, x)}
     peer = torch_peer(case, x)
     calls |= {} if peer is None else {"torch": peer}
-    least = dict.fromkeys(calls, float("inf"))
-    for call in calls.values():
-        call()
-    end = time.perf_counter() + SECONDS
-    while time.perf_counter() < end:
-        for name, call in calls.items():
-            start = time.perf_counter()
-            call()
-            least[name] = min(least[name], time.perf_counter() - start)
+    least = {name: min(found) for name, found in sampled(calls, EFFORT).items()}
     own = least["einloom"]
     ratio = min(seconds for name, seconds in least.items() if name != "einloom") / own
     times = "  ".join(f"{name} {1e3 * seconds:8.3f}" for name, seconds in least.items())

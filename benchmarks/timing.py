@@ -95,3 +95,9 @@ def interleaved(
         if was_collecting:
             gc.enable()
     return samples
+
+
+def sampled(calls: Mapping[str, Callable[[], Any]], effort: Effort) -> dict[str, list[float]]:
+    """Return seconds a call in interleaved rounds, of as many repeats as first calls suggest."""
+    estimates = {name: min(timed(call, 1) for _ in range(3)) for name, call in calls.items()}
+    return interleaved(calls, estimates, effort, seed=1)
