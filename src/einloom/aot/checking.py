@@ -90,26 +90,26 @@ def check_source(built: Built) -> Checked:
         def reference(arrays: Sequence[Array]) -> Sequence[Array]:
             return program.run_all(arrays, [None] * len(source.roots), None, "pool")
 
-    small = example_sizes(source, built.name)
-    sizes = [small]
-    for factor in (0, 7, 40):
-        larger = {name: size * factor for name, size in small.items()}
-        if small and is_legal(built, larger):
-            sizes.append(larger)
+    sizes = sizes_to_try(built.manifest, example_sizes(source, built.name))
     return check(built, reference, against, sizes)
 
 
-def is_legal(built: Built, sizes: Mapping[str, int]) -> bool:
-    """Say whether ranges and guards of a library allow these sizes."""
-    for symbol in built.manifest["symbols"]:
-        most = symbol["most"]
-        if sizes[symbol["name"]] < symbol["least"] or (most and sizes[symbol["name"]] > most):
-            return False
-    for guard in built.manifest["guards"]:
-        left, right = (value(parsed(guard[side]), sizes) for side in ("left", "right"))
-        if not (left == right if guard["relation"] == "==" else left >= right):
-            return False
-    return True
+def sizes_to_try(manifest: Mapping[str, Any], small: Mapping[str, int]) -> list[dict[str, int]]:
+    """Return small sizes of a library's symbols, the least, and larger ones, as guards allow."""
+    tried = [dict(small)]
+    for factor in (0, 7, 40):
+        sizes = {}
+        for symbol in manifest["symbols"]:
+            size = max(small[symbol["name"]] * factor, symbol["least"])
+            sizes[symbol["name"]] = size if symbol["most"] is None else min(size, symbol["most"])
+        if sizes not in tried and all(_holds(guard, sizes) for guard in manifest["guards"]):
+            tried.append(sizes)
+    return tried
+
+
+def _holds(guard: Mapping[str, str], sizes: Mapping[str, int]) -> bool:
+    left, right = (value(parsed(guard[side]), sizes) for side in ("left", "right"))
+    return left == right if guard["relation"] == "==" else left >= right
 
 
 def check(
