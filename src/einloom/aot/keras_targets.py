@@ -196,13 +196,14 @@ def arrays_of(results: Any) -> list[Array]:
 def called(target: Any, arrays: Sequence[Array]) -> Any:
     """Return what a live layer or model gives at inference, as Keras structures it.
 
-    Models take what they were made with; layers of several inputs a list or arguments.
+    Functional models take what they were made with; layers of several inputs a list or arguments.
     """
     import inspect
 
     import keras
 
-    if isinstance(target, keras.Model):
+    is_model = isinstance(target, keras.Model)
+    if is_model and not isinstance(target, keras.Sequential):
         return target(_filled(target.input, iter(arrays)), training=False)
     if len(arrays) == 1:
         given: tuple[Any, ...] = (arrays[0],)
@@ -211,7 +212,7 @@ def called(target: Any, arrays: Sequence[Array]) -> Any:
     else:
         given = tuple(arrays)
     has_training = "training" in inspect.signature(target.call).parameters
-    return target(*given, training=False) if has_training else target(*given)
+    return target(*given, training=False) if is_model or has_training else target(*given)
 
 
 def _filled(structure: Any, arrays: Iterator[Array]) -> Any:
