@@ -1,6 +1,7 @@
 """Results that are written past the caches: which ones are, and that they are right."""
 
 import re
+from dataclasses import replace
 from functools import cache
 from itertools import pairwise
 from typing import Any
@@ -158,6 +159,18 @@ def test_large_batches_of_products_are_streamed(case: tuple[str, int, int, int, 
     assert not streams(_product(100, case))
     assert not streams(_product(n, case, pitch=i * k + 1))  # is no run
     assert not streams(_product(1 << 22, ("float32", 1, 0, 3, "")))  # are runs of 12 bytes
+
+
+def test_batches_that_a_third_level_cache_holds_are_not_streamed() -> None:
+    machine = replace(AVX2, l3_bytes=16 << 20)
+
+    def streams(n: int, name: str) -> bool:
+        (schedule,) = tiled.FAMILY.propose(_product(n, GATHERED[name], machine=machine))
+        return bool(schedule.is_streamed)
+
+    assert not streams(20_000, "lanes within a task")
+    assert streams(40_000, "lanes within a task")
+    assert streams(2_000, "lanes along tasks")  # hardly read
 
 
 @pytest.mark.parametrize("case", GATHERED.values(), ids=GATHERED)
