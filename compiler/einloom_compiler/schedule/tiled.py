@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
-from math import inf
+from math import inf, prod
 from operator import itemgetter
 
 from einloom_compiler.lowering.formula import Formula
@@ -92,9 +92,12 @@ def choose(
     )
     tried: list[_Tried] = []
     for lanes in _lane_candidates(space, arithmetics, machine):
-        for rows in _row_candidates(space, lanes):
+        candidates = _row_candidates(space, lanes)
+        for rows in candidates:
             costs = Costs(Outline(space, arithmetics, machine, lanes, rows, static))
             for sizes, found in blocks(costs.form):
+                if rows and () in candidates and prod(sizes[2]) == 1:
+                    continue  # it would walk across memory in the tasks' stead, and save nothing
                 cycles = costs.cycles(sizes[2], found)
                 least = costs.least(cycles)
                 if least <= below:
