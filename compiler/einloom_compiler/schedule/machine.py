@@ -3,6 +3,9 @@
 Sizes are read from the system. Speeds are usual ones until they were measured once on this machine
 (:mod:`.measuring`: ``einloom doctor`` and ``tune=True`` do it), which takes a tenth of a second;
 they are kept in the cache folder and rounded, so that equal machines make equal kernels.
+
+``EINLOOM_MACHINE`` names a CPU level, such as ``x86-64-v3``, whose usual machine is planned for
+instead: schedules, and with them the last bits of results, are then the same on unlike nodes.
 """
 
 from __future__ import annotations
@@ -12,13 +15,15 @@ import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
 from einloom_compiler.errors import UnsupportedError
 from einloom_compiler.schedule.processor import features
 
+#: The environment variable that names the CPU level whose usual machine is planned for.
+VARIABLE = "EINLOOM_MACHINE"
 _CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
 
 
@@ -129,10 +134,36 @@ def named_machine(cpu: str) -> Machine:
 
 @cache
 def this_machine() -> Machine:
-    """Return the machine this process runs on, with measured speeds where there are any."""
+    """Return the machine this process runs on, with measured speeds where there are any.
+
+    Where ``EINLOOM_MACHINE`` names a CPU level: a usual one of that level, with as many cores.
+
+    Raises:
+        UnsupportedError: the level is unknown, or this CPU runs none of its code.
+    """
     from einloom_compiler.schedule.measuring import recalled
 
-    return recalled(described())
+    machine = described()
+    if (level := named_level()) is None:
+        return recalled(machine)
+    if level not in _LEVELS or (level == "aarch64") != _is_arm():
+        here = [name for name in _LEVELS if (name == "aarch64") == _is_arm()]
+        raise UnsupportedError(
+            f"{VARIABLE}={level!r} names no CPU level of this machine; unset it, or name one of: "
+            + ", ".join(here)
+        )
+    named = replace(named_machine(level), cores=machine.cores)
+    if named.simd_bits > machine.simd_bits:
+        raise UnsupportedError(
+            f"{VARIABLE}={level!r} has vectors of {named.simd_bits} bits, this CPU of "
+            f"{machine.simd_bits}; unset it, or name a lower level"
+        )
+    return named
+
+
+def named_level() -> str | None:
+    """Return what ``EINLOOM_MACHINE`` says; None where it is unset or empty."""
+    return os.environ.get(VARIABLE) or None
 
 
 def described() -> Machine:
@@ -152,11 +183,15 @@ def described() -> Machine:
 
 def _simd() -> tuple[int, int]:
     """Return the width of vectors in bits, and how many registers hold them."""
-    if platform.machine() in ("aarch64", "arm64"):
+    if _is_arm():
         return 128, 32
     if features() >= {"avx512f", "avx512dq", "avx512vl"}:
         return 512, 32
     return (256, 16) if features() >= {"avx2", "fma"} else (128, 16)
+
+
+def _is_arm() -> bool:
+    return platform.machine() in ("aarch64", "arm64")
 
 
 def _cache_bytes(level: int, default: int) -> int:
