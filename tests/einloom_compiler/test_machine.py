@@ -86,10 +86,10 @@ def test_a_level_that_this_cpu_does_not_run_is_refused(
 
 def test_what_is_measured_within_l2_is_reading(monkeypatch: pytest.MonkeyPatch) -> None:
     seconds = {4992: 1.75e-6, 9984: 2.55e-6}
-    monkeypatch.setattr(measuring, "_product_seconds", seconds.__getitem__)
+    monkeypatch.setattr(measuring, "_product_seconds", lambda left, right: seconds[len(left)])
     assert measuring._reading_bandwidth() == pytest.approx(16 * 4992 / 0.8e-6)
     # Where the clock was wrong, no more than a line a cycle.
-    monkeypatch.setattr(measuring, "_product_seconds", lambda n: 1e-6)
+    monkeypatch.setattr(measuring, "_product_seconds", lambda left, right: 1e-6)
     assert measure(_MACHINE).cache_bandwidth <= 1.2 * 64 * measure(_MACHINE).hertz
 
 
