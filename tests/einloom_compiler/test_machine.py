@@ -97,7 +97,7 @@ def test_what_is_measured_within_l2_is_reading(monkeypatch: pytest.MonkeyPatch) 
     "text",
     [
         *("", "[]", "{}", '{"hertz": 0, "cache_bandwidth": 1}', "null"),
-        '{"hertz": 3e9, "cache_bandwidth": 4e9, "memory_bandwidth": 13e9}',
+        '{"hertz": 3e9, "cache_bandwidth": 4e9, "l3_bandwidth": 2e10, "memory_bandwidth": 13e9}',
     ],
 )
 def test_a_damaged_file_is_ignored(cache: Path, text: str) -> None:

@@ -24,6 +24,8 @@ from einloom_compiler.schedule.processor import features
 
 #: The environment variable that names the CPU level whose usual machine is planned for.
 VARIABLE = "EINLOOM_MACHINE"
+#: Bytes of the third-level cache that a core can count on: others may share it.
+_MOST_L3 = 16 << 20
 _CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
 
 
@@ -40,7 +42,8 @@ class Machine:
         hertz: cycles a second under vector load.
         fma_ports: fused multiply-adds of the widest vectors that a core starts each cycle.
         cache_bandwidth: bytes a second that one core reads from L2.
-        memory_bandwidth: bytes a second that one core copies, read and written, beyond its caches.
+        memory_bandwidth: bytes a second that one core copies, read and written, beyond all caches.
+        l3_bandwidth: the same within the third-level cache.
         l3_bytes: a core's share of the third-level cache; 0 where there is none, or it is unknown.
         is_measured: whether the speeds were measured here.
     """
@@ -54,6 +57,7 @@ class Machine:
     fma_ports: int = 2
     cache_bandwidth: float = 90e9
     memory_bandwidth: float = 24e9
+    l3_bandwidth: float = 24e9
     l3_bytes: int = 0
     is_measured: bool = False
 
@@ -61,13 +65,25 @@ class Machine:
         """Print sizes and speeds, one line each."""
         source = "measured" if self.is_measured else "usual ones; einloom doctor measures"
         l3 = f", {self.l3_bytes >> 10} KiB of L3" if self.l3_bytes else ""
-        within, beyond = self.cache_bandwidth * 1e-9, self.memory_bandwidth * 1e-9
         return (
             f"{self.cores} cores, vectors of {self.simd_bits} bits, {self.n_registers} registers\n"
             f"{self.l1_bytes >> 10} KiB of L1, {self.l2_bytes >> 10} KiB of L2{l3} a core\n"
-            f"{self.flops(4) * 1e-9:.0f} GFLOP/s in float32, {within:.0f} GB/s within L2, "
-            f"{beyond:.0f} GB/s beyond, a core ({source})"
+            f"{self.speeds}, a core ({source})"
         )
+
+    @property
+    def speeds(self) -> str:
+        """The speeds of a core as text, such as ``112 GFLOP/s in float32, 90 GB/s within L2``."""
+        return (
+            f"{self.flops(4) * 1e-9:.0f} GFLOP/s in float32, "
+            f"{self.cache_bandwidth * 1e-9:.0f} GB/s within L2, "
+            f"{self.l3_bandwidth * 1e-9:.0f} within L3, {self.memory_bandwidth * 1e-9:.0f} beyond"
+        )
+
+    @property
+    def shared_bytes(self) -> int:
+        """The bytes of third-level cache that all cores of this process share."""
+        return self.cores * min(self.l3_bytes, _MOST_L3)
 
     def flops(self, itemsize: int) -> float:
         """Return the peak of one core in FLOP/s (a multiply-add is 2) for real elements."""
@@ -77,7 +93,8 @@ class Machine:
         """Return bytes a second for one core that walks through ``footprint`` bytes."""
         if footprint <= self.l2_bytes:
             return self.cache_bandwidth
-        return self.memory_bandwidth
+        # Half of it, since others share it, and it holds what they and this process read before.
+        return self.l3_bandwidth if 2 * footprint <= self.shared_bytes else self.memory_bandwidth
 
 
 #: The machine that code is made for where it is not the one this process runs on.

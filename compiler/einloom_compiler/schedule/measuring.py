@@ -22,7 +22,7 @@ from einloom_compiler.schedule.processor import clock, identity
 from einloom_compiler.store.folder import is_trusted, publish, subfolder
 
 #: Speeds that are kept, in the order of the file.
-_BANDWIDTHS = ("cache_bandwidth", "memory_bandwidth")
+_BANDWIDTHS = ("cache_bandwidth", "l3_bandwidth", "memory_bandwidth")
 _SPEEDS = ("hertz", *_BANDWIDTHS)
 #: Bytes of each of two arrays that no cache of one core holds, and how often they are copied.
 _LARGE_BYTES = 24 << 20
@@ -65,11 +65,15 @@ def ensure_measured() -> None:
 def measure(machine: Machine) -> Machine:
     """Return ``machine`` with the speeds of the processor this process runs on."""
     hertz = max(_hertz() or 0.0, machine.hertz)
+    memory = _copy_bandwidth(_LARGE_BYTES, _COPIES)
+    shared = machine.shared_bytes // 8
+    third = _copy_bandwidth(shared, _COPIES) if shared > machine.l2_bytes else memory
     return replace(
         machine,
         hertz=_rounded(hertz),
         cache_bandwidth=_rounded(min(_reading_bandwidth(), _LINE * hertz)),
-        memory_bandwidth=_rounded(_copy_bandwidth(_LARGE_BYTES, _COPIES)),
+        l3_bandwidth=_rounded(max(third, memory)),
+        memory_bandwidth=_rounded(memory),
         is_measured=True,
     )
 

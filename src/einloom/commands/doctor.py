@@ -99,15 +99,10 @@ def _cpu() -> Iterator[Finding]:
         "caches",
         f"{machine.l1_bytes >> 10} KiB of L1 and {machine.l2_bytes >> 10} KiB of L2 a core",
     )
-    within, beyond = machine.cache_bandwidth * 1e-9, machine.memory_bandwidth * 1e-9
     source = "" if machine.is_measured else " (usual values: no cache folder keeps measured ones)"
     if (level := named_level()) is not None:
         source = f" (usual values of {level}, which EINLOOM_MACHINE names)"
-    yield Finding(
-        "speed",
-        f"{machine.flops(4) * 1e-9:.0f} GFLOP/s in float32, {within:.0f} GB/s within L2, "
-        f"{beyond:.0f} GB/s beyond, a core{source}",
-    )
+    yield Finding("speed", f"{machine.speeds}, a core{source}")
 
 
 def _cpu_name() -> str:
