@@ -93,8 +93,7 @@ class Machine:
         """Return bytes a second for one core that walks through ``footprint`` bytes."""
         if footprint <= self.l2_bytes:
             return self.cache_bandwidth
-        # Half of it, since others share it, and it holds what they and this process read before.
-        return self.l3_bandwidth if 2 * footprint <= self.shared_bytes else self.memory_bandwidth
+        return self.l3_bandwidth if footprint <= self.shared_bytes else self.memory_bandwidth
 
 
 #: The machine that code is made for where it is not the one this process runs on.
