@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import gc
 import os
+import platform
 import re
 import shutil
 import tempfile
@@ -22,6 +23,9 @@ os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
+
+from einloom_compiler.schedule.machine import VARIABLE as MACHINE
+from einloom_compiler.schedule.machine import described
 
 GOLDEN_FOLDER = Path(__file__).parent / "golden"
 
@@ -46,11 +50,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--run-slow", action="store_true", help="run the tests marked `slow` too")
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Keep kernels in a folder of this run, which workers and subprocesses share, not the user's.
+#: The CPU levels whose usual machines schedules are planned for, by the width of vectors in bits.
+_LEVELS = {128: "x86-64-v2", 256: "x86-64-v3", 512: "x86-64-v4"}
 
-    A cache that is named in the environment is used: runs that follow it need not compile.
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Plan for a usual machine; keep kernels in a folder of this run, not the user's.
+
+    The first so that schedules, which tests read, depend neither on the sizes of caches nor on
+    whether some test before has measured speeds. Workers and subprocesses share the folder. A cache
+    that is named in the environment is used: runs that follow it need not compile.
     """
+    if MACHINE not in os.environ:
+        is_arm = platform.machine() in ("aarch64", "arm64")
+        os.environ[MACHINE] = "aarch64" if is_arm else _LEVELS[described().simd_bits]
     if "EINLOOM_CACHE_DIR" not in os.environ:
         folder = tempfile.mkdtemp(prefix="einloom-tests-")
         os.environ["EINLOOM_CACHE_DIR"] = folder

@@ -28,7 +28,9 @@ pytestmark = pytest.mark.thinned(2)
 Array = npt.NDArray[Any]
 Close = Callable[..., None]
 #: So slow that a sum of a few elements is worth splitting.
-SLOW = replace(host(), cores=3, hertz=1e2, cache_bandwidth=1e2, memory_bandwidth=1e2)
+SLOW = replace(
+    host(), cores=3, hertz=1e2, cache_bandwidth=1e2, l3_bandwidth=1e2, memory_bandwidth=1e2
+)
 
 EQUATIONS = ["i->", "ij->", "ij->j", "ij->i", "abc->b", "i,i->", "ij,ij->", "bii->b", "ki,kj->ij"]
 
@@ -138,7 +140,7 @@ def test_a_sum_is_split_where_too_few_outputs_occupy_the_cores() -> None:
 
 def test_a_sum_is_not_split_for_one_core_nor_where_it_is_short() -> None:
     assert _stages("ij->", replace(SLOW, cores=1), i=64, j=64).shape == ()
-    fast = replace(SLOW, hertz=1e12, cache_bandwidth=1e12, memory_bandwidth=1e12)
+    fast = replace(SLOW, hertz=1e12, cache_bandwidth=1e12, l3_bandwidth=1e12, memory_bandwidth=1e12)
     assert _stages("ij->", fast, i=64, j=64).shape == ()
 
 

@@ -17,7 +17,7 @@ from einloom_compiler.lowering.formula import Formula
 from einloom_compiler.lowering.iteration import IterationSpace
 from einloom_compiler.lowering.nest import Arithmetics
 from einloom_compiler.schedule.machine import Machine
-from einloom_compiler.schedule.policy import STREAMED_CACHES, shared_cache
+from einloom_compiler.schedule.policy import STREAMED_CACHES
 from einloom_compiler.schedule.tiled_blocks import Block, Outline, numbered, real_bytes
 from einloom_compiler.schedule.tiled_cost import Costs
 from einloom_compiler.schedule.tiled_cost import seconds as predicted
@@ -151,7 +151,7 @@ def _is_streamed(block: Block) -> bool:
     )
     size = block.outline.scale * block.outline.itemsize
     is_large = size * written > STREAMED_CACHES * machine.l2_bytes
-    if sum(read) >= written and size * (sum(read) + written) <= KEPT_SHARE * shared_cache(machine):
+    if sum(read) >= written and size * (sum(read) + written) <= KEPT_SHARE * machine.shared_bytes:
         return False
     is_worth = is_large and STREAMED_SHARE * sum(read) <= written and may_be_streamed(block)
     return is_worth and numbered(block).nest.run * block.outline.itemsize >= LEAST_RUN

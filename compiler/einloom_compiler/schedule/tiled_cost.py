@@ -84,7 +84,7 @@ class Costs:
         if self.whole <= machine.l2_bytes:
             return max(arithmetic, inside) + _NEAR_OVERLAP * min(arithmetic, inside)
         inside += arithmetic
-        outside = far / machine.memory_bandwidth
+        outside = far / machine.bandwidth(self.whole)
         return max(inside, outside) + _OVERLAP * min(inside, outside)
 
     def _stays(self, cache: int, way: int) -> bool:

@@ -17,7 +17,9 @@ from einloom_compiler.schedule.machine import host
 Array = npt.NDArray[Any]
 Close = Callable[..., None]
 #: So slow that a few elements are worth splitting.
-SLOW = replace(host(), cores=3, hertz=1e2, cache_bandwidth=1e2, memory_bandwidth=1e2)
+SLOW = replace(
+    host(), cores=3, hertz=1e2, cache_bandwidth=1e2, l3_bandwidth=1e2, memory_bandwidth=1e2
+)
 
 
 @pytest.fixture(autouse=True)
