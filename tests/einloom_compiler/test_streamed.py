@@ -173,6 +173,17 @@ def test_batches_that_a_third_level_cache_holds_are_not_streamed() -> None:
     assert streams(2_000, "lanes along tasks")  # hardly read
 
 
+def test_a_copy_of_runs_is_walked_through_in_the_order_of_its_result() -> None:
+    """No row of one point stands in a task's place, whether the copy is streamed or not."""
+    columns = ((98304, 64, 768, 1), (98304, 8192, 64, 1))
+    space = IterationSpace((32, 12, 128, 64), 4, columns, ("a", "c", "b", "d"))
+    for l3_bytes in (0, 16 << 20):
+        machine = replace(AVX2, l3_bytes=l3_bytes)
+        problem = Problem(space, Arithmetics(("float32",), "float32", "float32", (False,)), machine)
+        (schedule,) = tiled.FAMILY.propose(problem)
+        assert (schedule.lanes, schedule.rows, schedule.is_streamed) == ("d", "", not l3_bytes)
+
+
 @pytest.mark.parametrize("case", GATHERED.values(), ids=GATHERED)
 def test_gathered_blocks_are_written_whole_and_alone(case: tuple[str, int, int, int, str]) -> None:
     dtype, i, j, k, text = case
