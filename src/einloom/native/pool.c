@@ -47,11 +47,11 @@ enum {
 
 /* How long a thread spins, for more work or for others' parts: half as long as it worked, within
  * bounds. A futex wake-up takes 5 to 100 us, most in a virtual machine; back-to-back launches are
- * served while spinning, and threads of long ones end farther apart. Measured 2026-11 (2 cores in a
- * virtual machine), launches of 0.4 to 3 ms: spinning 30 us let a thread sleep in 60 to 100 % of
- * launches, 300 us in 5 %. With more threads than CPUs spinning only takes time from others. */
+ * served while spinning, and threads of long ones end farther apart. Measured 2026-11 (2 cores of a
+ * virtual machine), launches of 0.4 to 3 ms: where they spun 30 us, a thread slept in 60 to 100 % of
+ * launches, so in 5 %. With more threads than CPUs spinning only takes time from others. */
 static const int64_t SPIN_NS = 30 * 1000;
-static const int64_t SPIN_MOST_NS = 300 * 1000;
+static const int64_t SPIN_MOST_NS = 1000 * 1000;
 static const int64_t SPIN_CROWDED_NS = 1000;
 
 typedef struct {
