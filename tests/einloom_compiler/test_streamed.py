@@ -1,6 +1,7 @@
 """Results that are written past the caches: which ones are, and that they are right."""
 
 import re
+from dataclasses import replace
 from functools import cache
 from itertools import pairwise
 from typing import Any
@@ -158,6 +159,29 @@ def test_large_batches_of_products_are_streamed(case: tuple[str, int, int, int, 
     assert not streams(_product(100, case))
     assert not streams(_product(n, case, pitch=i * k + 1))  # is no run
     assert not streams(_product(1 << 22, ("float32", 1, 0, 3, "")))  # are runs of 12 bytes
+
+
+def test_batches_that_a_third_level_cache_holds_are_not_streamed() -> None:
+    machine = replace(AVX2, l3_bytes=16 << 20)
+
+    def streams(n: int, name: str) -> bool:
+        (schedule,) = tiled.FAMILY.propose(_product(n, GATHERED[name], machine=machine))
+        return bool(schedule.is_streamed)
+
+    assert not streams(20_000, "lanes within a task")
+    assert streams(40_000, "lanes within a task")
+    assert streams(2_000, "lanes along tasks")  # hardly read
+
+
+def test_a_copy_of_runs_is_walked_through_in_the_order_of_its_result() -> None:
+    """No row of one point stands in a task's place, whether the copy is streamed or not."""
+    columns = ((98304, 64, 768, 1), (98304, 8192, 64, 1))
+    space = IterationSpace((32, 12, 128, 64), 4, columns, ("a", "c", "b", "d"))
+    for l3_bytes in (0, 16 << 20):
+        machine = replace(AVX2, l3_bytes=l3_bytes)
+        problem = Problem(space, Arithmetics(("float32",), "float32", "float32", (False,)), machine)
+        (schedule,) = tiled.FAMILY.propose(problem)
+        assert (schedule.lanes, schedule.rows, schedule.is_streamed) == ("d", "", not l3_bytes)
 
 
 @pytest.mark.parametrize("case", GATHERED.values(), ids=GATHERED)

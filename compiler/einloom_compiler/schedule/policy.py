@@ -234,10 +234,14 @@ def _rows(extent: int) -> int:
 
 def _streams(named: NamedNest, space: IterationSpace, machine: Machine) -> list[Step]:
     """Return the step by which sums of large operands are formed together, if any."""
-    number = streams.kept_index(space, _itemsizes(named), machine)
+    nest = named.nest
+    is_vector = vector_lanes(nest, nest.levels[-1].index, machine) > 0
+    is_one = len(nest.inputs) == 1
+    n_streams = streams.ELEMENT_STREAMS if is_one and not is_vector else streams.STREAMS
+    number = streams.kept_index(space, _itemsizes(named), machine, n_streams)
     if number is None:
         return []
-    return [Unroll(named.nest.indices[named.order.index(number)], streams.STREAMS, apart=True)]
+    return [Unroll(nest.indices[named.order.index(number)], n_streams, apart=True)]
 
 
 def _neighbour(named: NamedNest, space: IterationSpace, outputs: list[str]) -> str | None:
