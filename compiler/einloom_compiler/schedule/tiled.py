@@ -113,16 +113,17 @@ def choose(
         needed = seconds * penalty
         if best is None or (needed, number) < best[:2]:
             best = needed, number, seconds, Block(costs.outline, *sizes)
-    if best is None:
-        return None
-    _, _, needed, block = best
-    streamed = _streamed(block)
-    if _is_streamed(streamed):
-        return streamed, min(needed, predicted(streamed))
+    chosen: tuple[Block, float] | None = None
+    if best is not None:
+        _, _, needed, block = best
+        streamed = _streamed(block)
+        if _is_streamed(streamed):
+            return streamed, min(needed, predicted(streamed))
+        chosen, below = (block, needed), min(below, needed)
     joint = joined(space, arithmetics, machine) if is_static else None
-    if joint is not None and (seconds := predicted(joint)) < needed:
+    if joint is not None and (seconds := predicted(joint)) <= below:
         return joint, seconds
-    return block, needed
+    return chosen
 
 
 def _streamed(block: Block) -> Block:
