@@ -30,6 +30,22 @@ def register_lanes(declare: Declare, types: Any, vector: Any) -> None:
     rearranged("vdup_even", lambda n: n & ~1)
     rearranged("vdup_odd", lambda n: n | 1)
 
+    def spread(name: str, lane: Callable[[int, int], int]) -> None:
+        """Register a primitive whose lane ``l`` is ``lane(k * width + l, n)`` of the argument."""
+
+        def typer(a: Any, n: Any, k: Any) -> Any:
+            return a if all(isinstance(x, types.IntegerLiteral) for x in (n, k)) else None
+
+        @declare(PRIMITIVES[name], typer, vector, types.Integer, types.Integer)
+        def lower(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+            del context
+            n, k = (argument.literal_value for argument in signature.args[1:])
+            width = signature.return_type.width
+            return shuffled(builder, values[0], [lane(k * width + i, n) for i in range(width)])
+
+    spread("vrepeat", lambda at, n: at // n)
+    spread("vcycle", lambda at, n: at % n)
+
     def summed(name: str, first: int, step: int) -> None:
         @declare(PRIMITIVES[name], lambda a: a.dtype, vector)
         def lower(context: Any, builder: Any, signature: Any, values: Any) -> Any:

@@ -4,7 +4,8 @@ Grammar::
 
     TiledNest = (inputs: Access+, output: Access, compute: dtype name, tasks: name*, rows: Rows*,
                  lanes: Lanes | None, contracted: name*, static: (name, extent)*,
-                 splits_edge: bool, is_streamed: bool, epilogue: Scalar, extras: Access*)
+                 splits_edge: bool, is_streamed: bool, epilogue: Scalar, extras: Access*,
+                 joins_rows: bool)
     Rows      = (index: name, count: int)
     Lanes     = (index: name, width: int, vectors: int)
 
@@ -17,6 +18,11 @@ The parallel range runs through the blocks along ``tasks``, the last index faste
 lane index that is no task has a static extent; its blocks are loops within a task, the last of
 which starts early instead of being cut. Along a task, rows beyond the extent are computed as copies
 of the last row and lanes beyond it are masked.
+
+A nest that joins its rows sums nothing, and runs through one row index along a task and short lanes
+within it as through one run, in which the output is contiguous: a block is as many rows as a vector
+has lanes, in as many vectors as a row has points. Operands without the lanes' index have each
+element repeated along the run, those without the row's recur; the last block is masked.
 
 A streamed nest writes its output as one run from task to task: blocks are gathered in scratch, of
 which whole cache lines are written past the caches.
@@ -100,6 +106,7 @@ class TiledNest:
         epilogue: what is computed from each sum, ``Value(0)``, and the elements of extras,
             ``Value(1 + n)``, before it is stored.
         extras: further operands of the epilogue, read only; of output indices.
+        joins_rows: whether vectors lie along rows and lanes as along one index.
     """
 
     inputs: tuple[Access, ...]
@@ -114,6 +121,7 @@ class TiledNest:
     is_streamed: bool = False
     epilogue: Scalar = SUM
     extras: tuple[Access, ...] = ()
+    joins_rows: bool = False
 
     def __str__(self) -> str:
         """Print the blocking in one line."""
@@ -124,7 +132,8 @@ class TiledNest:
             lanes = f"{kind} {self.lanes.index}={self.lanes.vectors}x{self.lanes.width}"
         static = "".join(f", {index} is {extent}" for index, extent in self.static)
         tasks = "".join(self.tasks) or "none"
-        streamed = ", streamed" if self.is_streamed else ""
+        streamed = ", joined" if self.joins_rows else ""
+        streamed += ", streamed" if self.is_streamed else ""
         sums = "".join(self.contracted)
         return f"Tiled({rows}{lanes}, tasks={tasks}, sums={sums}{static}{streamed})"
 
@@ -309,6 +318,10 @@ def verify_tiled(nest: TiledNest, stage: str) -> None:
         if part.index not in nest.tasks:
             extent = static.get(part.index, 0)
             require(extent >= part.count, f"rows {part.index} overrun their static extent")
+    if nest.joins_rows:
+        require(not nest.contracted, "joined rows are summed")
+        require(len(rows) == 1 and {*rows} <= {*nest.tasks}, "joined rows are not along one task")
+        _require_joined(nest, rows[0], require)
     if nest.is_streamed:
         is_run = lanes is not None and not nest.is_dot and nest.output.unit == lanes.index
         require(is_run, "a streamed output is not contiguous along the lanes")
@@ -324,6 +337,25 @@ def verify_tiled(nest: TiledNest, stage: str) -> None:
     accesses = [a for a in (*nest.inputs, nest.output) if lanes.index in a.indices]
     is_strided = any(access.unit != lanes.index for access in accesses)
     require(not (nest.is_complex and is_strided), "complex lanes are strided")
+
+
+def _require_joined(nest: TiledNest, row: str, require: Callable[[bool, str], None]) -> None:
+    """Require what vectors along rows and lanes rely on."""
+    lanes, static = nest.lanes, dict(nest.static)
+    require(lanes is not None and not nest.is_complex, "joined rows have no lanes of reals")
+    if lanes is None:
+        return
+    extent = static.get(lanes.index, 0)
+    is_block = nest.rows[0].count == lanes.width and lanes.vectors == extent
+    require(is_block and lanes.index not in nest.tasks, "a joined block is not a vector of rows")
+    for access in nest.accesses:
+        if lanes.index in access.indices:
+            require(
+                access.unit == lanes.index, f"{access.name} is not contiguous along joined lanes"
+            )
+            is_short = row in access.indices or extent <= lanes.width
+            require(is_short, f"{access.name} recurs and is longer than a vector")
+    require(nest.output.unit == lanes.index, "joined rows are not the output's")
 
 
 def _require_distinct(

@@ -13,6 +13,7 @@ from einloom_compiler.schedule import tiled as policy
 from einloom_compiler.schedule.machine import Machine
 from einloom_compiler.schedule.text import require_integer, schedule_text
 from einloom_compiler.schedule.tiled_blocks import Block, Outline, numbered
+from einloom_compiler.schedule.tiled_joined import is_run
 
 #: Most vectors a row, and rows of an index, by hand.
 _MOST = 32
@@ -34,6 +35,7 @@ class TiledSchedule:
         counts: how many points of each.
         static: letters of blocked and contracted indices whose extents are constants of the kernel.
         is_streamed: whether the output is gathered in scratch and written past the caches.
+        joins_rows: whether vectors lie along rows and lanes as along one index.
     """
 
     lanes: str
@@ -43,6 +45,7 @@ class TiledSchedule:
     counts: tuple[int, ...] = ()
     static: str = ""
     is_streamed: bool = False
+    joins_rows: bool = False
 
     def __str__(self) -> str:
         """Print as the call that reads it back."""
@@ -62,6 +65,7 @@ def schedule_of(block: Block) -> TiledSchedule:
         counts=block.counts,
         static="".join(letters[number] for number in outline.constants),
         is_streamed=outline.is_streamed,
+        joins_rows=outline.joins_rows,
     )
 
 
@@ -93,6 +97,7 @@ def block_of(
     outline = Outline(
         *(space, arithmetics, machine, lane, tuple(rows), static),
         is_streamed=schedule.is_streamed,
+        joins_rows=schedule.joins_rows,
     )
     width, vectors = (schedule.width, schedule.vectors) if lane is not None else (outline.scale, 1)
     return Block(outline, width, vectors, tuple(rows.values()))
@@ -126,11 +131,16 @@ def check(
                 f"Tiled: static={schedule.static!r} has an index ({label}) of symbolic extent, "
                 "which is no constant"
             )
-    if not isinstance(schedule.is_streamed, bool):
-        raise ScheduleError(
-            f"Tiled: is_streamed={schedule.is_streamed!r} is not allowed; give True or False"
-        )
+    for field in ("is_streamed", "joins_rows"):
+        value = getattr(schedule, field)
+        if not isinstance(value, bool):
+            raise ScheduleError(f"Tiled: {field}={value!r} is not allowed; give True or False")
     block = block_of(schedule, space, arithmetics, machine)
+    if schedule.joins_rows and not is_run(block.outline):
+        raise ScheduleError(
+            f"{schedule}: joins_rows=True needs one index in rows, and short lanes, that follow "
+            "each other in memory in the output and in each operand that has both; leave it out"
+        )
     nest = numbered(block).nest
     if schedule.is_streamed and not policy.may_be_streamed(block):
         raise ScheduleError(
@@ -149,7 +159,7 @@ def check(
     for rows in nest.rows:
         size *= rows.count
     most = policy.SCALARS if nest.lanes is None else policy.ACCUMULATORS[machine.n_registers]
-    if size * sums > most:
+    if size * sums > most and not schedule.joins_rows:
         raise ScheduleError(
             f"Tiled: rows={schedule.rows!r}, counts={schedule.counts} and "
             f"vectors={schedule.vectors} need {size * sums} accumulators; at most {most} fit"
