@@ -10,6 +10,7 @@ import re
 import shutil
 import tempfile
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -163,6 +164,19 @@ def pytest_collection_finish() -> None:
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
     if nextitem is not None and nextitem.path != item.path:
         _settle()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _kernels_are_compiled_here() -> Iterator[None]:
+    """Let no test start processes that compile kernels beside it: every CPU has a worker already.
+
+    Such a process takes a second to start, for a few kernels of a fifth of a second each.
+    """
+    from einloom_compiler.codegen import several
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(several, "_MOST_PROCESSES", 0)
+        yield
 
 
 class Golden:

@@ -90,6 +90,7 @@ def test_lanes_are_spread_along_a_run(dtype: str, width: int, n: int) -> None:
         np.testing.assert_array_equal(result, np.concatenate([repeated, recurring]))
 
 
+@pytest.mark.thinned(4)
 @pytest.mark.parametrize("dtype", [*DTYPES, "uint8", "uint16"])
 @pytest.mark.parametrize("width", [2, 4, 8, 16])
 def test_blocks_are_transposed_whole_or_in_part(dtype: str, width: int) -> None:

@@ -141,6 +141,7 @@ PRODUCTS = [
 ]
 
 
+@pytest.mark.thinned(5)
 @pytest.mark.parametrize("rung", ["python", "native", "ranges"])
 @pytest.mark.parametrize(("subscripts", "extents"), PRODUCTS)
 def test_products_agree_with_numpy_on_every_rung(
@@ -151,6 +152,7 @@ def test_products_agree_with_numpy_on_every_rung(
     assert_close(out, _expected(subscripts, operands, "float64"), 200)
 
 
+@pytest.mark.thinned(5)
 @pytest.mark.parametrize("machine", [AVX512, AVX2, NEON])
 @pytest.mark.parametrize("dtype", ["float32", "int64", "complex64"])
 @pytest.mark.parametrize("is_static", [True, False])
@@ -264,7 +266,7 @@ def test_any_extents_and_strides_at_block_edges(
         assert_close(out, _expected(layout, operands, "float32"), j)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=settings().max_examples // 3, deadline=None)
 @given(
     i=st.sampled_from([2, 11, 12, 13, 25]),
     k=st.sampled_from([1, 15, 16, 17, 31, 32, 33, 49, 97]),

@@ -33,15 +33,8 @@ MOST_STATIC = 16
 class Tiled(Family):
     """The family; it takes native real and complex dtypes and outputs with at least one index."""
 
-    @property
-    def name(self) -> str:
-        """What messages call it."""
-        return "tiled"
-
-    @property
-    def schedule_type(self) -> type[TiledSchedule]:
-        """The dataclass of its schedules."""
-        return TiledSchedule
+    name = "tiled"
+    schedule_type = TiledSchedule
 
     def check(self, problem: Problem, schedule: TiledSchedule) -> None:
         """Raise ScheduleError unless the block is legal for the problem."""
