@@ -19,8 +19,9 @@ PYTEST_ARGS ?=
 # Each worker holds its own TensorFlow (about 1 GiB) and the kernels are themselves parallel, so a
 # few workers suffice. One file stays on one worker: its kernels are compiled once. Files keep the
 # order that tests/conftest.py gives them, the longest first.
+# Bytecode is kept whatever the environment says: many tests start a process that imports it all.
 WORKERS ?= 2
-PYTEST := $(PY) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
+PYTEST := PYTHONDONTWRITEBYTECODE= $(PY) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 # A stamp records that an install has been done; it is redone when pyproject.toml changes.
 CORE := $(VENV)/.stamp-core

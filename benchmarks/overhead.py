@@ -10,12 +10,11 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import numpy as np
 
-from benchmarks.timing import timed
+from benchmarks.timing import spelled, timed
 
 Calls = dict[str, Callable[[], Any]]
 
@@ -31,19 +30,19 @@ def calls() -> Calls:
     product = el.compile("ij,jk->ik", square, el.spec(3, 3, dtype="float64"))
     chain = el.compile("ij,jk,kl->il", *(el.spec(3, 3, dtype="float64") for _ in range(3)))
     found: Calls = {
-        "compiled, out=": partial(product, x, y, out=out),
-        "compiled": partial(product, x, y),
-        "compiled, 3 operands, out=": partial(chain, x, y, z, out=out),
-        "el.einsum": partial(el.einsum, "ij,jk->ik", x, y),
-        "el.einsum, order=C": partial(el.einsum, "ij,jk->ik", x, y, order="C"),
-        "el.einsum to a scalar": partial(el.einsum, "ij,ij->", x, y),
-        "el.matmul": partial(el.matmul, x, y),
-        "el.tensordot, axes=1": partial(el.tensordot, x, y, axes=1),
-        "np.einsum": partial(np.einsum, "ij,jk->ik", x, y),
-        "np.einsum to a scalar": partial(np.einsum, "ij,ij->", x, y),
-        "np.matmul": partial(np.matmul, x, y),
-        "np.matmul, out=": partial(np.matmul, x, y, out=out),
-        "np.tensordot, axes=1": partial(np.tensordot, x, y, axes=1),
+        "compiled, out=": spelled(product, x, y, out=out),
+        "compiled": spelled(product, x, y),
+        "compiled, 3 operands, out=": spelled(chain, x, y, z, out=out),
+        "el.einsum": spelled(el.einsum, "ij,jk->ik", x, y),
+        "el.einsum, order=C": spelled(el.einsum, "ij,jk->ik", x, y, order="C"),
+        "el.einsum to a scalar": spelled(el.einsum, "ij,ij->", x, y),
+        "el.matmul": spelled(el.matmul, x, y),
+        "el.tensordot, axes=1": spelled(el.tensordot, x, y, axes=1),
+        "np.einsum": spelled(np.einsum, "ij,jk->ik", x, y),
+        "np.einsum to a scalar": spelled(np.einsum, "ij,ij->", x, y),
+        "np.matmul": spelled(np.matmul, x, y),
+        "np.matmul, out=": spelled(np.matmul, x, y, out=out),
+        "np.tensordot, axes=1": spelled(np.tensordot, x, y, axes=1),
     }
     if load().module is not None:
         # Less the serial call, that is the pool's cost: a released GIL, and a thread that is awake.
@@ -51,7 +50,7 @@ def calls() -> Calls:
         operand = el.spec("B", 4, dtype="float64")
         product = el.compile("bi,bi->b", operand, el.spec("B", 4, dtype="float64"))
         for threads in (1, 2):
-            found[f"8 inner products, threads={threads}"] = partial(
+            found[f"8 inner products, threads={threads}"] = spelled(
                 product, rows, rows, out=sums, threads=threads
             )
     return found
@@ -96,7 +95,7 @@ def new_layouts() -> dict[str, float]:
                 for term in terms.split(",")
             ]
             out = np.empty([extents[letter] for letter in output], np.float32)
-            least = min(least, timed(partial(function, *operands, out=out), 1))
+            least = min(least, timed(spelled(function, *operands, out=out), 1))
         found[f"a new layout, {equation}"] = 1e9 * least
     return found
 

@@ -39,6 +39,22 @@ class Effort:
     longest_plain: float = 4.0
 
 
+def spelled(function: Callable[..., Any], *arguments: Any, **keywords: Any) -> Callable[[], Any]:
+    """Return a function that makes a call as a program spells it: ``lambda: function(x, out=y)``.
+
+    A ``functools.partial`` merges its keywords into a new dictionary at each call, which no program
+    does. Measured 2026-11 (Zen 3): that takes 95 ns, and the whole call of a 3 x 3 product 140.
+
+    >>> spelled(max, 3, 5, key=abs)()
+    5
+    """
+    names = [f"x{number}" for number in range(len(arguments))]
+    call = f"function({', '.join([*names, *(f'{name}={name}' for name in keywords)])})"
+    maker = eval(f"lambda {', '.join(['function', *names, *keywords])}: lambda: {call}")
+    made: Callable[[], Any] = maker(function, *arguments, **keywords)
+    return made
+
+
 def timed(call: Callable[[], Any], repeats: int) -> float:
     """Return the seconds of one call, averaged over ``repeats``."""
     turns = itertools.repeat(None, repeats)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import difflib
 import gc
 import os
+import platform
 import re
 import shutil
 import tempfile
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,9 @@ os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
+
+from einloom_compiler.schedule.machine import VARIABLE as MACHINE
+from einloom_compiler.schedule.machine import described
 
 GOLDEN_FOLDER = Path(__file__).parent / "golden"
 
@@ -46,11 +51,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--run-slow", action="store_true", help="run the tests marked `slow` too")
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Keep kernels in a folder of this run, which workers and subprocesses share, not the user's.
+#: The CPU levels whose usual machines schedules are planned for, by the width of vectors in bits.
+_LEVELS = {128: "x86-64-v2", 256: "x86-64-v3", 512: "x86-64-v4"}
 
-    A cache that is named in the environment is used: runs that follow it need not compile.
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Plan for a usual machine; keep kernels in a folder of this run, not the user's.
+
+    The first so that schedules, which tests read, depend neither on the sizes of caches nor on
+    whether some test before has measured speeds. Workers and subprocesses share the folder. A cache
+    that is named in the environment is used: runs that follow it need not compile.
     """
+    if MACHINE not in os.environ:
+        is_arm = platform.machine() in ("aarch64", "arm64")
+        os.environ[MACHINE] = "aarch64" if is_arm else _LEVELS[described().simd_bits]
     if "EINLOOM_CACHE_DIR" not in os.environ:
         folder = tempfile.mkdtemp(prefix="einloom-tests-")
         os.environ["EINLOOM_CACHE_DIR"] = folder
@@ -150,6 +164,19 @@ def pytest_collection_finish() -> None:
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
     if nextitem is not None and nextitem.path != item.path:
         _settle()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _kernels_are_compiled_here() -> Iterator[None]:
+    """Let no test start processes that compile kernels beside it: every CPU has a worker already.
+
+    Such a process takes a second to start, for a few kernels of a fifth of a second each.
+    """
+    from einloom_compiler.codegen import several
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(several, "_MOST_PROCESSES", 0)
+        yield
 
 
 class Golden:

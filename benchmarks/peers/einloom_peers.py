@@ -5,13 +5,13 @@ from __future__ import annotations
 import threading
 import tracemalloc
 from collections.abc import Sequence
-from functools import partial
 
 import numpy as np
 
 from benchmarks.peers.base import Array, Peer, Prepared, is_view
 from benchmarks.problems import Case
 from benchmarks.results import CALL, COMPILED, Memory
+from benchmarks.timing import spelled
 
 
 class Einloom(Peer):
@@ -28,7 +28,7 @@ class Einloom(Peer):
         specs = [el.spec(shape, dtype=case.dtype) for shape in case.shapes]
         function = el.compile(case.einsum, *specs)
         out = np.empty(case.output_shape, case.dtype)
-        return Prepared(partial(function, *operands, out=out))
+        return Prepared(spelled(function, *operands, out=out))
 
 
 class EinloomCall(Peer):
@@ -44,8 +44,8 @@ class EinloomCall(Peer):
 
         if is_view(case):
             out = np.empty(case.output_shape, case.dtype)
-            return Prepared(partial(el.einsum, case.einsum, *operands, out=out))
-        return Prepared(partial(el.einsum, case.einsum, *operands, order="C"))
+            return Prepared(spelled(el.einsum, case.einsum, *operands, out=out))
+        return Prepared(spelled(el.einsum, case.einsum, *operands, order="C"))
 
 
 def measured_memory(case: Case, operands: Sequence[Array]) -> Memory:

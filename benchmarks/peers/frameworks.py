@@ -10,6 +10,7 @@ import numpy as np
 
 from benchmarks.peers.base import AbsentError, Array, Peer, Prepared, UnsupportedCaseError
 from benchmarks.problems import Case
+from benchmarks.timing import spelled
 
 
 class PyTorch(Peer):
@@ -31,7 +32,7 @@ class PyTorch(Peer):
         import torch
 
         tensors = [torch.from_numpy(operand) for operand in operands]
-        call = partial(torch.einsum, case.einsum, *tensors)
+        call = spelled(torch.einsum, case.einsum, *tensors)
 
         def evaluate() -> Any:
             return call().contiguous()
@@ -96,7 +97,7 @@ class TensorFlow(Peer):
         import tensorflow as tf
 
         tensors = [tf.constant(operand) for operand in operands]
-        return Prepared(partial(tf.einsum, case.einsum, *tensors), _from_tensor)
+        return Prepared(spelled(tf.einsum, case.einsum, *tensors), _from_tensor)
 
 
 class Xla(TensorFlow):
@@ -119,7 +120,7 @@ class Xla(TensorFlow):
             concrete = contraction.get_concrete_function(*tensors)
         except (TypeError, ValueError) as error:
             raise UnsupportedCaseError(str(error).splitlines()[0]) from None
-        return Prepared(partial(concrete, *tensors), _from_tensor)
+        return Prepared(spelled(concrete, *tensors), _from_tensor)
 
 
 def _from_tensor(tensor: Any) -> Array:

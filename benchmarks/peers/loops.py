@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from benchmarks.peers.base import (
     UnsupportedCaseError,
 )
 from benchmarks.problems import Case
+from benchmarks.timing import spelled
 
 #: Points a second that plain loops were seen to reach at worst on one core.
 _LOOP_POINTS = 5e8
@@ -54,7 +54,7 @@ class NumbaLoops(Peer):
         loops = numba.njit(parallel=is_parallel, fastmath=True)(names["loops"])
         out = np.empty(case.output_shape, case.dtype)
         zero = np.dtype(case.dtype).type(0)
-        return Prepared(partial(loops, *operands, out, zero), lambda _: out)
+        return Prepared(spelled(loops, *operands, out, zero), lambda _: out)
 
 
 def loops_source(case: Case) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from benchmarks.peers.base import (
 )
 from benchmarks.peers.matmul_by_hand import matmul_by_hand
 from benchmarks.problems import Case
+from benchmarks.timing import spelled
 
 #: Points a second that einsum's own loops were seen to reach at worst, over dtypes and strides.
 _PLAIN_POINTS = 2e8
@@ -36,7 +36,7 @@ class NumPy(Peer):
 
     def prepare(self, case: Case, operands: Sequence[Array]) -> Prepared:
         """Return ``np.einsum(optimize=True)``; a result in another order is copied."""
-        return Prepared(_contiguous(partial(np.einsum, case.einsum, *operands, optimize=True)))
+        return Prepared(_contiguous(spelled(np.einsum, case.einsum, *operands, optimize=True)))
 
 
 class NumPyOut(Peer):
@@ -50,8 +50,8 @@ class NumPyOut(Peer):
         """Return ``np.einsum(optimize=True, out=)``; a view is copied to ``out``."""
         out = _new_out(case)
         if is_view(case):
-            return Prepared(partial(_copy_view, case.einsum, operands[0], out))
-        return Prepared(partial(np.einsum, case.einsum, *operands, optimize=True, out=out))
+            return Prepared(spelled(_copy_view, case.einsum, operands[0], out))
+        return Prepared(spelled(np.einsum, case.einsum, *operands, optimize=True, out=out))
 
 
 class NumPyPlain(Peer):
@@ -70,8 +70,8 @@ class NumPyPlain(Peer):
             )
         out = _new_out(case)
         if is_view(case):
-            return Prepared(partial(_copy_view, case.einsum, operands[0], out))
-        return Prepared(partial(np.einsum, case.einsum, *operands, out=out))
+            return Prepared(spelled(_copy_view, case.einsum, operands[0], out))
+        return Prepared(spelled(np.einsum, case.einsum, *operands, out=out))
 
 
 class NumPyMatmul(Peer):
@@ -91,7 +91,7 @@ class NumPyMatmul(Peer):
         out = _new_out(case)
         first, second = operands
         arguments = found.arguments(first, second, out)
-        return Prepared(partial(np.matmul, *arguments[:2], out=arguments[2]), lambda _: out)
+        return Prepared(spelled(np.matmul, *arguments[:2], out=arguments[2]), lambda _: out)
 
 
 class OptEinsum(Peer):
@@ -106,7 +106,7 @@ class OptEinsum(Peer):
         import opt_einsum
 
         expression = opt_einsum.contract_expression(case.einsum, *case.shapes, optimize="auto")
-        return Prepared(_contiguous(partial(expression, *operands)))
+        return Prepared(_contiguous(spelled(expression, *operands)))
 
 
 class Sesum(Peer):
@@ -122,7 +122,7 @@ class Sesum(Peer):
         if case.dtype == "float16":
             raise UnsupportedCaseError("has no float16")
         path = sesum.compute_path(case.einsum, *operands, minimize="flops", threads=self.threads)[0]
-        call = partial(sesum.sesum, case.einsum, *operands, path=path, dtype=np.dtype(case.dtype))
+        call = spelled(sesum.sesum, case.einsum, *operands, path=path, dtype=np.dtype(case.dtype))
         return Prepared(_contiguous(call))
 
 

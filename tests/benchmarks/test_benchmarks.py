@@ -14,7 +14,7 @@ from benchmarks.peers.matmul_by_hand import matmul_by_hand
 from benchmarks.peers.numpy_peers import NumPy, NumPyPlain
 from benchmarks.problems import Case, CaseError, case_from_json, load_cases, quick_names, select
 from benchmarks.run import by_turns
-from benchmarks.timing import Effort
+from benchmarks.timing import Effort, spelled
 
 CASES = load_cases()
 SMALL = Effort(rounds=2, turn=1e-5, limit=1.0, longest_plain=0.1)
@@ -312,3 +312,15 @@ def test_einloom_is_measured_and_its_memory_compared_with_the_plan() -> None:
     assert outcome.memory is not None
     assert outcome.memory.predicted >= 200 * 2 * 4
     assert outcome.memory.is_within
+
+
+def test_a_spelled_call_passes_on_its_arguments_and_result() -> None:
+    def function(*arguments: Any, **keywords: Any) -> Any:
+        return arguments, keywords
+
+    out = np.empty(3)
+    arguments, keywords = spelled(function, 1, "two", out=out, optimize=True)()
+    assert arguments == (1, "two")
+    assert list(keywords) == ["out", "optimize"]
+    assert keywords["out"] is out
+    assert spelled(function)() == ((), {})

@@ -28,7 +28,9 @@ pytestmark = pytest.mark.thinned(2)
 Array = npt.NDArray[Any]
 Close = Callable[..., None]
 #: So slow that a sum of a few elements is worth splitting.
-SLOW = replace(host(), cores=3, hertz=1e2, cache_bandwidth=1e2, memory_bandwidth=1e2)
+SLOW = replace(
+    host(), cores=3, hertz=1e2, cache_bandwidth=1e2, l3_bandwidth=1e2, memory_bandwidth=1e2
+)
 
 EQUATIONS = ["i->", "ij->", "ij->j", "ij->i", "abc->b", "i,i->", "ij,ij->", "bii->b", "ki,kj->ij"]
 
@@ -77,6 +79,7 @@ def _stages(equation: str, machine: Machine, **extents: int) -> Stages:
     return bind(expr, shapes, strides, c_strides(shape), arithmetics, machine)
 
 
+@pytest.mark.thinned(6)
 @pytest.mark.parametrize("dtype", ["float32", "float16", "complex64", "int64", "int8", "bool"])
 @pytest.mark.parametrize("equation", EQUATIONS)
 def test_every_rung_gives_the_same(equation: str, dtype: str, assert_close: Close) -> None:
@@ -138,7 +141,7 @@ def test_a_sum_is_split_where_too_few_outputs_occupy_the_cores() -> None:
 
 def test_a_sum_is_not_split_for_one_core_nor_where_it_is_short() -> None:
     assert _stages("ij->", replace(SLOW, cores=1), i=64, j=64).shape == ()
-    fast = replace(SLOW, hertz=1e12, cache_bandwidth=1e12, memory_bandwidth=1e12)
+    fast = replace(SLOW, hertz=1e12, cache_bandwidth=1e12, l3_bandwidth=1e12, memory_bandwidth=1e12)
     assert _stages("ij->", fast, i=64, j=64).shape == ()
 
 

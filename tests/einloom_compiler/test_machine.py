@@ -1,13 +1,22 @@
 """The machine: its sizes, and speeds that are measured once."""
 
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from einloom_compiler.errors import UnsupportedError
 from einloom_compiler.schedule import machine, measuring
-from einloom_compiler.schedule.machine import Machine, described, host, this_machine
-from einloom_compiler.schedule.measuring import measure, measured_host, recalled
+from einloom_compiler.schedule.machine import (
+    Machine,
+    described,
+    host,
+    named_machine,
+    this_machine,
+)
+from einloom_compiler.schedule.measuring import ensure_measured, measure, measured_host, recalled
 
 _MACHINE = Machine(cores=2, simd_bits=512, n_registers=32, l1_bytes=48 << 10, l2_bytes=1 << 18)
 
@@ -15,6 +24,7 @@ _MACHINE = Machine(cores=2, simd_bits=512, n_registers=32, l1_bytes=48 << 10, l2
 @pytest.fixture
 def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     monkeypatch.setenv("EINLOOM_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.delenv("EINLOOM_MACHINE")
     monkeypatch.setattr(measuring, "_LARGE_BYTES", 1 << 20)
     return tmp_path / "cache" / "machines"
 
@@ -37,11 +47,57 @@ def test_speeds_are_usual_until_they_were_measured_and_then_kept(
         this_machine.cache_clear()
 
 
+@pytest.fixture
+def named(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    """Return a function that lets EINLOOM_MACHINE name a level."""
+
+    def name(level: str) -> None:
+        monkeypatch.setenv("EINLOOM_MACHINE", level)
+        this_machine.cache_clear()
+
+    yield name
+    monkeypatch.undo()
+    this_machine.cache_clear()
+
+
+def test_a_named_level_is_planned_for_and_never_measured(
+    cache: Path, named: Callable[[str], None]
+) -> None:
+    level = "aarch64" if machine._is_arm() else "x86-64-v2"
+    named(level)
+    ensure_measured()
+    assert host() == replace(named_machine(level), cores=described().cores)
+    assert not cache.exists()
+
+
+def test_a_level_that_this_cpu_does_not_run_is_refused(
+    named: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "_simd", lambda: (256, 16))
+    monkeypatch.setattr(machine, "_is_arm", lambda: False)
+    named("x86-64-v4")
+    with pytest.raises(UnsupportedError, match="has vectors of 512 bits, this CPU of 256"):
+        host()
+    for level in ("x86-64", "aarch64", "native"):
+        named(level)
+        with pytest.raises(UnsupportedError, match=f"EINLOOM_MACHINE='{level}'.*x86-64-v4$"):
+            host()
+
+
+def test_what_is_measured_within_l2_is_reading(monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds = {4992: 1.75e-6, 9984: 2.55e-6}
+    monkeypatch.setattr(measuring, "_product_seconds", lambda left, right: seconds[len(left)])
+    assert measuring._reading_bandwidth() == pytest.approx(16 * 4992 / 0.8e-6)
+    # Where the clock was wrong, no more than a line a cycle.
+    monkeypatch.setattr(measuring, "_product_seconds", lambda left, right: 1e-6)
+    assert measure(_MACHINE).cache_bandwidth <= 1.2 * 64 * measure(_MACHINE).hertz
+
+
 @pytest.mark.parametrize(
     "text",
     [
         *("", "[]", "{}", '{"hertz": 0, "cache_bandwidth": 1}', "null"),
-        '{"hertz": 3e9, "cache_bandwidth": 4e9, "memory_bandwidth": 13e9}',
+        '{"hertz": 3e9, "cache_bandwidth": 4e9, "l3_bandwidth": 2e10, "memory_bandwidth": 13e9}',
     ],
 )
 def test_a_damaged_file_is_ignored(cache: Path, text: str) -> None:

@@ -1,6 +1,7 @@
 """Results that are written past the caches: which ones are, and that they are right."""
 
 import re
+from dataclasses import replace
 from functools import cache
 from itertools import pairwise
 from typing import Any
@@ -126,6 +127,7 @@ GATHERED: dict[str, tuple[str, int, int, int, str]] = {
     ),
     "lanes along tasks": ("float32", 33, 0, 75, "Tiled('k', 8, 8, is_streamed=True)"),
     "complex": ("complex64", 4, 3, 5, "Tiled('k', 4, 2, 'i', (2,), 'ijk', True)"),
+    "prefetched": ("float64", 5, 7, 11, "Tiled('k', 4, 1, 'i', (3,), 'ijk', True, ahead=2)"),
 }
 
 
@@ -160,6 +162,29 @@ def test_large_batches_of_products_are_streamed(case: tuple[str, int, int, int, 
     assert not streams(_product(1 << 22, ("float32", 1, 0, 3, "")))  # are runs of 12 bytes
 
 
+def test_batches_that_a_third_level_cache_holds_are_not_streamed() -> None:
+    machine = replace(AVX2, l3_bytes=16 << 20)
+
+    def streams(n: int, name: str) -> bool:
+        (schedule,) = tiled.FAMILY.propose(_product(n, GATHERED[name], machine=machine))
+        return bool(schedule.is_streamed)
+
+    assert not streams(20_000, "lanes within a task")
+    assert streams(40_000, "lanes within a task")
+    assert streams(2_000, "lanes along tasks")  # hardly read
+
+
+def test_a_copy_of_runs_is_walked_through_in_the_order_of_its_result() -> None:
+    """No row of one point stands in a task's place, whether the copy is streamed or not."""
+    columns = ((98304, 64, 768, 1), (98304, 8192, 64, 1))
+    space = IterationSpace((32, 12, 128, 64), 4, columns, ("a", "c", "b", "d"))
+    for l3_bytes in (0, 16 << 20):
+        machine = replace(AVX2, l3_bytes=l3_bytes)
+        problem = Problem(space, Arithmetics(("float32",), "float32", "float32", (False,)), machine)
+        (schedule,) = tiled.FAMILY.propose(problem)
+        assert (schedule.lanes, schedule.rows, schedule.is_streamed) == ("d", "", not l3_bytes)
+
+
 @pytest.mark.parametrize("case", GATHERED.values(), ids=GATHERED)
 def test_gathered_blocks_are_written_whole_and_alone(case: tuple[str, int, int, int, str]) -> None:
     dtype, i, j, k, text = case
@@ -186,6 +211,44 @@ def test_gathered_blocks_are_written_whole_and_alone(case: tuple[str, int, int, 
         else:
             bound.kernel.run_python([*given, out], bound.numbers, total=bound.total)
         np.testing.assert_array_equal(memory, expected)
+
+
+def test_operands_of_large_batches_are_prefetched() -> None:
+    def proposed(n: int, *case: Any, machine: Machine = AVX2) -> Any:
+        (schedule,) = tiled.FAMILY.propose(_product(n, (*case, ""), machine=machine))
+        return schedule.ahead
+
+    assert proposed(20_000, "float64", 23, 23, 23) == 1
+    assert proposed(20_000, "float64", 5, 7, 11) == 7
+    assert proposed(20_000, "complex64", 16, 16, 16) == 2
+    assert proposed(200, "float64", 23, 23, 23) == 0  # stay in the second-level cache
+    shared = replace(AVX2, l3_bytes=16 << 20)
+    assert proposed(20_000, "float64", 5, 7, 11, machine=shared) == 0  # in the third-level one
+    assert proposed(90_000, "float32", 9, 9, 9) == 0  # short
+    assert proposed(90_000, "float32", 8, 24, 8) == 0  # many lines at once
+    assert proposed(1 << 20, "float32", 33, 0, 75) == 0  # sums nothing
+
+
+def test_operands_that_do_not_follow_each_other_are_not_prefetched() -> None:
+    problem = _product(20_000, ("float64", 23, 23, 23, ""))
+    first, (_, *others), out = problem.space.strides
+    space = replace(problem.space, strides=(first, (600, *others), out))
+    (schedule,) = tiled.FAMILY.propose(Problem(space, problem.arithmetics, AVX2))
+    assert schedule.ahead == 0
+    by_hand: Any = parse("Tiled('k', 4, 1, 'i', (4,), ahead=1)")
+    with pytest.raises(ScheduleError, match="part of a task is known"):
+        tiled.FAMILY.check(problem, by_hand)
+
+
+def test_a_task_prefetches_all_lines_of_a_later_one() -> None:
+    case = GATHERED["prefetched"]
+    schedule: Any = parse(case[-1])
+    source = tiled.FAMILY.bind(_product(9, case), schedule, None).kernel.source
+    # Six blocks a task; 35 and 77 elements of 8 bytes are 5 and 10 lines.
+    assert "bprefetch4(1, 1, x0, x0_ahead, 8)" in source
+    assert "bprefetch4(2, 1, x1, x1_ahead, 8)" in source
+    assert "x0_ahead = i * x0_i + 70\n" in source
+    assert "x1_ahead += 16\n" in source
 
 
 def test_only_blocks_that_follow_each_other_are_gathered() -> None:

@@ -59,6 +59,8 @@ def _unrolled(stages: Stages) -> list[Unroll]:
         ("ij->", [(2048, 2048)], Unroll("a", 4, apart=True)),
         ("ij,ij->", [(2048, 2048)] * 2, Unroll("a", 4, apart=True)),
         ("ij,j->i", [(65536, 256), (256,)], Unroll("i", 4, apart=True)),
+        # Element by element.
+        ("bii->b", [(20_000, 24, 24)], Unroll("b", 8, apart=True)),
     ],
 )
 def test_points_of_large_sums_lie_apart(

@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from einloom_compiler.codegen.masked_ir import lane_mask
 from einloom_compiler.codegen.simd import PRIMITIVES
+from einloom_compiler.codegen.vector_ir import intrinsic, shuffle, splat
 
 #: ``declare(function, typer, *argument types)`` returns the decorator for a lowering.
 Declare = Callable[..., Callable[[Any], Any]]
@@ -30,6 +32,22 @@ def register_lanes(declare: Declare, types: Any, vector: Any) -> None:
     rearranged("vdup_even", lambda n: n & ~1)
     rearranged("vdup_odd", lambda n: n | 1)
 
+    def spread(name: str, lane: Callable[[int, int], int]) -> None:
+        """Register a primitive whose lane ``l`` is ``lane(k * width + l, n)`` of the argument."""
+
+        def typer(a: Any, n: Any, k: Any) -> Any:
+            return a if all(isinstance(x, types.IntegerLiteral) for x in (n, k)) else None
+
+        @declare(PRIMITIVES[name], typer, vector, types.Integer, types.Integer)
+        def lower(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+            del context
+            n, k = (argument.literal_value for argument in signature.args[1:])
+            width = signature.return_type.width
+            return shuffled(builder, values[0], [lane(k * width + i, n) for i in range(width)])
+
+    spread("vrepeat", lambda at, n: at // n)
+    spread("vcycle", lambda at, n: at % n)
+
     def summed(name: str, first: int, step: int) -> None:
         @declare(PRIMITIVES[name], lambda a: a.dtype, vector)
         def lower(context: Any, builder: Any, signature: Any, values: Any) -> Any:
@@ -49,7 +67,7 @@ def register_lanes(declare: Declare, types: Any, vector: Any) -> None:
     summed("vsum_odd", 1, 2)
 
 
-def register_strided(declare: Declare, types: Any, vector: Any, width: int, mask: Any) -> None:
+def register_strided(declare: Declare, types: Any, vector: Any, width: int) -> None:
     """Register the primitives of ``width`` lanes that gather, scatter, or repeat a pair.
 
     Args:
@@ -57,7 +75,6 @@ def register_strided(declare: Declare, types: Any, vector: Any, width: int, mask
         types: ``numba.types``.
         vector: the vector type.
         width: lanes.
-        mask: ``mask(builder, number, width)``, bits set in lanes below a number.
     """
     from llvmlite import ir
 
@@ -116,9 +133,8 @@ def register_strided(declare: Declare, types: Any, vector: Any, width: int, mask
         *(pointer, integer, integer, integer),
     )
     def lower_masked_gather(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        where = mask(
-            builder, context.cast(builder, values[3], signature.args[3], types.int64), width
-        )
+        number = context.cast(builder, values[3], signature.args[3], types.int64)
+        where = lane_mask(builder, number, width)
         return call(context, builder, signature, values, where, None)
 
     @declare(
@@ -136,9 +152,8 @@ def register_strided(declare: Declare, types: Any, vector: Any, width: int, mask
         *(pointer, integer, integer, vector, integer),
     )
     def lower_masked_scatter(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        where = mask(
-            builder, context.cast(builder, values[4], signature.args[4], types.int64), width
-        )
+        number = context.cast(builder, values[4], signature.args[4], types.int64)
+        where = lane_mask(builder, number, width)
         call(context, builder, signature, values, where, values[3])
         return context.get_dummy_value()
 
@@ -160,22 +175,4 @@ def shuffled(builder: Any, value: Any, lanes: list[int]) -> Any:
     """Return a vector of these lanes of ``value``."""
     from llvmlite import ir
 
-    numbers = ir.Constant(ir.VectorType(ir.IntType(32), len(lanes)), lanes)
-    return builder.shuffle_vector(value, ir.Constant(value.type, ir.Undefined), numbers)
-
-
-def splat(builder: Any, value: Any, llvm_type: Any) -> Any:
-    """Return a vector with ``value`` in every lane."""
-    from llvmlite import ir
-
-    undefined = ir.Constant(llvm_type, ir.Undefined)
-    first = builder.insert_element(undefined, value, ir.Constant(ir.IntType(32), 0))
-    return shuffled(builder, first, [0] * llvm_type.count)
-
-
-def intrinsic(builder: Any, function_type: Any, name: str) -> Any:
-    """Return the LLVM intrinsic of this name, declared in the module."""
-    from numba.core import cgutils
-
-    insert: Any = cgutils.get_or_insert_function
-    return insert(builder.module, function_type, name)
+    return shuffle(builder, value, ir.Constant(value.type, ir.Undefined), lanes)

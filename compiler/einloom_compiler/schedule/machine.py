@@ -3,6 +3,9 @@
 Sizes are read from the system. Speeds are usual ones until they were measured once on this machine
 (:mod:`.measuring`: ``einloom doctor`` and ``tune=True`` do it), which takes a tenth of a second;
 they are kept in the cache folder and rounded, so that equal machines make equal kernels.
+
+``EINLOOM_MACHINE`` names a CPU level, such as ``x86-64-v3``, whose usual machine is planned for
+instead: schedules, and with them the last bits of results, are then the same on unlike nodes.
 """
 
 from __future__ import annotations
@@ -12,13 +15,17 @@ import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
 from einloom_compiler.errors import UnsupportedError
 from einloom_compiler.schedule.processor import features
 
+#: The environment variable that names the CPU level whose usual machine is planned for.
+VARIABLE = "EINLOOM_MACHINE"
+#: Bytes of the third-level cache that a core can count on: others may share it.
+_MOST_L3 = 16 << 20
 _CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
 
 
@@ -35,7 +42,8 @@ class Machine:
         hertz: cycles a second under vector load.
         fma_ports: fused multiply-adds of the widest vectors that a core starts each cycle.
         cache_bandwidth: bytes a second that one core reads from L2.
-        memory_bandwidth: bytes a second that one core copies, read and written, beyond its caches.
+        memory_bandwidth: bytes a second that one core copies, read and written, beyond all caches.
+        l3_bandwidth: the same within the third-level cache.
         l3_bytes: a core's share of the third-level cache; 0 where there is none, or it is unknown.
         is_measured: whether the speeds were measured here.
     """
@@ -49,6 +57,7 @@ class Machine:
     fma_ports: int = 2
     cache_bandwidth: float = 90e9
     memory_bandwidth: float = 24e9
+    l3_bandwidth: float = 24e9
     l3_bytes: int = 0
     is_measured: bool = False
 
@@ -56,13 +65,25 @@ class Machine:
         """Print sizes and speeds, one line each."""
         source = "measured" if self.is_measured else "usual ones; einloom doctor measures"
         l3 = f", {self.l3_bytes >> 10} KiB of L3" if self.l3_bytes else ""
-        within, beyond = self.cache_bandwidth * 1e-9, self.memory_bandwidth * 1e-9
         return (
             f"{self.cores} cores, vectors of {self.simd_bits} bits, {self.n_registers} registers\n"
             f"{self.l1_bytes >> 10} KiB of L1, {self.l2_bytes >> 10} KiB of L2{l3} a core\n"
-            f"{self.flops(4) * 1e-9:.0f} GFLOP/s in float32, {within:.0f} GB/s within L2, "
-            f"{beyond:.0f} GB/s beyond, a core ({source})"
+            f"{self.speeds}, a core ({source})"
         )
+
+    @property
+    def speeds(self) -> str:
+        """The speeds of a core as text, such as ``112 GFLOP/s in float32, 90 GB/s within L2``."""
+        return (
+            f"{self.flops(4) * 1e-9:.0f} GFLOP/s in float32, "
+            f"{self.cache_bandwidth * 1e-9:.0f} GB/s within L2, "
+            f"{self.l3_bandwidth * 1e-9:.0f} within L3, {self.memory_bandwidth * 1e-9:.0f} beyond"
+        )
+
+    @property
+    def shared_bytes(self) -> int:
+        """The bytes of third-level cache that all cores of this process share."""
+        return self.cores * min(self.l3_bytes, _MOST_L3)
 
     def flops(self, itemsize: int) -> float:
         """Return the peak of one core in FLOP/s (a multiply-add is 2) for real elements."""
@@ -72,7 +93,7 @@ class Machine:
         """Return bytes a second for one core that walks through ``footprint`` bytes."""
         if footprint <= self.l2_bytes:
             return self.cache_bandwidth
-        return self.memory_bandwidth
+        return self.l3_bandwidth if footprint <= self.shared_bytes else self.memory_bandwidth
 
 
 #: The machine that code is made for where it is not the one this process runs on.
@@ -129,10 +150,36 @@ def named_machine(cpu: str) -> Machine:
 
 @cache
 def this_machine() -> Machine:
-    """Return the machine this process runs on, with measured speeds where there are any."""
+    """Return the machine this process runs on, with measured speeds where there are any.
+
+    Where ``EINLOOM_MACHINE`` names a CPU level: a usual one of that level, with as many cores.
+
+    Raises:
+        UnsupportedError: the level is unknown, or this CPU runs none of its code.
+    """
     from einloom_compiler.schedule.measuring import recalled
 
-    return recalled(described())
+    machine = described()
+    if (level := named_level()) is None:
+        return recalled(machine)
+    if level not in _LEVELS or (level == "aarch64") != _is_arm():
+        here = [name for name in _LEVELS if (name == "aarch64") == _is_arm()]
+        raise UnsupportedError(
+            f"{VARIABLE}={level!r} names no CPU level of this machine; unset it, or name one of: "
+            + ", ".join(here)
+        )
+    named = replace(named_machine(level), cores=machine.cores)
+    if named.simd_bits > machine.simd_bits:
+        raise UnsupportedError(
+            f"{VARIABLE}={level!r} has vectors of {named.simd_bits} bits, this CPU of "
+            f"{machine.simd_bits}; unset it, or name a lower level"
+        )
+    return named
+
+
+def named_level() -> str | None:
+    """Return what ``EINLOOM_MACHINE`` says; None where it is unset or empty."""
+    return os.environ.get(VARIABLE) or None
 
 
 def described() -> Machine:
@@ -152,11 +199,15 @@ def described() -> Machine:
 
 def _simd() -> tuple[int, int]:
     """Return the width of vectors in bits, and how many registers hold them."""
-    if platform.machine() in ("aarch64", "arm64"):
+    if _is_arm():
         return 128, 32
     if features() >= {"avx512f", "avx512dq", "avx512vl"}:
         return 512, 32
     return (256, 16) if features() >= {"avx2", "fma"} else (128, 16)
+
+
+def _is_arm() -> bool:
+    return platform.machine() in ("aarch64", "arm64")
 
 
 def _cache_bytes(level: int, default: int) -> int:

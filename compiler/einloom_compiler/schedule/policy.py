@@ -57,8 +57,6 @@ STREAMED_CACHES = 8
 #: line: 32 MB in runs of 256, 2048 and 8192 bytes took 10, 1.4 and 0.6 of the time; 128 MB in runs
 #: of 2048 bytes 0.5.
 STREAMED_RUNS = 8192, 2048
-#: Bytes of the third-level cache that a core can count on: others may share it.
-SHARED_CACHE = 16 << 20
 #: Edge of the tiles of a transposition: 32 x 32 float64 of source and target are 16 kB.
 TILE = 32
 #: Compute dtypes whose vectors have primitives; lanes of one or two words of 4 or 8 bytes.
@@ -172,8 +170,7 @@ def _is_streamed(named: NamedNest, space: IterationSpace, machine: Machine) -> b
     if written <= STREAMED_CACHES * machine.l2_bytes:
         return False
     run = itemsize * space.extents[named.numbers[innermost]]
-    shared = machine.cores * min(machine.l3_bytes, SHARED_CACHE)
-    return run >= STREAMED_RUNS[sum(read) + written > shared]
+    return run >= STREAMED_RUNS[sum(read) + written > machine.shared_bytes]
 
 
 def vector_lanes(nest: LoopNest, innermost: str, machine: Machine) -> int:
@@ -237,10 +234,14 @@ def _rows(extent: int) -> int:
 
 def _streams(named: NamedNest, space: IterationSpace, machine: Machine) -> list[Step]:
     """Return the step by which sums of large operands are formed together, if any."""
-    number = streams.kept_index(space, _itemsizes(named), machine)
+    nest = named.nest
+    is_vector = vector_lanes(nest, nest.levels[-1].index, machine) > 0
+    is_one = len(nest.inputs) == 1
+    n_streams = streams.ELEMENT_STREAMS if is_one and not is_vector else streams.STREAMS
+    number = streams.kept_index(space, _itemsizes(named), machine, n_streams)
     if number is None:
         return []
-    return [Unroll(named.nest.indices[named.order.index(number)], streams.STREAMS, apart=True)]
+    return [Unroll(nest.indices[named.order.index(number)], n_streams, apart=True)]
 
 
 def _neighbour(named: NamedNest, space: IterationSpace, outputs: list[str]) -> str | None:

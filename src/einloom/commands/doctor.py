@@ -17,7 +17,8 @@ from einloom.native.build import VARIABLE as NATIVE_VARIABLE
 from einloom.native.build import find_compiler, load
 from einloom.runtime.threads import VARIABLE, ThreadsError, default_backend, least, limits
 from einloom_compiler.codegen.jit import is_jit_disabled
-from einloom_compiler.schedule.machine import host
+from einloom_compiler.errors import UnsupportedError
+from einloom_compiler.schedule.machine import host, named_level
 from einloom_compiler.schedule.measuring import ensure_measured
 from einloom_compiler.store.folder import cache_folder, cache_path, is_trusted
 
@@ -86,21 +87,22 @@ def _package(name: str) -> Finding:
 
 
 def _cpu() -> Iterator[Finding]:
-    ensure_measured()
-    machine = host()
     yield Finding("CPU", _cpu_name())
+    try:
+        ensure_measured()
+        machine = host()
+    except UnsupportedError as error:
+        yield Finding("SIMD", "unknown", f"every call fails: {error}")
+        return
     yield Finding("SIMD", f"vectors of {machine.simd_bits} bits, {machine.n_registers} registers")
     yield Finding(
         "caches",
         f"{machine.l1_bytes >> 10} KiB of L1 and {machine.l2_bytes >> 10} KiB of L2 a core",
     )
-    within, beyond = machine.cache_bandwidth * 1e-9, machine.memory_bandwidth * 1e-9
     source = "" if machine.is_measured else " (usual values: no cache folder keeps measured ones)"
-    yield Finding(
-        "speed",
-        f"{machine.flops(4) * 1e-9:.0f} GFLOP/s in float32, {within:.0f} GB/s within L2, "
-        f"{beyond:.0f} GB/s beyond, a core{source}",
-    )
+    if (level := named_level()) is not None:
+        source = f" (usual values of {level}, which EINLOOM_MACHINE names)"
+    yield Finding("speed", f"{machine.speeds}, a core{source}")
 
 
 def _cpu_name() -> str:

@@ -8,12 +8,10 @@ from typing import Any
 from einloom.compiled_function import Array, CompiledFunction
 from einloom.expression import Expression
 from einloom.keras.pieces.joining import in_order
-from einloom.runtime.prepared import adopted
 from einloom_compiler.dtypes import AnyDType
 from einloom_compiler.errors import DTypeError, SpecError
 
 
-@adopted
 class ModelFunction(CompiledFunction):
     """A compiled function of the inputs of a Keras layer or model.
 

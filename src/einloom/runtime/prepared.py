@@ -45,12 +45,32 @@ else:
 
 
 class _AdoptedClass(type):
-    """The class of classes that are called by vectorcall: a new ``__call__`` ends that."""
+    """The class of classes that CPython calls natively, if they are adopted.
+
+    A class that derives from such a one and has no ``__call__`` of its own is adopted with it
+    (CPython does so from 3.12 on); a new ``__call__`` ends it for both.
+    """
+
+    def __init__(cls, name: str, bases: tuple[type, ...], namespace: dict[str, Any]) -> None:
+        super().__init__(name, bases, namespace)
+        if next((c for c in cls.__mro__ if "__call__" in vars(c)), None) in _adopted:
+            _runtime.adopt(cls)
 
     def __setattr__(cls, name: str, value: Any) -> None:
         if name == "__call__":
-            _runtime.disown(cls)
+            cls._disown()
         super().__setattr__(name, value)
+
+    def _disown(cls) -> None:
+        _adopted.discard(cls)
+        _runtime.disown(cls)
+        for derived in cast("list[_AdoptedClass]", cls.__subclasses__()):
+            if "__call__" not in vars(derived):
+                derived._disown()
+
+
+#: Classes whose own ``__call__`` is what the native runtime falls back on.
+_adopted: set[type] = set()
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +149,7 @@ class PreparedCalls(Caller, metaclass=_AdoptedClass):
 
 def adopted(cls: Class) -> Class:
     """Decorate a class derived from :class:`PreparedCalls`: let CPython call it natively."""
+    _adopted.add(cls)
     _runtime.adopt(cls)
     return cls
 

@@ -13,6 +13,7 @@ from einloom import cli
 from einloom.commands import doctor
 from einloom.native import Native
 from einloom.native.build import load
+from einloom_compiler.schedule import machine
 from einloom_compiler.schedule.machine import this_machine
 from einloom_compiler.store import folder
 
@@ -35,6 +36,7 @@ def run(capsys: pytest.CaptureFixture[str]) -> Run:
 def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
     """Name an empty folder, for which the speeds that this process has measured do not count."""
     path = tmp_path / "cache"
+    monkeypatch.delenv("EINLOOM_MACHINE")
     monkeypatch.setenv("EINLOOM_CACHE_DIR", str(path))
     this_machine.cache_clear()
     yield path
@@ -93,6 +95,19 @@ def test_it_says_where_the_number_of_threads_comes_from(
     found = _found(text)
     assert "every large call fails" in found["threads"]["problem"]
     assert "every call fails" in found["threads backend"]["problem"]
+
+
+def test_it_says_which_machine_is_planned_for(
+    run: Run, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "_is_arm", lambda: False)
+    monkeypatch.setenv("EINLOOM_MACHINE", "x86-64-v2")
+    assert "usual values of x86-64-v2, which EINLOOM_MACHINE names" in run("doctor")[1]
+    monkeypatch.setenv("EINLOOM_MACHINE", "x86-64-v9")
+    this_machine.cache_clear()
+    code, text = run("doctor", "--json")
+    assert code == cli.PROBLEM
+    assert "every call fails: EINLOOM_MACHINE='x86-64-v9'" in _found(text)["SIMD"]["problem"]
 
 
 def test_a_cache_that_cannot_be_used_is_a_problem(

@@ -17,7 +17,9 @@ from einloom_compiler.schedule.machine import host
 Array = npt.NDArray[Any]
 Close = Callable[..., None]
 #: So slow that a few elements are worth splitting.
-SLOW = replace(host(), cores=3, hertz=1e2, cache_bandwidth=1e2, memory_bandwidth=1e2)
+SLOW = replace(
+    host(), cores=3, hertz=1e2, cache_bandwidth=1e2, l3_bandwidth=1e2, memory_bandwidth=1e2
+)
 
 
 @pytest.fixture(autouse=True)
@@ -49,7 +51,7 @@ def _launches(function: Any) -> int:
     return sum(isinstance(step, Launch) for step in recipe.steps)
 
 
-@pytest.mark.thinned(2)
+@pytest.mark.thinned(4)
 @pytest.mark.parametrize("name", WHOLE)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_reductions_of_everything(name: str, dtype: str, assert_close: Close) -> None:

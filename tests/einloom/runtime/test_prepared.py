@@ -501,13 +501,18 @@ def test_a_replaced_call_is_asked(
         def __call__(self, *arrays: Any, out: Any = None, threads: Any = None) -> Any:
             return super().__call__(*arrays, out=out, threads=threads)
 
-    own = Own(product.expression)
+    class Derived(Own):
+        pass
+
+    own, derived = Own(product.expression), Derived(product.expression)
     x, y = _arrays()
     for _ in range(2):
         own(x, y)
+        derived(x, y)
     monkeypatch.setattr(Own, "__call__", lambda self, *arrays: "replaced")
     assert own(x, y) == "replaced"
     assert partial(own, x)(y) == "replaced"
+    assert derived(x, y) == "replaced"
 
 
 def test_calls_can_be_made_as_if_they_were_new(product: CompiledFunction) -> None:
@@ -520,9 +525,20 @@ def test_calls_can_be_made_as_if_they_were_new(product: CompiledFunction) -> Non
 
 
 @needs_native
-def test_a_kept_call_runs_no_python(product: CompiledFunction) -> None:
+@pytest.mark.parametrize("kind", ["compiled", "derived", "traced", "front end"])
+def test_a_kept_call_runs_no_python(kind: str, product: CompiledFunction) -> None:
+    class Derived(CompiledFunction):
+        pass
+
+    functions: dict[str, Any] = {
+        "compiled": product,
+        "derived": Derived(product.expression),
+        "traced": el.jit(lambda x, y: x @ y),
+        "front end": el.matmul,
+    }
+    function = functions[kind]
     x, y = _arrays()
-    product(x, y)
+    function(x, y)
     called: list[str] = []
 
     def profile(frame: Any, event: str, argument: object) -> None:
@@ -531,7 +547,7 @@ def test_a_kept_call_runs_no_python(product: CompiledFunction) -> None:
 
     sys.setprofile(profile)
     try:
-        product(x, y)
+        function(x, y)
     finally:
         sys.setprofile(None)
     assert called == []
