@@ -133,6 +133,9 @@ def test_rows_are_joined_where_it_helps_only() -> None:
     assert not joins("aif,ai", {"a": 9, "i": 5, "f": 3})  # less than a block
     assert not joins("aif,f", {"a": 9, "i": 5000, "f": 11})  # recurs, longer than a vector
     assert not joins("aif,ai", {"a": 9, "i": 5000, "f": 3}, "complex64")
+    problem = _problem("aif,ai", {"a": 9, "i": 5000, "f": 3}, "float32")
+    changing = replace(problem.space, open=frozenset({2}))
+    assert not _proposed(Problem(changing, problem.arithmetics, AVX2)).joins_rows
 
 
 def test_what_does_not_lie_along_one_run_is_not_joined() -> None:

@@ -22,7 +22,8 @@ from einloom_compiler.families.tiled import FAMILY
 from einloom_compiler.ir.maps import Map
 from einloom_compiler.ir.printer import letters_of
 from einloom_compiler.ir.scalar import Value, chain, combined
-from einloom_compiler.ir.tiled import Rows, TiledNest, pieces, print_tiled, verify_tiled
+from einloom_compiler.ir.tiled import Rows, TiledNest, pieces, print_tiled
+from einloom_compiler.ir.verify_tiled import verify_tiled
 from einloom_compiler.language import expand, parse_string
 from einloom_compiler.lowering.formula import Formula
 from einloom_compiler.lowering.iteration import IterationSpace, iteration_space

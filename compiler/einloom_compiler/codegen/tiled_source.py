@@ -69,7 +69,9 @@ class _Emitter(Joined, Streams):
         if self.nest.joins_rows:
             self._joined_block()
             return
+        self._begin_ahead()
         with self._inner_blocks():
+            self._prefetch_ahead()
             self._clamped()
             self._offsets((*self.nest.inputs, self.nest.output))
             lanes = self.nest.lanes

@@ -13,7 +13,8 @@ from math import inf
 
 from einloom_compiler.codegen import jit
 from einloom_compiler.families.base import Bound, Dump, Family, Problem
-from einloom_compiler.ir.tiled import TiledNest, print_tiled, verify_tiled
+from einloom_compiler.ir.tiled import TiledNest, print_tiled
+from einloom_compiler.ir.verify_tiled import verify_tiled
 from einloom_compiler.lowering.nest import Arithmetics
 from einloom_compiler.lowering.tiled import bind_tiled
 from einloom_compiler.schedule import tiled as policy

@@ -18,6 +18,7 @@ from einloom_compiler.lowering.iteration import IterationSpace
 from einloom_compiler.lowering.nest import Arithmetics
 from einloom_compiler.schedule.machine import Machine
 from einloom_compiler.schedule.policy import STREAMED_CACHES
+from einloom_compiler.schedule.tiled_ahead import ahead
 from einloom_compiler.schedule.tiled_blocks import Block, Outline, numbered, real_bytes
 from einloom_compiler.schedule.tiled_cost import Costs
 from einloom_compiler.schedule.tiled_cost import seconds as predicted
@@ -118,12 +119,19 @@ def choose(
         _, _, needed, block = best
         streamed = _streamed(block)
         if _is_streamed(streamed):
-            return streamed, min(needed, predicted(streamed))
-        chosen, below = (block, needed), min(below, needed)
+            return _foreseeing(streamed), min(needed, predicted(streamed))
+        chosen, below = (_foreseeing(block), needed), min(below, needed)
     joint = joined(space, arithmetics, machine) if is_static else None
     if joint is not None and (seconds := predicted(joint)) <= below:
         return joint, seconds
     return chosen
+
+
+def _foreseeing(block: Block) -> Block:
+    """Return a block that prefetches its operands where that helps."""
+    machine = block.outline.machine
+    kept = max(STREAMED_CACHES * machine.l2_bytes, KEPT_SHARE * machine.shared_bytes)
+    return replace(block, ahead=ahead(block, kept))
 
 
 def _streamed(block: Block) -> Block:

@@ -122,12 +122,14 @@ class Block:
         width: real lanes of a vector.
         vectors: vectors a row.
         counts: points of each of the outline's rows.
+        ahead: how many tasks before it is needed memory is prefetched, 0 where it is not.
     """
 
     outline: Outline
     width: int
     vectors: int
     counts: tuple[int, ...]
+    ahead: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +191,7 @@ def numbered(block: Block) -> NumberedNest:
             access(f"e{position}", column, False) for position, column in enumerate(space.extras)
         ),
         joins_rows=outline.joins_rows,
+        ahead=block.ahead,
     )
     return NumberedNest(nest, order, tuple(operands))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from einloom_compiler.errors import InternalCompilerError, ScheduleError
-from einloom_compiler.ir.tiled import verify_tiled
+from einloom_compiler.ir.verify_tiled import verify_tiled
 from einloom_compiler.lowering.formula import is_open
 from einloom_compiler.lowering.iteration import IterationSpace
 from einloom_compiler.lowering.nest import Arithmetics
@@ -36,6 +36,7 @@ class TiledSchedule:
         static: letters of blocked and contracted indices whose extents are constants of the kernel.
         is_streamed: whether the output is gathered in scratch and written past the caches.
         joins_rows: whether vectors lie along rows and lanes as along one index.
+        ahead: how many tasks before it is needed memory is prefetched, 0 where it is not.
     """
 
     lanes: str
@@ -46,6 +47,7 @@ class TiledSchedule:
     static: str = ""
     is_streamed: bool = False
     joins_rows: bool = False
+    ahead: int = 0
 
     def __str__(self) -> str:
         """Print as the call that reads it back."""
@@ -66,6 +68,7 @@ def schedule_of(block: Block) -> TiledSchedule:
         static="".join(letters[number] for number in outline.constants),
         is_streamed=outline.is_streamed,
         joins_rows=outline.joins_rows,
+        ahead=block.ahead,
     )
 
 
@@ -100,7 +103,7 @@ def block_of(
         joins_rows=schedule.joins_rows,
     )
     width, vectors = (schedule.width, schedule.vectors) if lane is not None else (outline.scale, 1)
-    return Block(outline, width, vectors, tuple(rows.values()))
+    return Block(outline, width, vectors, tuple(rows.values()), schedule.ahead)
 
 
 def check(
@@ -124,6 +127,7 @@ def check(
     for count in schedule.counts:
         require_integer("Tiled", "counts", count, 1, _MOST)
     require_integer("Tiled", "vectors", schedule.vectors, 1, _MOST)
+    require_integer("Tiled", "ahead", schedule.ahead, 0, _MOST)
     require_integer("Tiled", "width", schedule.width, 1, machine.simd_bits // 32)
     for extent, label in zip(space.extents, space.labels, strict=True):
         if is_open(extent) and any(letter in label for letter in schedule.static):
