@@ -101,6 +101,7 @@ def _check(case: tuple[str, int, str, int], n: int, *, is_compiled: bool, extra:
     assert (memory[40 + product.size :] == 7).all()
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_joined_rows_are_computed_whole_and_alone(case: tuple[str, int, str, int]) -> None:
     for n in (1, 7, 8, 9, 31):
@@ -133,6 +134,9 @@ def test_rows_are_joined_where_it_helps_only() -> None:
     assert not joins("aif,ai", {"a": 9, "i": 5, "f": 3})  # less than a block
     assert not joins("aif,f", {"a": 9, "i": 5000, "f": 11})  # recurs, longer than a vector
     assert not joins("aif,ai", {"a": 9, "i": 5000, "f": 3}, "complex64")
+    problem = _problem("aif,ai", {"a": 9, "i": 5000, "f": 3}, "float32")
+    changing = replace(problem.space, open=frozenset({2}))
+    assert not _proposed(Problem(changing, problem.arithmetics, AVX2)).joins_rows
 
 
 def test_what_does_not_lie_along_one_run_is_not_joined() -> None:

@@ -34,13 +34,15 @@ def ahead(block: Block, kept_bytes: float) -> int:
     outline, space = block.outline, block.outline.space
     if any(isinstance(extent, Formula) for extent in space.extents):
         return 0
-    if outline.lane is None or not outline.contracted or not outline.tasks:
+    tasks = outline.tasks
+    if outline.lane is None or outline.is_dot or not outline.contracted:
+        return 0  # summed lanes read in the order of memory
+    if not tasks or {*outline.rows} & {*tasks}:
         return 0
     size = outline.scale * outline.itemsize
     if size * sum(map(space.n_elements, (*space.strides, *space.extras))) <= kept_bytes:
         return 0
-    last = outline.tasks[-1]
-    runs = [_run(block, column) for column in space.strides[:-1] if column[last] is not None]
+    runs = [_run(block, column) for column in space.strides[:-1] if column[tasks[-1]] is not None]
     largest = size * max(runs, default=0)
     if 0 in runs or largest < _LEAST or _lines(numbered(block).nest) > _MOST_LINES:
         return 0

@@ -27,7 +27,9 @@ def joined(space: IterationSpace, arithmetics: Arithmetics, machine: Machine) ->
     """
     output = space.strides[-1]
     lane = next((n for n, step in enumerate(output) if step == 1), None)
-    if lane is None or is_open(space.extents[lane]) or not 1 < space.extents[lane] <= MOST:
+    if lane is None or lane in space.open or is_open(space.extents[lane]):
+        return None
+    if not 1 < space.extents[lane] <= MOST:
         return None
     extent = int(space.extents[lane])
     width = machine.simd_bits // (8 * real_bytes(arithmetics.compute))
@@ -54,14 +56,11 @@ def is_run(outline: Outline) -> bool:
     width = outline.machine.simd_bits // (8 * outline.itemsize)
     if row in outline.static or space.strides[-1][lane] is None or space.strides[-1][row] is None:
         return False
-    for column in (*space.strides, *space.extras):
-        if column[lane] is None:
-            continue
-        if column[lane] != 1 or (
-            column[row] != extent if column[row] is not None else extent > width
-        ):
-            return False
-    return True
+    with_lanes = [c for c in (*space.strides, *space.extras) if c[lane] is not None]
+    return all(
+        column[lane] == 1 and (extent <= width if column[row] is None else column[row] == extent)
+        for column in with_lanes
+    )
 
 
 def cycles(block: Block) -> float:
