@@ -39,12 +39,12 @@ else
 INSTALL := $(UV) pip install --quiet --python $(PY)
 endif
 
-.PHONY: help demo test test-all lint bench bench-aot bench-layers bench-quick replay dev clean
+.PHONY: help demo test test-all lint bench bench-aot bench-layers bench-overhead bench-quick replay dev clean
 # Two pips at once in one environment would break it, whatever -j says.
 .NOTPARALLEL:
 
 help:
-	@sed -n '2,9s/^# *//p' Makefile
+	@sed -n '2,10s/^# *//p' Makefile
 
 demo: $(CORE)
 	@$(PY) -m einloom.demo

@@ -101,6 +101,7 @@ def _check(case: tuple[str, int, str, int], n: int, *, is_compiled: bool, extra:
     assert (memory[40 + product.size :] == 7).all()
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_joined_rows_are_computed_whole_and_alone(case: tuple[str, int, str, int]) -> None:
     for n in (1, 7, 8, 9, 31):

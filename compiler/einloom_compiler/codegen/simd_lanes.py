@@ -80,40 +80,8 @@ def register_strided(declare: Declare, types: Any, vector: Any, width: int) -> N
 
     pointer, integer = types.CPointer, types.Integer
 
-    def addresses(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        """Return a vector of pointers to the elements ``at``, ``at + stride``, ..."""
-        word = ir.IntType(64)
-        words = ir.VectorType(word, width)
-        at, stride = (
-            context.cast(builder, values[n], signature.args[n], types.int64) for n in (1, 2)
-        )
-        size = ir.Constant(word, signature.args[0].dtype.bitwidth // 8)
-        start = builder.add(builder.ptrtoint(values[0], word), builder.mul(at, size))
-        numbers = ir.Constant(words, list(range(width)))
-        steps = builder.mul(splat(builder, builder.mul(stride, size), words), numbers)
-        element = context.get_value_type(signature.args[0].dtype)
-        pointers = ir.VectorType(element.as_pointer(), width)
-        return builder.inttoptr(builder.add(splat(builder, start, words), steps), pointers)
-
     def all_lanes() -> Any:
         return ir.Constant(ir.VectorType(ir.IntType(1), width), [1] * width)
-
-    def call(context: Any, builder: Any, signature: Any, values: Any, where: Any, v: Any) -> Any:
-        """Call the gather or, where there is a vector ``v``, the scatter intrinsic."""
-        kind = vector(signature.args[0].dtype, width)
-        llvm_type = context.get_value_type(kind)
-        letter = "f" if isinstance(kind.dtype, types.Float) else "i"
-        suffix = f"v{width}{letter}{kind.dtype.bitwidth}.v{width}p0"
-        found = addresses(context, builder, signature, values)
-        alignment = ir.Constant(ir.IntType(32), kind.dtype.bitwidth // 8)
-        if v is None:
-            arguments = [found, alignment, where, ir.Constant(llvm_type, None)]
-            name, returns = f"llvm.masked.gather.{suffix}", llvm_type
-        else:
-            arguments = [v, found, alignment, where]
-            name, returns = f"llvm.masked.scatter.{suffix}", ir.VoidType()
-        function_type = ir.FunctionType(returns, [argument.type for argument in arguments])
-        return builder.call(intrinsic(builder, function_type, name), arguments)
 
     def gathered(pointer: Any, at: Any, stride: Any, n: Any = None) -> Any:
         del at, stride, n
@@ -125,7 +93,7 @@ def register_strided(declare: Declare, types: Any, vector: Any, width: int) -> N
         *(pointer, integer, integer),
     )
     def lower_gather(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        return call(context, builder, signature, values, all_lanes(), None)
+        return _gathered(context, builder, signature, values, all_lanes())
 
     @declare(
         PRIMITIVES[f"vgather{width}_masked"],
@@ -135,7 +103,7 @@ def register_strided(declare: Declare, types: Any, vector: Any, width: int) -> N
     def lower_masked_gather(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         number = context.cast(builder, values[3], signature.args[3], types.int64)
         where = lane_mask(builder, number, width)
-        return call(context, builder, signature, values, where, None)
+        return _gathered(context, builder, signature, values, where)
 
     @declare(
         PRIMITIVES[f"vscatter{width}"],
@@ -143,7 +111,7 @@ def register_strided(declare: Declare, types: Any, vector: Any, width: int) -> N
         *(pointer, integer, integer, vector),
     )
     def lower_scatter(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        call(context, builder, signature, values, all_lanes(), values[3])
+        _scatter(context, builder, signature, values, all_lanes())
         return context.get_dummy_value()
 
     @declare(
@@ -154,7 +122,7 @@ def register_strided(declare: Declare, types: Any, vector: Any, width: int) -> N
     def lower_masked_scatter(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         number = context.cast(builder, values[4], signature.args[4], types.int64)
         where = lane_mask(builder, number, width)
-        call(context, builder, signature, values, where, values[3])
+        _scatter(context, builder, signature, values, where)
         return context.get_dummy_value()
 
     @declare(
@@ -169,6 +137,62 @@ def register_strided(declare: Declare, types: Any, vector: Any, width: int) -> N
         for n in (0, 1):
             pair = builder.insert_element(pair, values[n], ir.Constant(ir.IntType(32), n))
         return shuffled(builder, pair, [n % 2 for n in range(width)])
+
+
+def _gathered(context: Any, builder: Any, signature: Any, values: Any, where: Any) -> Any:
+    """Return the elements ``at``, ``at + stride``, ... in the lanes that are set in ``where``."""
+    from llvmlite import ir
+
+    kind = signature.return_type
+    shape = context.get_value_type(kind)
+    found = _addresses(context, builder, signature, values, kind)
+    arguments = [found, _alignment(kind), where, ir.Constant(shape, None)]
+    return _called(builder, "gather", kind, shape, arguments)
+
+
+def _scatter(context: Any, builder: Any, signature: Any, values: Any, where: Any) -> None:
+    """Store the lanes of ``values[3]`` that are set in ``where``."""
+    from llvmlite import ir
+
+    kind = signature.args[3]
+    found = _addresses(context, builder, signature, values, kind)
+    arguments = [values[3], found, _alignment(kind), where]
+    _called(builder, "scatter", kind, ir.VoidType(), arguments)
+
+
+def _addresses(context: Any, builder: Any, signature: Any, values: Any, kind: Any) -> Any:
+    """Return a vector of pointers to the elements ``at``, ``at + stride``, ..."""
+    from llvmlite import ir
+    from numba import types
+
+    word = ir.IntType(64)
+    words = ir.VectorType(word, kind.width)
+    at, stride = (context.cast(builder, values[n], signature.args[n], types.int64) for n in (1, 2))
+    size = ir.Constant(word, kind.dtype.bitwidth // 8)
+    start = builder.add(builder.ptrtoint(values[0], word), builder.mul(at, size))
+    numbers = ir.Constant(words, list(range(kind.width)))
+    steps = builder.mul(splat(builder, builder.mul(stride, size), words), numbers)
+    element = context.get_value_type(kind.dtype)
+    pointers = ir.VectorType(element.as_pointer(), kind.width)
+    return builder.inttoptr(builder.add(splat(builder, start, words), steps), pointers)
+
+
+def _alignment(kind: Any) -> Any:
+    """Return the alignment of one element as a constant."""
+    from llvmlite import ir
+
+    return ir.Constant(ir.IntType(32), kind.dtype.bitwidth // 8)
+
+
+def _called(builder: Any, verb: str, kind: Any, returns: Any, arguments: list[Any]) -> Any:
+    """Call the masked ``gather`` or ``scatter`` of vectors of this type."""
+    from llvmlite import ir
+    from numba import types
+
+    letter = "f" if isinstance(kind.dtype, types.Float) else "i"
+    name = f"llvm.masked.{verb}.v{kind.width}{letter}{kind.dtype.bitwidth}.v{kind.width}p0"
+    function_type = ir.FunctionType(returns, [argument.type for argument in arguments])
+    return builder.call(intrinsic(builder, function_type, name), arguments)
 
 
 def shuffled(builder: Any, value: Any, lanes: list[int]) -> Any:
