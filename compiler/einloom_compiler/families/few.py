@@ -3,9 +3,9 @@
 A library is planned twice. At first each problem gets the schedule that is predicted to be the
 fastest. Of these, some are kept that serve all problems of a structure, nearly as fast; the second
 time each problem gets the fastest of them. That is a cover of sets, by the usual greedy rule: what
-serves most problems for its compile time comes first. Measured 2026-11, a small MLP of any batch
-size for three CPU levels: 49 kernels of contractions instead of 63, where each size took what
-smaller ones had brought, among them 2 of 12 packed ones.
+serves most problems for its compile time comes first. Measured 2026-11, an MLP of three layers and
+any batch size for three CPU levels: 62 kernels, 4 of them packed, instead of 69 and 12 where each
+size took what smaller ones had brought; they compile in 0.74 of the time.
 """
 
 from __future__ import annotations
