@@ -19,8 +19,9 @@ PYTEST_ARGS ?=
 # Each worker holds its own TensorFlow (about 1 GiB) and the kernels are themselves parallel, so a
 # few workers suffice. One file stays on one worker: its kernels are compiled once. Files keep the
 # order that tests/conftest.py gives them, the longest first.
+# Bytecode is kept whatever the environment says: many tests start a process that imports it all.
 WORKERS ?= 2
-PYTEST := $(PY) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
+PYTEST := PYTHONDONTWRITEBYTECODE= $(PY) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 # A stamp records that an install has been done; it is redone when pyproject.toml changes.
 CORE := $(VENV)/.stamp-core
@@ -38,12 +39,12 @@ else
 INSTALL := $(UV) pip install --quiet --python $(PY)
 endif
 
-.PHONY: help demo test test-all lint bench bench-aot bench-layers bench-quick replay dev clean
+.PHONY: help demo test test-all lint bench bench-aot bench-layers bench-overhead bench-quick replay dev clean
 # Two pips at once in one environment would break it, whatever -j says.
 .NOTPARALLEL:
 
 help:
-	@sed -n '2,9s/^# *//p' Makefile
+	@sed -n '2,10s/^# *//p' Makefile
 
 demo: $(CORE)
 	@$(PY) -m einloom.demo

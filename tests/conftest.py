@@ -10,6 +10,7 @@ import re
 import shutil
 import tempfile
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -94,23 +95,24 @@ def _left_out(items: list[pytest.Item]) -> set[pytest.Item]:
     return left_out
 
 
-#: The files that take longest, the longest first: 15 s and more of a fast run (2026-11). Workers
-#: are given them first, so that none is left alone with one at the end.
+#: The files that take longest, the longest first: 7 s and more of a fast run (2026-11). Workers are
+#: given them first, so that none is left alone with one at the end.
 _LONG_FILES = (
     *("upstream/test_numpy_einsum.py", "einloom_compiler/test_attention.py"),
     *("einloom_compiler/test_packed.py", "einloom/test_epilogues.py"),
-    *("upstream/test_opt_einsum_contract.py", "einloom/aot/test_build.py", "test_examples.py"),
-    *("einloom_compiler/test_objects.py", "einloom_compiler/store/test_kernels.py"),
-    *("einloom_compiler/test_prepacked.py", "einloom/frontends/test_tensorflow_products.py"),
-    *("einloom/test_compile_choices.py", "einloom/aot/test_sizes.py", "einloom/aot/test_calls.py"),
-    *("einloom/native/test_build.py", "einloom/test_direct.py", "einloom/test_warm_start.py"),
-    *("einloom/keras/test_layer_functions.py", "einloom/aot/test_keras.py"),
-    *("einloom/functions/test_arranging.py", "einloom/aot/test_functions.py"),
-    *("einloom/functions/test_pointwise.py", "einloom_compiler/test_maps.py"),
-    *("einloom/keras/lowering/test_attention.py", "einloom/keras/lowering/test_layers.py"),
-    *("einloom/keras/lowering/test_models.py", "einloom/runtime/test_optimized_programs.py"),
-    *("einloom_compiler/test_vmath.py", "einloom/keras/test_layers.py"),
-    *("einloom_compiler/test_rows.py",),
+    *("einloom_compiler/test_rows.py", "test_examples.py", "einloom_compiler/test_vmath.py"),
+    *("einloom/aot/test_build.py", "einloom_compiler/test_prepacked.py"),
+    *("einloom/aot/test_calls.py", "einloom/aot/test_keras.py"),
+    *("einloom/functions/test_pointwise.py", "einloom_compiler/test_objects.py"),
+    *("einloom/test_compile_choices.py", "einloom/keras/test_layers.py"),
+    *("einloom/keras/lowering/test_attention.py", "einloom/keras/lowering/test_models.py"),
+    *("test_readme.py", "einloom/native/test_build.py", "einloom_compiler/test_tiled.py"),
+    *("einloom/frontends/test_tensorflow_products.py", "einloom/keras/test_ops.py"),
+    *("einloom/functions/test_arranging.py", "einloom/keras/test_layer_functions.py"),
+    *("einloom/runtime/test_optimized_programs.py", "einloom_compiler/store/test_kernels.py"),
+    *("upstream/test_opt_einsum_contract.py", "einloom/aot/test_functions.py"),
+    *("einloom/test_direct.py", "einloom/keras/lowering/test_layers.py"),
+    *("einloom/keras/test_backend_math.py",),
 )
 
 
@@ -163,6 +165,19 @@ def pytest_collection_finish() -> None:
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
     if nextitem is not None and nextitem.path != item.path:
         _settle()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _kernels_are_compiled_here() -> Iterator[None]:
+    """Let no test start processes that compile kernels beside it: every CPU has a worker already.
+
+    Such a process takes a second to start, for a few kernels of a fifth of a second each.
+    """
+    from einloom_compiler.codegen import several
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(several, "_MOST_PROCESSES", 0)
+        yield
 
 
 class Golden:

@@ -91,7 +91,7 @@ def test_copies_of_any_layout(
         np.testing.assert_array_equal(el.einsum(equation, x), np.einsum(equation, x))
 
 
-@pytest.mark.thinned(4)
+@pytest.mark.thinned(8)
 @pytest.mark.parametrize("l2_bytes", [16, 1 << 20])
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("equation", TRANSPOSES[:4])
@@ -129,7 +129,7 @@ def test_maps_and_sums_of_any_layout(
         assert_close(el.einsum(equation, *operands), _expected(equation, operands), 500)
 
 
-@pytest.mark.thinned(8)
+@pytest.mark.thinned(16)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("equation", [*MAPS, *SUMS])
 def test_compiled_maps_and_sums_around_vector_edges(

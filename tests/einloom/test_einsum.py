@@ -14,7 +14,7 @@ from einloom_compiler.errors import CastingError, DTypeError, ShapeError, Subscr
 Array = npt.NDArray[Any]
 
 
-@settings(max_examples=60)
+@settings(max_examples=settings().max_examples)
 @given(
     equation=st.sampled_from(
         ["ij,jk->ik", "ij,jk->ki", "ij,k->jik", "ijk->ki", "...ft,mf->...mt", "i,j,k->kij"]

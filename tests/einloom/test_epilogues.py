@@ -180,7 +180,12 @@ def test_epilogues_of_every_shape(name: str, equation: str, extents: dict[str, i
     _check(f(*arrays.values(), threads=1), node, arrays, _terms(equation, extents))
 
 
-@pytest.mark.thinned(12)
+#: One of each way to compute a product, for what is not about shapes.
+PRODUCTS = SHAPES[:2] + SHAPES[4:8]
+
+
+@pytest.mark.thinned(8)
+@pytest.mark.parametrize(("equation", "extents"), PRODUCTS)
 @pytest.mark.parametrize(
     "dtype",
     [
@@ -191,15 +196,16 @@ def test_epilogues_of_every_shape(name: str, equation: str, extents: dict[str, i
     ],
 )
 @pytest.mark.parametrize("name", ["bias_relu", "mask", "turned_residual", "scalar", "norm"])
-def test_epilogues_of_every_dtype(name: str, dtype: str) -> None:
+def test_epilogues_of_every_dtype(
+    name: str, dtype: str, equation: str, extents: dict[str, int]
+) -> None:
     extras, body = BODIES[name]
     if name == "mask" and dtype.startswith("uint"):
         body = combined("where", combined("less", E0, E1), SUM, Number(7.0))
-    for equation, extents in SHAPES[:2] + SHAPES[4:8]:
-        node = _contraction(equation, extras, body, extents, dtype)
-        arrays = _arrays(node)
-        got = Expression(node).compile()(*arrays.values(), threads=2)
-        _check(got, node, arrays, _terms(equation, extents))
+    node = _contraction(equation, extras, body, extents, dtype)
+    arrays = _arrays(node)
+    got = Expression(node).compile()(*arrays.values(), threads=2)
+    _check(got, node, arrays, _terms(equation, extents))
 
 
 @pytest.mark.parametrize("dtype", ["complex64", "complex128"])
@@ -212,7 +218,8 @@ def test_complex_epilogues_are_arithmetic(dtype: str) -> None:
         _check(got, node, arrays, 4 * _terms(equation, extents))
 
 
-@pytest.mark.thinned(6)
+@pytest.mark.thinned(4)
+@pytest.mark.parametrize(("equation", "extents"), PRODUCTS)
 @pytest.mark.parametrize(
     ("dtype", "extra", "result"),
     [
@@ -224,14 +231,13 @@ def test_complex_epilogues_are_arithmetic(dtype: str) -> None:
         ("int32", "int32", "float64"),
     ],
 )
-def test_operands_and_results_of_other_dtypes(dtype: str, extra: str, result: str | None) -> None:
-    for equation, extents in SHAPES[:2] + SHAPES[4:8]:
-        node = _contraction(
-            equation, ["j"], BIAS, extents, dtype, extra_dtypes=[extra], result=result
-        )
-        arrays = _arrays(node)
-        got = Expression(node).compile()(*arrays.values())
-        _check(got, node, arrays, _terms(equation, extents))
+def test_operands_and_results_of_other_dtypes(
+    dtype: str, extra: str, result: str | None, equation: str, extents: dict[str, int]
+) -> None:
+    node = _contraction(equation, ["j"], BIAS, extents, dtype, extra_dtypes=[extra], result=result)
+    arrays = _arrays(node)
+    got = Expression(node).compile()(*arrays.values())
+    _check(got, node, arrays, _terms(equation, extents))
 
 
 def test_a_condition_can_be_stored_as_bool() -> None:

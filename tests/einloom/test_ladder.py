@@ -181,7 +181,7 @@ def _relaid(x: Array, axes: list[int], steps: list[int]) -> Array:
     return view
 
 
-@settings(max_examples=25)
+@settings(max_examples=settings().max_examples // 2)
 @given(
     equation=st.sampled_from(["ij,jk->ik", "ij->ji", "bi,bi->b", "aij,ajk->aik"]),
     axes=st.permutations([0, 1, 2]),

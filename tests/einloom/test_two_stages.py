@@ -79,6 +79,7 @@ def _stages(equation: str, machine: Machine, **extents: int) -> Stages:
     return bind(expr, shapes, strides, c_strides(shape), arithmetics, machine)
 
 
+@pytest.mark.thinned(6)
 @pytest.mark.parametrize("dtype", ["float32", "float16", "complex64", "int64", "int8", "bool"])
 @pytest.mark.parametrize("equation", EQUATIONS)
 def test_every_rung_gives_the_same(equation: str, dtype: str, assert_close: Close) -> None:

@@ -92,7 +92,7 @@ def _bounds(step: Map, x: Array, exact: Array) -> Array:
     return np.asarray(relative + 2 * float(np.finfo(x.dtype).tiny))
 
 
-@pytest.mark.thinned(4)
+@pytest.mark.thinned(8)
 @pytest.mark.parametrize(
     ("step", "dtype"),
     [
@@ -129,6 +129,7 @@ INTEGRAL = [
 ]
 
 
+@pytest.mark.thinned(4)
 @pytest.mark.parametrize("dtype", ["int8", "uint32", "int64"])
 @pytest.mark.parametrize("step", [*INTEGRAL, make_map("negative")], ids=str)
 def test_integers_wrap_around_as_numpys(step: Map, dtype: str) -> None:

@@ -5,10 +5,11 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 
 import pytest
 
-from einloom_compiler.codegen import elf
+from einloom_compiler.codegen import elf, raw_ir
 from einloom_compiler.codegen.objects import (
     ALLOWED,
     compile_object,
@@ -127,8 +128,14 @@ def test_two_processes_give_the_same_bytes() -> None:
     ],
 )
 def test_objects_for_other_cpus(
-    cpu: str, block: RegisterBlock, machine: int, multiply_add: str
+    cpu: str,
+    block: RegisterBlock,
+    machine: int,
+    multiply_add: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    # The object and the assembly are made of the same code of Numba's, which takes longest.
+    monkeypatch.setattr(raw_ir, "lower", cache(raw_ir.lower))
     text = print_text(packed_nest("float32", block))
     code = compile_object(text, "einloom_test", named_target(cpu))
     assert code.contents[18] == machine

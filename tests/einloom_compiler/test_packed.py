@@ -303,7 +303,7 @@ def test_products_of_64_bits_by_halves_wrap_as_numpys(dtype: str) -> None:
         np.testing.assert_array_equal(out, x @ y)
 
 
-@pytest.mark.thinned(5)
+@pytest.mark.thinned(10)
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("dtype", ["float16", "int8", "uint16", "int32", "uint64"])
 @pytest.mark.parametrize("subscripts", ["ij,jk->ik", "ji,kj->ki"])
@@ -342,6 +342,7 @@ def test_halves_round_once_whatever_the_depth() -> None:
         assert (np.abs(out - exact) <= 0.51 * units + 1e-4).all()
 
 
+@pytest.mark.thinned(6)
 @pytest.mark.parametrize("rung", ["python", "native"])
 @pytest.mark.parametrize("conjugated", [(False, True), (True, False), (True, True)])
 @pytest.mark.parametrize("subscripts", ["ij,jk->ik", "ji,kj->ik", "ijb,jkb->ikb"])
@@ -404,7 +405,7 @@ def test_operands_are_cast_to_the_compute_dtype(
         assert_close(out, expected, 50)
 
 
-@settings(max_examples=settings().max_examples // 2)
+@settings(max_examples=settings().max_examples // 4)
 @given(
     m=st.sampled_from([12, 15, 16, 17, 23, 24, 25, 97]),
     n=st.sampled_from([12, 31, 33, 47, 48, 49, 101]),

@@ -89,6 +89,7 @@ def _prepacked(problem: Problem) -> PackedSchedule:
     return schedule
 
 
+@pytest.mark.thinned(6)
 @pytest.mark.parametrize("which", ["rows", "columns"])
 @pytest.mark.parametrize("dtype", ["float32", "complex64", "int16", "float16"])
 def test_results_are_those_of_packing_at_each_call_bit_for_bit(which: str, dtype: str) -> None:
@@ -164,7 +165,7 @@ def test_columns_are_not_read_again_by_tasks_of_few_rows() -> None:
     assert tasks.columns >= AVX512.cores
 
 
-@settings(max_examples=settings().max_examples // 2)
+@settings(max_examples=settings().max_examples // 4)
 @given(
     m=st.sampled_from([2, 3, 7, 12, 13, 25, 97]),
     n=st.sampled_from([12, 31, 33, 48, 49, 101]),

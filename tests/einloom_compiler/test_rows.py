@@ -160,7 +160,7 @@ def _laid_out(view: Array, values: Array) -> Array:
     st.sampled_from(["float32", "float64", "float16", "bfloat16"]),
     st.sampled_from(MACHINES),
 )
-@settings(max_examples=150)
+@settings(max_examples=80)
 def test_any_layout_as_plain_python(
     layout: tuple[Array, list[int], tuple[int, ...], list[int]],
     what: str,
@@ -187,6 +187,7 @@ def test_compiled_rows_of_any_extent(what: str, axis: int, n: int, m: int, rung:
     _check(node, {"x": x}, rung)
 
 
+@pytest.mark.thinned(6)
 @pytest.mark.parametrize("shape", [(3, 40), (40, 3), (17, 17)])
 @pytest.mark.parametrize("axes", [(0,), (1,), (0, 1)])
 @pytest.mark.parametrize(

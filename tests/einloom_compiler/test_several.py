@@ -29,8 +29,9 @@ def job(dtype: str, cpu: str = "x86-64-v3") -> Job:
 
 
 @pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _own_cache_and_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EINLOOM_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(several, "_MOST_PROCESSES", 16)
 
 
 def test_processes_share_the_work_and_keep_it(

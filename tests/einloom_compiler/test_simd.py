@@ -77,6 +77,20 @@ def test_the_sum_of_lanes(dtype: str) -> None:
     np.testing.assert_array_equal(jitted[0], x[1:5].sum())
 
 
+@pytest.mark.parametrize(("dtype", "width", "n"), [("float32", 8, 3), ("int64", 4, 6)])
+def test_lanes_are_spread_along_a_run(dtype: str, width: int, n: int) -> None:
+    body = [f"v = vload{width}(x, 0)"]
+    for k in range(n):
+        body.append(f"vstore{width}(y, {k * width}, vrepeat(v, {n}, {k}))")
+        body.append(f"vstore{width}(y, {(n + k) * width}, vcycle(v, {min(n, width)}, {k}))")
+    source = np.arange(width).astype(dtype)
+    repeated = np.repeat(source, n)
+    recurring = np.resize(source[:n], n * width)
+    for result in _both("\n".join(body), source, np.zeros(2 * n * width, dtype)):
+        np.testing.assert_array_equal(result, np.concatenate([repeated, recurring]))
+
+
+@pytest.mark.thinned(4)
 @pytest.mark.parametrize("dtype", [*DTYPES, "uint8", "uint16"])
 @pytest.mark.parametrize("width", [2, 4, 8, 16])
 def test_blocks_are_transposed_whole_or_in_part(dtype: str, width: int) -> None:

@@ -127,6 +127,7 @@ GATHERED: dict[str, tuple[str, int, int, int, str]] = {
     ),
     "lanes along tasks": ("float32", 33, 0, 75, "Tiled('k', 8, 8, is_streamed=True)"),
     "complex": ("complex64", 4, 3, 5, "Tiled('k', 4, 2, 'i', (2,), 'ijk', True)"),
+    "prefetched": ("float64", 5, 7, 11, "Tiled('k', 4, 1, 'i', (3,), 'ijk', True, ahead=2)"),
 }
 
 
@@ -210,6 +211,44 @@ def test_gathered_blocks_are_written_whole_and_alone(case: tuple[str, int, int, 
         else:
             bound.kernel.run_python([*given, out], bound.numbers, total=bound.total)
         np.testing.assert_array_equal(memory, expected)
+
+
+def test_operands_of_large_batches_are_prefetched() -> None:
+    def proposed(n: int, *case: Any, machine: Machine = AVX2) -> Any:
+        (schedule,) = tiled.FAMILY.propose(_product(n, (*case, ""), machine=machine))
+        return schedule.ahead
+
+    assert proposed(20_000, "float64", 23, 23, 23) == 1
+    assert proposed(20_000, "float64", 5, 7, 11) == 7
+    assert proposed(20_000, "complex64", 16, 16, 16) == 2
+    assert proposed(200, "float64", 23, 23, 23) == 0  # stay in the second-level cache
+    shared = replace(AVX2, l3_bytes=16 << 20)
+    assert proposed(20_000, "float64", 5, 7, 11, machine=shared) == 0  # in the third-level one
+    assert proposed(90_000, "float32", 9, 9, 9) == 0  # short
+    assert proposed(90_000, "float32", 8, 24, 8) == 0  # many lines at once
+    assert proposed(1 << 20, "float32", 33, 0, 75) == 0  # sums nothing
+
+
+def test_operands_that_do_not_follow_each_other_are_not_prefetched() -> None:
+    problem = _product(20_000, ("float64", 23, 23, 23, ""))
+    first, (_, *others), out = problem.space.strides
+    space = replace(problem.space, strides=(first, (600, *others), out))
+    (schedule,) = tiled.FAMILY.propose(Problem(space, problem.arithmetics, AVX2))
+    assert schedule.ahead == 0
+    by_hand: Any = parse("Tiled('k', 4, 1, 'i', (4,), ahead=1)")
+    with pytest.raises(ScheduleError, match="part of a task is known"):
+        tiled.FAMILY.check(problem, by_hand)
+
+
+def test_a_task_prefetches_all_lines_of_a_later_one() -> None:
+    case = GATHERED["prefetched"]
+    schedule: Any = parse(case[-1])
+    source = tiled.FAMILY.bind(_product(9, case), schedule, None).kernel.source
+    # Six blocks a task; 35 and 77 elements of 8 bytes are 5 and 10 lines.
+    assert "bprefetch4(1, 1, x0, x0_ahead, 8)" in source
+    assert "bprefetch4(2, 1, x1, x1_ahead, 8)" in source
+    assert "x0_ahead = i * x0_i + 70\n" in source
+    assert "x1_ahead += 16\n" in source
 
 
 def test_only_blocks_that_follow_each_other_are_gathered() -> None:

@@ -15,7 +15,7 @@ import pytest
 
 import einloom as el
 
-pytestmark = pytest.mark.thinned(4)
+pytestmark = pytest.mark.thinned(8)
 
 _CALLS: list[str] = []
 

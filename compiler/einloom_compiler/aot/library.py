@@ -13,7 +13,8 @@ Grammar::
     Variant  = (buffers: Buffer*, steps: Step*)
     Buffer   = (n_bytes: Number, room)
     Step     = Launch(kernel, operands: Place+, target: Place, tables, numbers: Number*,
-                      total: Number, points: Number, parallel_points, long_points)
+                      total: Number, points: Number, parallel_points, long_points,
+                      shared_points)
              | Gather(table: Place, indices: Place, target: Place, dtype, extent: Number,
                       count: Number, row_bytes: Number)
              | Positions(target: Place, count: Number)
@@ -139,6 +140,7 @@ class Launch:
         parallel_points: from how many on threads are worth waking, unasked; :data:`NEVER` and 0
             where none or all sizes are.
         long_points: from how many on others may want what the caller holds meanwhile.
+        shared_points: for how many each an awake thread takes part; :data:`NEVER` where none does.
     """
 
     kernel: int
@@ -150,6 +152,7 @@ class Launch:
     points: Number
     parallel_points: int
     long_points: int
+    shared_points: int
 
 
 @dataclass(frozen=True, slots=True)

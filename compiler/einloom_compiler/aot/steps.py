@@ -67,11 +67,17 @@ class Steps:
             pointers: C expressions: operands, target, rooms of tables, and scratch where needed.
         """
         name, picks = self._function(step, kernel, symbol, len(pointers))
-        threads = (
-            f"threads_of(request, {is_at_least(step.points, step.parallel_points, self.names)})"
-        )
+        is_large = is_at_least(step.points, step.parallel_points, self.names)
+        threads = f"threads_of(request, {is_large}, {self._most_awake(step)})"
         title = f"/* {kernel.title.replace('*/', '* /')} */"
         return [title, f"{name}({', '.join(('request', threads, *pointers, *picks))});"]
+
+    def _most_awake(self, step: Launch) -> str:
+        """Return a C expression: among how many awake threads a launch is shared."""
+        if step.shared_points == NEVER:
+            return "1"
+        points, each = c_number(step.points, self.names), c_number(step.shared_points, {})
+        return f"1 + ({points}) / {each}"
 
     def rooms(self, step: Launch) -> list[Room]:
         """Return the tables that a launch builds in memory."""

@@ -100,7 +100,8 @@ class Variants:
         used = self._used_symbols(variant)
         lines = [f"static int64_t {name}(Request *request) {{"]
         lines += [f"    const int64_t s{n} = request->sizes[{n}];" for n in used]
-        large = self._any([(step.points, step.parallel_points) for step in launches])
+        wide = [(step.points, min(step.parallel_points, step.shared_points)) for step in launches]
+        large = self._any(wide)
         long = self._any([(step.points, step.long_points) for step in launches])
         lines.append(f"    settle_threads(request, {large}, {long});")
         lines.append("    int64_t need = 0;")

@@ -7,25 +7,17 @@ Names as in :mod:`.attention_source`.
 from __future__ import annotations
 
 from einloom_compiler.codegen import casts
-from einloom_compiler.codegen.numba_source import OPTIONS
+from einloom_compiler.codegen.attention_writer import FunctionWriter
 from einloom_compiler.codegen.scalar_source import scalar_lines
-from einloom_compiler.codegen.text import wrapped
 from einloom_compiler.dtypes import arithmetic
-from einloom_compiler.ir.attention import AttentionNest
 
 #: Keys whose scores are summed at a time, and vectors of columns that are.
 _KEYS = 4
 _VECTORS = 4
 
 
-class SingleWriter:
+class SingleWriter(FunctionWriter):
     """Writes one function after another for a nest."""
-
-    def __init__(self, nest: AttentionNest) -> None:
-        """Start for ``nest``."""
-        self.nest = nest
-        self.width = nest.block.width
-        self.element = nest.element
 
     def functions(self) -> list[str]:
         """Return the functions that the kernel calls."""
@@ -40,17 +32,9 @@ class SingleWriter:
             self._store(),
         ]
 
-    def _function(self, name: str, arguments: str, docstring: str, lines: list[str]) -> str:
-        head = wrapped(f"def {name}(", arguments, "):")
-        body = "\n".join(f"    {line}" for line in lines)
-        return f'@njit({OPTIONS})\n{head}\n    """{docstring}"""\n{body}\n'
-
-    def _constant(self, value: str) -> str:
-        return f"np.{self.element}({value})"
-
     def _pack_queries(self) -> str:
         loaded = casts.load("q[at + d * q_d]", self.nest.query, self.nest.compute)
-        return self._function(
+        return self.function(
             "pack_queries",
             "q, acc, to, at, q_d, n_points",
             "Write points of a query side by side.",
@@ -64,7 +48,7 @@ class SingleWriter:
             f"for s in range(0, n_keys, {_KEYS}):",
             "    # Keys beyond the last one repeat it.",
             *(f"    a{i} = at + min(s + {i}, n_keys - 1) * k_s" for i in keys),
-            *(f"    c{i} = vset{width}({self._constant('0')})" for i in keys),
+            *(f"    c{i} = vset{width}({self.constant('0')})" for i in keys),
             f"    for d in range(0, n_whole, {width}):",
             f"        y = vload{width}(acc, panel + d)",
             *(f"        c{i} = vfma(vload{width}(k, a{i} + d), y, c{i})" for i in keys),
@@ -80,7 +64,7 @@ class SingleWriter:
             "    else:",
             *(f"        acc[scores + s + {i}] += vsum(c{i})" for i in keys),
         ]
-        return self._function(
+        return self.function(
             "score_rows",
             "acc, k, at, k_s, panel, n_points, scores, n_keys, is_first",
             "Write, or add to, the scores of keys: sums of packed points.",
@@ -90,7 +74,7 @@ class SingleWriter:
     def _move_mask(self, number: int) -> str:
         mask = self.nest.masks[number]
         loaded = casts.load("x[at + s * x_s]", mask.dtype, self.nest.compute)
-        return self._function(
+        return self.function(
             f"move_mask{number}",
             "x, acc, to, at, x_q, x_s, n_rows, n_keys",
             "Write a mask's elements of a block of keys side by side.",
@@ -99,7 +83,7 @@ class SingleWriter:
 
     def _weigh(self) -> str:
         nest, width = self.nest, self.width
-        low = self._constant("-np.inf")
+        low = self.constant("-np.inf")
         arguments = ["acc", "scores", "state", "n_keys"]
         values, vectors, loads, lines = ["x"], [0], [], []
         for number, mask in enumerate(nest.masks):
@@ -124,14 +108,14 @@ class SingleWriter:
             f"    x = vload{width}(acc, scores + s)",
             *loads,
             *(f"    {line}" for line in text.lines),
-            f"    x = vselect(lane < {self._constant('n_keys - s')}, {result}, {low})",
+            f"    x = vselect(lane < {self.constant('n_keys - s')}, {result}, {low})",
             f"    vstore{width}(acc, scores + s, x)",
             "    tops = vmax(tops, x)",
             "top = vmax(acc[state], vmax_all(tops))",
             "# Where all scores so far are -inf, weights must be 0, not NaN.",
-            f"low = vselect(top == {low}, {self._constant('0')}, top)",
+            f"low = vselect(top == {low}, {self.constant('0')}, top)",
             f"scale = exp_weight_{self.element}(acc[state] - low)",
-            f"total = vset{width}({self._constant('0')})",
+            f"total = vset{width}({self.constant('0')})",
             f"for s in range(0, n_keys, {width}):",
             f"    x = exp_weight_{self.element}(vload{width}(acc, scores + s) - low)",
             f"    vstore{width}(acc, scores + s, x)",
@@ -139,9 +123,9 @@ class SingleWriter:
             "acc[state] = top",
             "acc[state + 1] = acc[state + 1] * scale + vsum(total)",
             "acc[state + 2] = scale",
-            f"return scale < {self._constant('1')}",
+            f"return scale < {self.constant('1')}",
         ]
-        return self._function(
+        return self.function(
             "weigh",
             ", ".join(arguments),
             "Make scores weights; say whether the maximum has grown.",
@@ -150,7 +134,7 @@ class SingleWriter:
 
     def _rescale(self) -> str:
         width = self.width
-        return self._function(
+        return self.function(
             "rescale",
             "acc, sums, state, n",
             "Make sums relative to a grown maximum.",
@@ -163,7 +147,7 @@ class SingleWriter:
     def _add(self) -> str:
         width = self.width
         columns = _VECTORS * width
-        return self._function(
+        return self.function(
             "add_rows",
             "acc, v, at, v_s, weights, n_keys, sums, n_columns",
             "Add weighted values to the sums of columns.",
@@ -191,7 +175,7 @@ class SingleWriter:
         nest, width = self.nest, self.width
         lines = [
             "# The sum of nothing is 0.",
-            f"total = acc[state + 1] if n_s > 0 else {self._constant('1')}",
+            f"total = acc[state + 1] if n_s > 0 else {self.constant('1')}",
         ]
         if nest.is_output_contiguous and arithmetic(nest.output).storage == self.element:
             lines += [
@@ -202,7 +186,7 @@ class SingleWriter:
         else:
             stored = casts.store("acc[sums + e] / total", nest.compute, nest.output)
             lines += ["for e in range(n_columns):", f"    out[out_at + e * out_e] = {stored}"]
-        return self._function(
+        return self.function(
             "store",
             "out, acc, sums, state, out_at, out_q, out_e, n_rows, n_columns, n_s",
             "Divide sums by that of the weights and store them.",

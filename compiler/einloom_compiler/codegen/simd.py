@@ -19,6 +19,9 @@ in its number of lanes, since generated source is written for one target::
     v = vpair16(x, y)               lanes x, y, x, y, ...
     v = vswap(v)                    lanes 1, 0, 3, 2, ...
     v = vdup_even(v)                lanes 0, 0, 2, 2, ..., and vdup_odd(v)
+    v = vrepeat(v, n, k)            vector k of all lanes, n times each: 0, 0, 0, 1, ... for n = 3
+    v = vcycle(v, n, k)             vector k of the first n lanes in turn: 0, 1, 2, 0, ...; n and k
+                                    are literals
     c = vconj(a)                    complex conjugates
     f = float32_from_float16(h)     and the like for bfloat16 and back; of scalars, too
     vtranspose16(y, to, pitch, x, at, stride)
@@ -95,6 +98,16 @@ def vdup_even(a: Any) -> Any:
 def vdup_odd(a: Any) -> Any:
     """Return each pair of lanes with its second lane in both."""
     return np.repeat(a[1::2], 2)
+
+
+def vrepeat(a: Any, n: int, k: int) -> Any:
+    """Return vector ``k`` of those that hold every lane ``n`` times."""
+    return np.repeat(a, n)[k * len(a) : (k + 1) * len(a)]
+
+
+def vcycle(a: Any, n: int, k: int) -> Any:
+    """Return vector ``k`` of those that hold the first ``n`` lanes in turn."""
+    return a[(k * len(a) + np.arange(len(a))) % n]
 
 
 def _make_pair(width: int) -> Any:
@@ -250,6 +263,7 @@ PRIMITIVES: dict[str, Any] = {
     function.__name__: function
     for function in (
         *(vfma, vadd, vmul, vconj, vsum, vsum_even, vsum_odd, vswap, vdup_even, vdup_odd),
+        *(vrepeat, vcycle),
         *(vstream, vfence, vphase),
         *(float32_from_float16, float16_from_float32),
         *(float32_from_bfloat16, bfloat16_from_float32),

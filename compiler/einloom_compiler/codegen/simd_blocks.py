@@ -10,15 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from einloom_compiler.codegen.masked_ir import lane_mask, masked_load, store_words
 from einloom_compiler.codegen.simd import PRIMITIVES
-from einloom_compiler.codegen.simd_lowering import (
-    declare,
-    intrinsic,
-    lane_mask,
-    lanes_constant,
-    masked_load,
-    store_words,
-)
+from einloom_compiler.codegen.simd_lowering import declare
+from einloom_compiler.codegen.vector_ir import intrinsic, shuffle
 
 #: Bytes of a cache line, which streamed stores fill.
 LINE = 64
@@ -111,15 +106,15 @@ def _transposed(builder: Any, rows: list[Any], words: int) -> list[Any]:
     picks = (low, [lane + half for lane in low])
     for _ in range(width.bit_length() - 1):
         rows = [
-            builder.shuffle_vector(rows[pair], rows[pair + half], _words_of(picked, words))
+            shuffle(builder, rows[pair], rows[pair + half], _words_of(picked, words))
             for pair in range(half)
             for picked in picks
         ]
     return rows
 
 
-def _words_of(lanes: Sequence[int], words: int) -> Any:
-    return lanes_constant([lane * words + word for lane in lanes for word in range(words)])
+def _words_of(lanes: Sequence[int], words: int) -> list[int]:
+    return [lane * words + word for lane in lanes for word in range(words)]
 
 
 def register_streams(types: Any) -> None:

@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from einloom_compiler.codegen.masked_ir import lane_mask
 from einloom_compiler.codegen.simd import PRIMITIVES
+from einloom_compiler.codegen.vector_ir import intrinsic, shuffle, splat
 
 #: ``declare(function, typer, *argument types)`` returns the decorator for a lowering.
 Declare = Callable[..., Callable[[Any], Any]]
@@ -30,6 +32,22 @@ def register_lanes(declare: Declare, types: Any, vector: Any) -> None:
     rearranged("vdup_even", lambda n: n & ~1)
     rearranged("vdup_odd", lambda n: n | 1)
 
+    def spread(name: str, lane: Callable[[int, int], int]) -> None:
+        """Register a primitive whose lane ``l`` is ``lane(k * width + l, n)`` of the argument."""
+
+        def typer(a: Any, n: Any, k: Any) -> Any:
+            return a if all(isinstance(x, types.IntegerLiteral) for x in (n, k)) else None
+
+        @declare(PRIMITIVES[name], typer, vector, types.Integer, types.Integer)
+        def lower(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+            del context
+            n, k = (argument.literal_value for argument in signature.args[1:])
+            width = signature.return_type.width
+            return shuffled(builder, values[0], [lane(k * width + i, n) for i in range(width)])
+
+    spread("vrepeat", lambda at, n: at // n)
+    spread("vcycle", lambda at, n: at % n)
+
     def summed(name: str, first: int, step: int) -> None:
         @declare(PRIMITIVES[name], lambda a: a.dtype, vector)
         def lower(context: Any, builder: Any, signature: Any, values: Any) -> Any:
@@ -49,7 +67,7 @@ def register_lanes(declare: Declare, types: Any, vector: Any) -> None:
     summed("vsum_odd", 1, 2)
 
 
-def register_strided(declare: Declare, types: Any, vector: Any, width: int, mask: Any) -> None:
+def register_strided(declare: Declare, types: Any, vector: Any, width: int) -> None:
     """Register the primitives of ``width`` lanes that gather, scatter, or repeat a pair.
 
     Args:
@@ -57,46 +75,13 @@ def register_strided(declare: Declare, types: Any, vector: Any, width: int, mask
         types: ``numba.types``.
         vector: the vector type.
         width: lanes.
-        mask: ``mask(builder, number, width)``, bits set in lanes below a number.
     """
     from llvmlite import ir
 
     pointer, integer = types.CPointer, types.Integer
 
-    def addresses(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        """Return a vector of pointers to the elements ``at``, ``at + stride``, ..."""
-        word = ir.IntType(64)
-        words = ir.VectorType(word, width)
-        at, stride = (
-            context.cast(builder, values[n], signature.args[n], types.int64) for n in (1, 2)
-        )
-        size = ir.Constant(word, signature.args[0].dtype.bitwidth // 8)
-        start = builder.add(builder.ptrtoint(values[0], word), builder.mul(at, size))
-        numbers = ir.Constant(words, list(range(width)))
-        steps = builder.mul(splat(builder, builder.mul(stride, size), words), numbers)
-        element = context.get_value_type(signature.args[0].dtype)
-        pointers = ir.VectorType(element.as_pointer(), width)
-        return builder.inttoptr(builder.add(splat(builder, start, words), steps), pointers)
-
     def all_lanes() -> Any:
         return ir.Constant(ir.VectorType(ir.IntType(1), width), [1] * width)
-
-    def call(context: Any, builder: Any, signature: Any, values: Any, where: Any, v: Any) -> Any:
-        """Call the gather or, where there is a vector ``v``, the scatter intrinsic."""
-        kind = vector(signature.args[0].dtype, width)
-        llvm_type = context.get_value_type(kind)
-        letter = "f" if isinstance(kind.dtype, types.Float) else "i"
-        suffix = f"v{width}{letter}{kind.dtype.bitwidth}.v{width}p0"
-        found = addresses(context, builder, signature, values)
-        alignment = ir.Constant(ir.IntType(32), kind.dtype.bitwidth // 8)
-        if v is None:
-            arguments = [found, alignment, where, ir.Constant(llvm_type, None)]
-            name, returns = f"llvm.masked.gather.{suffix}", llvm_type
-        else:
-            arguments = [v, found, alignment, where]
-            name, returns = f"llvm.masked.scatter.{suffix}", ir.VoidType()
-        function_type = ir.FunctionType(returns, [argument.type for argument in arguments])
-        return builder.call(intrinsic(builder, function_type, name), arguments)
 
     def gathered(pointer: Any, at: Any, stride: Any, n: Any = None) -> Any:
         del at, stride, n
@@ -108,7 +93,7 @@ def register_strided(declare: Declare, types: Any, vector: Any, width: int, mask
         *(pointer, integer, integer),
     )
     def lower_gather(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        return call(context, builder, signature, values, all_lanes(), None)
+        return _gathered(context, builder, signature, values, all_lanes())
 
     @declare(
         PRIMITIVES[f"vgather{width}_masked"],
@@ -116,10 +101,9 @@ def register_strided(declare: Declare, types: Any, vector: Any, width: int, mask
         *(pointer, integer, integer, integer),
     )
     def lower_masked_gather(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        where = mask(
-            builder, context.cast(builder, values[3], signature.args[3], types.int64), width
-        )
-        return call(context, builder, signature, values, where, None)
+        number = context.cast(builder, values[3], signature.args[3], types.int64)
+        where = lane_mask(builder, number, width)
+        return _gathered(context, builder, signature, values, where)
 
     @declare(
         PRIMITIVES[f"vscatter{width}"],
@@ -127,7 +111,7 @@ def register_strided(declare: Declare, types: Any, vector: Any, width: int, mask
         *(pointer, integer, integer, vector),
     )
     def lower_scatter(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        call(context, builder, signature, values, all_lanes(), values[3])
+        _scatter(context, builder, signature, values, all_lanes())
         return context.get_dummy_value()
 
     @declare(
@@ -136,10 +120,9 @@ def register_strided(declare: Declare, types: Any, vector: Any, width: int, mask
         *(pointer, integer, integer, vector, integer),
     )
     def lower_masked_scatter(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        where = mask(
-            builder, context.cast(builder, values[4], signature.args[4], types.int64), width
-        )
-        call(context, builder, signature, values, where, values[3])
+        number = context.cast(builder, values[4], signature.args[4], types.int64)
+        where = lane_mask(builder, number, width)
+        _scatter(context, builder, signature, values, where)
         return context.get_dummy_value()
 
     @declare(
@@ -156,26 +139,64 @@ def register_strided(declare: Declare, types: Any, vector: Any, width: int, mask
         return shuffled(builder, pair, [n % 2 for n in range(width)])
 
 
+def _gathered(context: Any, builder: Any, signature: Any, values: Any, where: Any) -> Any:
+    """Return the elements ``at``, ``at + stride``, ... in the lanes that are set in ``where``."""
+    from llvmlite import ir
+
+    kind = signature.return_type
+    shape = context.get_value_type(kind)
+    found = _addresses(context, builder, signature, values, kind)
+    arguments = [found, _alignment(kind), where, ir.Constant(shape, None)]
+    return _called(builder, "gather", kind, shape, arguments)
+
+
+def _scatter(context: Any, builder: Any, signature: Any, values: Any, where: Any) -> None:
+    """Store the lanes of ``values[3]`` that are set in ``where``."""
+    from llvmlite import ir
+
+    kind = signature.args[3]
+    found = _addresses(context, builder, signature, values, kind)
+    arguments = [values[3], found, _alignment(kind), where]
+    _called(builder, "scatter", kind, ir.VoidType(), arguments)
+
+
+def _addresses(context: Any, builder: Any, signature: Any, values: Any, kind: Any) -> Any:
+    """Return a vector of pointers to the elements ``at``, ``at + stride``, ..."""
+    from llvmlite import ir
+    from numba import types
+
+    word = ir.IntType(64)
+    words = ir.VectorType(word, kind.width)
+    at, stride = (context.cast(builder, values[n], signature.args[n], types.int64) for n in (1, 2))
+    size = ir.Constant(word, kind.dtype.bitwidth // 8)
+    start = builder.add(builder.ptrtoint(values[0], word), builder.mul(at, size))
+    numbers = ir.Constant(words, list(range(kind.width)))
+    steps = builder.mul(splat(builder, builder.mul(stride, size), words), numbers)
+    element = context.get_value_type(kind.dtype)
+    pointers = ir.VectorType(element.as_pointer(), kind.width)
+    return builder.inttoptr(builder.add(splat(builder, start, words), steps), pointers)
+
+
+def _alignment(kind: Any) -> Any:
+    """Return the alignment of one element as a constant."""
+    from llvmlite import ir
+
+    return ir.Constant(ir.IntType(32), kind.dtype.bitwidth // 8)
+
+
+def _called(builder: Any, verb: str, kind: Any, returns: Any, arguments: list[Any]) -> Any:
+    """Call the masked ``gather`` or ``scatter`` of vectors of this type."""
+    from llvmlite import ir
+    from numba import types
+
+    letter = "f" if isinstance(kind.dtype, types.Float) else "i"
+    name = f"llvm.masked.{verb}.v{kind.width}{letter}{kind.dtype.bitwidth}.v{kind.width}p0"
+    function_type = ir.FunctionType(returns, [argument.type for argument in arguments])
+    return builder.call(intrinsic(builder, function_type, name), arguments)
+
+
 def shuffled(builder: Any, value: Any, lanes: list[int]) -> Any:
     """Return a vector of these lanes of ``value``."""
     from llvmlite import ir
 
-    numbers = ir.Constant(ir.VectorType(ir.IntType(32), len(lanes)), lanes)
-    return builder.shuffle_vector(value, ir.Constant(value.type, ir.Undefined), numbers)
-
-
-def splat(builder: Any, value: Any, llvm_type: Any) -> Any:
-    """Return a vector with ``value`` in every lane."""
-    from llvmlite import ir
-
-    undefined = ir.Constant(llvm_type, ir.Undefined)
-    first = builder.insert_element(undefined, value, ir.Constant(ir.IntType(32), 0))
-    return shuffled(builder, first, [0] * llvm_type.count)
-
-
-def intrinsic(builder: Any, function_type: Any, name: str) -> Any:
-    """Return the LLVM intrinsic of this name, declared in the module."""
-    from numba.core import cgutils
-
-    insert: Any = cgutils.get_or_insert_function
-    return insert(builder.module, function_type, name)
+    return shuffle(builder, value, ir.Constant(value.type, ir.Undefined), lanes)

@@ -15,9 +15,10 @@ from functools import lru_cache
 from typing import Any, TypeVar
 
 from einloom_compiler.codegen import blocks_lowering, simd_elementwise_lowering
+from einloom_compiler.codegen.masked_ir import lane_mask, masked_load, masked_store
 from einloom_compiler.codegen.simd import PRIMITIVES, WIDTHS
 from einloom_compiler.codegen.simd_lanes import register_lanes, register_strided
-from einloom_compiler.codegen.vector_ir import store_first
+from einloom_compiler.codegen.vector_ir import call, shuffle, splat
 
 _Lowering = TypeVar("_Lowering", bound=Callable[..., Any])
 
@@ -52,7 +53,7 @@ def register() -> None:
         _register_memory(types, kind, width)
         _register_set(types, kind, width)
         simd_blocks.register_transpose(types, width)
-        register_strided(declare, types, kind, width, lane_mask)
+        register_strided(declare, types, kind, width)
     blocks_lowering.register(kind, declare)
     simd_blocks.register_streams(types)
     simd_halves.register(types, kind)
@@ -116,7 +117,7 @@ def _register_arithmetic(types: Any, vector: Any) -> None:
         if not isinstance(kind.dtype, types.Float):
             return builder.add(builder.mul(values[0], values[1]), values[2])
         del context
-        return _fma(builder, *values)
+        return call(builder, "fma", values)
 
     @declare(PRIMITIVES["vadd"], lambda a, b: a, vector, vector)
     def lower_add(context: Any, builder: Any, signature: Any, values: Any) -> Any:
@@ -134,17 +135,20 @@ def _register_arithmetic(types: Any, vector: Any) -> None:
 
     @declare(PRIMITIVES["vsum"], lambda v: v.dtype, vector)
     def lower_sum(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        from llvmlite import ir
+
         (value,) = values
         dtype = signature.return_type
         add = builder.add if isinstance(dtype, types.Integer) else builder.fadd
         words = n_words(dtype)
         while (n := value.type.count) > words:
             low, high = (
-                builder.shuffle_vector(value, value, lanes_constant(range(start, start + n // 2)))
+                shuffle(builder, value, value, list(range(start, start + n // 2)))
                 for start in (0, n // 2)
             )
             value = add(low, high)
-        parts = [builder.extract_element(value, index_constant(word)) for word in range(words)]
+        number = ir.IntType(32)
+        parts = [builder.extract_element(value, ir.Constant(number, n)) for n in range(words)]
         return parts[0] if words == 1 else _make_complex(context, builder, dtype, parts)
 
 
@@ -157,29 +161,19 @@ def _register_complex(types: Any, vector: Any) -> None:
         return builder.fmul(values[0], _signs(values[0].type, 1.0, -1.0))
 
 
-def _fma(builder: Any, a: Any, b: Any, c: Any) -> Any:
-    from llvmlite import ir
-
-    element = "f32" if isinstance(a.type.element, ir.FloatType) else "f64"
-    function_type = ir.FunctionType(a.type, [a.type] * 3)
-    return builder.call(
-        intrinsic(builder, function_type, f"llvm.fma.v{a.type.count}{element}"), [a, b, c]
-    )
-
-
 def _complex_fma(builder: Any, a: Any, b: Any, c: Any) -> Any:
     """Return ``a * b + c`` of complex lanes, ``a * b`` where ``c`` is None."""
     n = a.type.count
 
     def picked(value: Any, lanes: list[int]) -> Any:
-        return builder.shuffle_vector(value, value, lanes_constant(lanes))
+        return shuffle(builder, value, value, lanes)
 
     real = picked(b, [lane - lane % 2 for lane in range(n)])
     imaginary = picked(b, [lane - lane % 2 + 1 for lane in range(n)])
     swapped = picked(a, [lane ^ 1 for lane in range(n)])
-    first = builder.fmul(a, real) if c is None else _fma(builder, a, real, c)
+    first = builder.fmul(a, real) if c is None else call(builder, "fma", (a, real, c))
     turned = builder.fmul(imaginary, _signs(a.type, -1.0, 1.0))
-    return _fma(builder, swapped, turned, first)
+    return call(builder, "fma", (swapped, turned, first))
 
 
 def _signs(shape: Any, even: float, odd: float) -> Any:
@@ -276,98 +270,6 @@ def word_bytes(dtype: Any) -> int:
     return bits // 8 // n_words(dtype)
 
 
-def lane_mask(builder: Any, number: Any, width: int, words: int = 1) -> Any:
-    """Return a vector of bits, set in the words of the lanes below ``number``.
-
-    It is made as an integer, which AVX-512 moves to a register for masks by one instruction.
-    """
-    from llvmlite import ir
-
-    n_bits, word = width * words, ir.IntType(64)
-    zero, one, most = (ir.Constant(word, value) for value in (0, 1, n_bits))
-    bits = builder.mul(number, ir.Constant(word, words)) if words > 1 else number
-    bits = builder.select(builder.icmp_signed(">", bits, zero), bits, zero)
-    bits = builder.select(builder.icmp_signed("<", bits, most), bits, most)
-    set_bits = builder.sub(builder.shl(one, bits), one)
-    mask = ir.VectorType(ir.IntType(1), n_bits)
-    return builder.bitcast(builder.trunc(set_bits, ir.IntType(n_bits)), mask)
-
-
-def splat(builder: Any, value: Any, llvm_type: Any) -> Any:
-    """Return a vector of this type with ``value`` in every lane."""
-    from llvmlite import ir
-
-    undefined = ir.Constant(llvm_type, ir.Undefined)
-    first = builder.insert_element(undefined, value, index_constant(0))
-    return builder.shuffle_vector(first, undefined, lanes_constant([0] * llvm_type.count))
-
-
-def masked_load(builder: Any, address: Any, align: int, mask: Any, otherwise: Any) -> Any:
-    """Return the lanes at ``address`` where ``mask`` is set, those of ``otherwise`` elsewhere."""
-    shape = otherwise.type
-    arguments = [address, _int32(align), mask, otherwise]
-    return _masked(builder, "load", shape, shape, arguments)
-
-
-def masked_store(builder: Any, value: Any, address: Any, align: int, mask: Any) -> None:
-    """Store the lanes of ``value`` where ``mask`` is set."""
-    from llvmlite import ir
-
-    _masked(builder, "store", value.type, ir.VoidType(), [value, address, _int32(align), mask])
-
-
-def store_words(
-    builder: Any, value: Any, address: Any, align: int, number: Any, words: int = 1
-) -> None:
-    """Store the first ``number`` elements of a vector, each of so many words."""
-    from llvmlite import ir
-
-    def masked() -> None:
-        mask = lane_mask(builder, number, value.type.count // words, words)
-        masked_store(builder, value, address, align, mask)
-
-    n = builder.mul(number, ir.Constant(number.type, words)) if words > 1 else number
-    store_first(builder, value, address, align, n, masked)
-
-
-def _masked(builder: Any, verb: str, shape: Any, returns: Any, arguments: list[Any]) -> Any:
-    from llvmlite import ir
-
-    element = shape.element
-    if isinstance(element, ir.IntType):
-        suffix = f"i{element.width}"
-    else:
-        suffix = "f32" if isinstance(element, ir.FloatType) else "f64"
-    name = f"llvm.masked.{verb}.v{shape.count}{suffix}.p0"
-    function_type = ir.FunctionType(returns, [argument.type for argument in arguments])
-    return builder.call(intrinsic(builder, function_type, name), arguments)
-
-
-def intrinsic(builder: Any, function_type: Any, name: str) -> Any:
-    """Return the LLVM intrinsic of this name."""
-    from numba.core import cgutils
-
-    insert: Any = cgutils.get_or_insert_function
-    return insert(builder.module, function_type, name)
-
-
-def _int32(value: int) -> Any:
-    from llvmlite import ir
-
-    return ir.Constant(ir.IntType(32), value)
-
-
-index_constant = _int32
-
-
-def lanes_constant(numbers: Any) -> Any:
-    """Return the constant that tells a shuffle which lanes to pick."""
-    from llvmlite import ir
-
-    listed = list(numbers)
-    return ir.Constant(ir.VectorType(ir.IntType(32), len(listed)), listed)
-
-
 def _register_set(types: Any, vector: Any, width: int) -> None:
     from llvmlite import ir
 
@@ -378,7 +280,7 @@ def _register_set(types: Any, vector: Any, width: int) -> None:
         number = context.make_complex(builder, kind.dtype, value)
         real, imaginary = (splat(builder, part, shape) for part in (number.real, number.imag))
         lanes = [lane + (lane % 2) * shape.count for lane in range(shape.count)]
-        return builder.shuffle_vector(real, imaginary, lanes_constant(lanes))
+        return shuffle(builder, real, imaginary, lanes)
 
     @declare(PRIMITIVES[f"vset{width}"], lambda value: vector(value, width), types.Number)
     def lower_set(context: Any, builder: Any, signature: Any, values: Any) -> Any:

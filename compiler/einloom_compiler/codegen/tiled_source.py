@@ -15,6 +15,7 @@ from contextlib import ExitStack, contextmanager
 from einloom_compiler.codegen.numba_source import OPTIONS, print_module, print_split
 from einloom_compiler.codegen.scalar_source import scalar_lines
 from einloom_compiler.codegen.text import KernelText, wrapped
+from einloom_compiler.codegen.tiled_joined import Joined
 from einloom_compiler.codegen.tiled_streams import Streams
 from einloom_compiler.codegen.tiled_values import name_of, plus, set_of, times
 from einloom_compiler.ir.loops import Access
@@ -49,14 +50,15 @@ def print_kernel_text(nest: TiledNest) -> KernelText:
     )
 
 
-class _Emitter(Streams):
+class _Emitter(Joined, Streams):
     """Writes one kernel."""
 
     def emit(self, name: str, names: Sequence[str]) -> str:
         """Return the function."""
         self.line(f"@njit({OPTIONS})")
         with self.block(wrapped(f"def {name}(", ", ".join((*names, "acc, acc_0, lo, hi")), "):")):
-            self._constants()
+            if not self.nest.joins_rows:
+                self._constants()
             self._begin_stream()
             with self._tasks(), self._gathered():
                 self._blocks_of_a_task()
@@ -64,7 +66,12 @@ class _Emitter(Streams):
         return "\n".join(self.lines) + "\n"
 
     def _blocks_of_a_task(self) -> None:
+        if self.nest.joins_rows:
+            self._joined_block()
+            return
+        self._begin_ahead()
         with self._inner_blocks():
+            self._prefetch_ahead()
             self._clamped()
             self._offsets((*self.nest.inputs, self.nest.output))
             lanes = self.nest.lanes

@@ -1,4 +1,6 @@
-"""Streamed outputs of tiled kernels: gathered in scratch, written past the caches line by line.
+"""What tiled kernels do for memory's sake: streamed outputs, operands prefetched.
+
+Streamed outputs are gathered in scratch, and written past the caches line by line.
 
 Names: ``n_waiting`` real elements wait in scratch for the output from ``to`` on; what a cache line
 lacks waits for the next task's, so that only the ends of a range are lines in part.
@@ -13,7 +15,27 @@ from einloom_compiler.codegen.tiled_values import Values
 
 
 class Streams(Values):
-    """Writes what gathers and streams; nothing where the nest is not streamed."""
+    """Writes what gathers and streams, and prefetches; nothing where the nest does neither."""
+
+    def _begin_ahead(self) -> None:
+        """Write where the part of a later task starts, of each operand that is prefetched."""
+        nest = self.nest
+        for access in nest.foreseen if nest.ahead else ():
+            terms = [self._term(access, i) for i in nest.tasks if i in access.indices]
+            further = nest.ahead * nest.task_elements(access)
+            self.line(f"{access.name}_ahead = {' + '.join([*terms, str(further)])}")
+
+    def _prefetch_ahead(self) -> None:
+        """Write the prefetch of one block's share of the lines of that part."""
+        nest, lanes = self.nest, self.nest.lanes
+        if not nest.ahead or lanes is None:
+            return
+        line = 64 // nest.itemsize
+        for access in nest.foreseen:
+            share, at = nest.lines_ahead(access), f"{access.name}_ahead"
+            self.line(f"bprefetch{lanes.width}({share}, 1, {access.name}, {at}, {line})")
+            if nest.blocks_a_task > 1:
+                self.line(f"{at} += {share * line}")
 
     def _begin_stream(self) -> None:
         if self.nest.is_streamed:

@@ -93,15 +93,8 @@ class AttentionProblem:
 class Attention(Family):
     """The family; see the module."""
 
-    @property
-    def name(self) -> str:
-        """What messages call it."""
-        return "attention"
-
-    @property
-    def schedule_type(self) -> type[PanelSchedule]:
-        """The dataclass of its schedules."""
-        return PanelSchedule
+    name = "attention"
+    schedule_type = PanelSchedule
 
     def check(self, problem: AttentionProblem, schedule: PanelSchedule) -> None:
         """Raise unless the schedule is legal."""

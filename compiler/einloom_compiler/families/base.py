@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 from einloom_compiler.codegen import jit
 from einloom_compiler.codegen.printing import Nest
@@ -157,13 +157,10 @@ class Family(Protocol):
     back by :mod:`einloom_compiler.schedule.text`.
     """
 
-    @property
-    def name(self) -> str:
-        """What messages call it."""
-
-    @property
-    def schedule_type(self) -> type[Any]:
-        """The dataclass of its schedules."""
+    #: What messages call it.
+    name: ClassVar[str]
+    #: The dataclass of its schedules.
+    schedule_type: ClassVar[type[Any]]
 
     def check(self, problem: Any, schedule: Schedule) -> None:
         """Raise unless a schedule given by hand is legal for the problem.

@@ -47,15 +47,8 @@ class DirectSchedule:
 class Direct(Family):
     """The family; it takes every problem."""
 
-    @property
-    def name(self) -> str:
-        """What messages call it."""
-        return "direct"
-
-    @property
-    def schedule_type(self) -> type[DirectSchedule]:
-        """The dataclass of its schedules."""
-        return DirectSchedule
+    name = "direct"
+    schedule_type = DirectSchedule
 
     def propose(self, problem: Problem, below: float = inf) -> tuple[DirectSchedule, ...]:
         """Return the policy's schedule."""

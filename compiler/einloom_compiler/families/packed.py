@@ -52,15 +52,8 @@ class PackedSchedule:
 class Packed(Family):
     """The family; it takes products with rows, columns and contracted indices that fill blocks."""
 
-    @property
-    def name(self) -> str:
-        """What messages call it."""
-        return "packed"
-
-    @property
-    def schedule_type(self) -> type[PackedSchedule]:
-        """The dataclass of its schedules."""
-        return PackedSchedule
+    name = "packed"
+    schedule_type = PackedSchedule
 
     def propose(self, problem: Problem, below: float = inf) -> tuple[PackedSchedule, ...]:
         """Return the policy's blocks, one for each register block that can pay."""

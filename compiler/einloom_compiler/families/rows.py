@@ -89,15 +89,8 @@ class RowsProblem:
 class Rows(Family):
     """The family; see the module."""
 
-    @property
-    def name(self) -> str:
-        """What messages call it."""
-        return "rows"
-
-    @property
-    def schedule_type(self) -> type[RowsSchedule]:
-        """The dataclass of its schedules."""
-        return RowsSchedule
+    name = "rows"
+    schedule_type = RowsSchedule
 
     def check(self, problem: RowsProblem, schedule: RowsSchedule) -> None:
         """Raise unless the schedule is legal."""

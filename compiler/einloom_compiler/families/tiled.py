@@ -13,7 +13,8 @@ from math import inf
 
 from einloom_compiler.codegen import jit
 from einloom_compiler.families.base import Bound, Dump, Family, Problem
-from einloom_compiler.ir.tiled import TiledNest, print_tiled, verify_tiled
+from einloom_compiler.ir.tiled import TiledNest, print_tiled
+from einloom_compiler.ir.verify_tiled import verify_tiled
 from einloom_compiler.lowering.nest import Arithmetics
 from einloom_compiler.lowering.tiled import bind_tiled
 from einloom_compiler.schedule import tiled as policy
@@ -32,15 +33,8 @@ MOST_STATIC = 16
 class Tiled(Family):
     """The family; it takes native real and complex dtypes and outputs with at least one index."""
 
-    @property
-    def name(self) -> str:
-        """What messages call it."""
-        return "tiled"
-
-    @property
-    def schedule_type(self) -> type[TiledSchedule]:
-        """The dataclass of its schedules."""
-        return TiledSchedule
+    name = "tiled"
+    schedule_type = TiledSchedule
 
     def check(self, problem: Problem, schedule: TiledSchedule) -> None:
         """Raise ScheduleError unless the block is legal for the problem."""

@@ -4,7 +4,8 @@ Grammar::
 
     TiledNest = (inputs: Access+, output: Access, compute: dtype name, tasks: name*, rows: Rows*,
                  lanes: Lanes | None, contracted: name*, static: (name, extent)*,
-                 splits_edge: bool, is_streamed: bool, epilogue: Scalar, extras: Access*)
+                 splits_edge: bool, is_streamed: bool, epilogue: Scalar, extras: Access*,
+                 joins_rows: bool, ahead: int)
     Rows      = (index: name, count: int)
     Lanes     = (index: name, width: int, vectors: int)
 
@@ -18,18 +19,25 @@ lane index that is no task has a static extent; its blocks are loops within a ta
 which starts early instead of being cut. Along a task, rows beyond the extent are computed as copies
 of the last row and lanes beyond it are masked.
 
+A nest that joins its rows sums nothing, and runs through one row index along a task and short lanes
+within it as through one run, in which the output is contiguous: a block is as many rows as a vector
+has lanes, in as many vectors as a row has points. Operands without the lanes' index have each
+element repeated along the run, those without the row's recur; the last block is masked.
+
+While a task is computed, what the task ``ahead`` tasks later reads is prefetched, of the operands
+that follow each other from task to task, in as many parts as the task has blocks.
+
 A streamed nest writes its output as one run from task to task: blocks are gathered in scratch, of
 which whole cache lines are written past the caches.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 
 from einloom_compiler.dtypes import arithmetic
-from einloom_compiler.errors import InternalCompilerError
 from einloom_compiler.ir.loops import Access
 from einloom_compiler.ir.printer import print_access, print_epilogue
 from einloom_compiler.ir.scalar import SUM, Scalar
@@ -100,6 +108,8 @@ class TiledNest:
         epilogue: what is computed from each sum, ``Value(0)``, and the elements of extras,
             ``Value(1 + n)``, before it is stored.
         extras: further operands of the epilogue, read only; of output indices.
+        joins_rows: whether vectors lie along rows and lanes as along one index.
+        ahead: how many tasks before it is needed memory is prefetched, 0 where it is not.
     """
 
     inputs: tuple[Access, ...]
@@ -114,6 +124,8 @@ class TiledNest:
     is_streamed: bool = False
     epilogue: Scalar = SUM
     extras: tuple[Access, ...] = ()
+    joins_rows: bool = False
+    ahead: int = 0
 
     def __str__(self) -> str:
         """Print the blocking in one line."""
@@ -124,7 +136,9 @@ class TiledNest:
             lanes = f"{kind} {self.lanes.index}={self.lanes.vectors}x{self.lanes.width}"
         static = "".join(f", {index} is {extent}" for index, extent in self.static)
         tasks = "".join(self.tasks) or "none"
-        streamed = ", streamed" if self.is_streamed else ""
+        streamed = ", joined" if self.joins_rows else ""
+        streamed += ", streamed" if self.is_streamed else ""
+        streamed += f", {self.ahead} ahead" if self.ahead else ""
         sums = "".join(self.contracted)
         return f"Tiled({rows}{lanes}, tasks={tasks}, sums={sums}{static}{streamed})"
 
@@ -191,6 +205,32 @@ class TiledNest:
         last = self.lanes.index if self.lanes else ""
         block = self.block(last) if last in self.tasks else 1
         return self.scale * block * prod(static[index] for index in inner)
+
+    @property
+    def foreseen(self) -> tuple[Access, ...]:
+        """The inputs of which each task reads a part of its own, of static extents."""
+        known = {*self.tasks, *dict(self.static)}
+        return tuple(
+            access
+            for access in self.inputs
+            if {*self.tasks[-1:]} & {*access.indices} and known.issuperset(access.indices)
+        )
+
+    def task_elements(self, access: Access) -> int:
+        """Return how many real elements of a foreseen input a task reads."""
+        static = dict(self.static)
+        return self.scale * prod(static[i] for i in access.indices if i not in self.tasks)
+
+    def lines_ahead(self, access: Access) -> int:
+        """Return how many cache lines of a foreseen input are prefetched in each block."""
+        lines = -(-self.task_elements(access) * self.itemsize // 64)
+        return -(-lines // self.blocks_a_task)
+
+    @property
+    def blocks_a_task(self) -> int:
+        """How many blocks a task computes."""
+        inner = {*self.indices} - {*self.tasks, *self.contracted}
+        return prod(-(-extent // self.block(i)) for i, extent in self.static if i in inner)
 
     @property
     def scratch_elements(self) -> int:
@@ -274,59 +314,3 @@ def print_tiled(nest: TiledNest) -> str:
     assign = "+=" if nest.contracted else "="
     body = f"{print_access(nest.output)} {assign} {factors}{maps}  in {nest.compute}"
     return "\n".join([*lines, "  " * len(lines) + body])
-
-
-def verify_tiled(nest: TiledNest, stage: str) -> None:
-    """Check that indices are bound once, no task is summed, and edges are covered.
-
-    Raises:
-        InternalCompilerError: what does not hold, with the printed nest.
-    """
-
-    def require(holds: bool, reason: str) -> None:
-        if not holds:
-            raise InternalCompilerError(stage, reason, print_tiled(nest))
-
-    static = dict(nest.static)
-    rows = [part.index for part in nest.rows]
-    lanes = nest.lanes
-    _require_distinct(nest.tasks, "task", require)
-    _require_distinct(rows, "row", require)
-    _require_distinct(nest.contracted, "contracted", require)
-    kept = {*nest.tasks, *rows} | ({lanes.index} if lanes and not nest.is_dot else set())
-    require(kept == set(nest.output.indices), "tasks, rows and lanes are not the output's indices")
-    require(not kept & set(nest.contracted), "a summed index is kept")
-    used = {index for access in nest.inputs for index in access.indices}
-    require(used == kept | set(nest.contracted), "an index is bound by no loop or has no operand")
-    require(all(part.count >= 1 for part in nest.rows), "a row block is empty")
-    for access in nest.extras:
-        is_kept = set(access.indices) <= kept
-        require(is_kept, f"{access.name} has an index that is not the output's")
-    for access in nest.accesses:
-        require(access.unit is None or access.unit in access.indices, "unit is no index")
-        require(access.dtype == nest.compute, f"{access.name} would be cast to {nest.compute}")
-    for part in nest.rows:
-        if part.index not in nest.tasks:
-            extent = static.get(part.index, 0)
-            require(extent >= part.count, f"rows {part.index} overrun their static extent")
-    if nest.is_streamed:
-        is_run = lanes is not None and not nest.is_dot and nest.output.unit == lanes.index
-        require(is_run, "a streamed output is not contiguous along the lanes")
-        require(not {*rows} & {*nest.tasks}, "rows of a streamed output lie along a task")
-    if lanes is None:
-        return
-    require(lanes.index not in rows, "the lane index is a row")
-    require(lanes.width >= nest.scale and lanes.vectors >= 1, "a vector is empty")
-    if nest.is_dot:
-        require(lanes.index == nest.contracted[-1], "summed lanes are not the innermost loop")
-    elif lanes.index not in nest.tasks:
-        require(lanes.index in static, "lanes within a task have no static extent")
-    accesses = [a for a in (*nest.inputs, nest.output) if lanes.index in a.indices]
-    is_strided = any(access.unit != lanes.index for access in accesses)
-    require(not (nest.is_complex and is_strided), "complex lanes are strided")
-
-
-def _require_distinct(
-    indices: Sequence[str], what: str, require: Callable[[bool, str], None]
-) -> None:
-    require(len(set(indices)) == len(indices), f"a {what} index repeats")

@@ -148,14 +148,7 @@ def bind_nest(
     )
     outer = [axis for axis in contracted if axis is not point]
     n_masks = len(form.terms) - 3
-    is_single = (
-        query.extent <= MOST_SINGLE
-        and not is_open(query.extent)
-        and not outer
-        and point.strides[1] == 1
-        and column.strides[2] == 1
-        and not any(_is_cast(form, access) for access in (1, 2))
-    )
+    is_single = not outer and _is_single(form, query, point, column)
     element = arithmetic(form.compute).compute
     nest = AttentionNest(
         query=form.inputs[0],
@@ -195,6 +188,17 @@ def bind_nest(
         space.moved_bytes,
         _computed_share(query.extent, keys.extent, nest),
         n_batches * query.extent * (depth + column.extent),
+    )
+
+
+def _is_single(form: AttentionForm, query: _Axis, point: _Axis, column: _Axis) -> bool:
+    """Say whether queries are so few that each is computed by vectors of keys, then of columns."""
+    return (
+        query.extent <= MOST_SINGLE
+        and not is_open(query.extent)
+        and point.strides[1] == 1
+        and column.strides[2] == 1
+        and not any(_is_cast(form, access) for access in (1, 2))
     )
 
 

@@ -153,11 +153,12 @@ def _joined(
     shown = ((set(terms[0]) | set(terms[1])) & set(made.output)) | {position}
     if any(not set(term) <= shown or has_repeats(term) for term in made.mask_terms):
         return None
-    if node.epilogue is PLAIN:
-        return made
-    # What follows the sum of values is computed from the result.
-    further = node.epilogue
-    output = node.einsum.output
+    return made if node.epilogue is PLAIN else _followed(made, node)
+
+
+def _followed(made: Attention, node: Contraction) -> Elementwise:
+    """Return what the epilogue of the products with values computes, from their sums."""
+    further, output = node.epilogue, node.einsum.output
     return Elementwise(
         further.body,
         (made, *further.operands),

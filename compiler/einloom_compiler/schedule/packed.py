@@ -101,21 +101,9 @@ def propose(
     parts = 2 if is_complex else 1
     itemsize = 8 if element.endswith("64") else 4
     width = machine.simd_bits // (8 * itemsize)
-    blocks: Sequence[tuple[int, int]]
-    blocks = (_COMPLEX_BLOCKS if is_complex else _BLOCKS)[machine.n_registers]
-    if element in ("int64", "uint64") and width < 8:
-        blocks = _HALVES_BLOCKS[machine.n_registers]
-    elif element.startswith(("int", "uint")) and machine.n_registers == 32:
-        blocks = _INTEGER_BLOCKS
+    blocks = _blocks(element, is_complex, width, machine)
     depth = DEPTH[itemsize] // parts
-    sides = [
-        Side(
-            arithmetics.inputs[groups.operands[number]],
-            _order(groups, number, arithmetics, machine),
-            is_complex and arithmetics.conjugated[groups.operands[number]],
-        )
-        for number in (0, 1)
-    ]
+    sides = _sides(groups, arithmetics, machine)
     chosen = [
         RegisterBlock(_rows(mr, vectors, groups, sides[0].order), vectors, width)
         for mr, vectors in blocks
@@ -152,6 +140,30 @@ def propose(
         )
         for block in chosen
     )
+
+
+def _blocks(
+    element: str, is_complex: bool, width: int, machine: Machine
+) -> Sequence[tuple[int, int]]:
+    """Return rows and vectors of the register blocks to choose from."""
+    if element in ("int64", "uint64") and width < 8:
+        return _HALVES_BLOCKS[machine.n_registers]
+    if element.startswith(("int", "uint")) and machine.n_registers == 32:
+        return _INTEGER_BLOCKS
+    return (_COMPLEX_BLOCKS if is_complex else _BLOCKS)[machine.n_registers]
+
+
+def _sides(groups: Groups, arithmetics: Arithmetics, machine: Machine) -> list[Side]:
+    """Return how rows and columns are packed at each call."""
+    is_complex = arithmetics.compute.startswith("complex")
+    return [
+        Side(
+            arithmetics.inputs[groups.operands[number]],
+            _order(groups, number, arithmetics, machine),
+            is_complex and arithmetics.conjugated[groups.operands[number]],
+        )
+        for number in (0, 1)
+    ]
 
 
 def keeps_sums(compute: str, output: str) -> bool:

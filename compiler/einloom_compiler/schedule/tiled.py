@@ -18,10 +18,12 @@ from einloom_compiler.lowering.iteration import IterationSpace
 from einloom_compiler.lowering.nest import Arithmetics
 from einloom_compiler.schedule.machine import Machine
 from einloom_compiler.schedule.policy import STREAMED_CACHES
+from einloom_compiler.schedule.tiled_ahead import ahead
 from einloom_compiler.schedule.tiled_blocks import Block, Outline, numbered, real_bytes
 from einloom_compiler.schedule.tiled_cost import Costs
 from einloom_compiler.schedule.tiled_cost import seconds as predicted
 from einloom_compiler.schedule.tiled_cycles import OPEN_ROWS, ROWS, Form, Rates, rates
+from einloom_compiler.schedule.tiled_joined import joined
 
 #: Real lanes of a vector, vectors a row, points of each of an outline's rows.
 Sizes = tuple[int, int, tuple[int, ...]]
@@ -112,13 +114,24 @@ def choose(
         needed = seconds * penalty
         if best is None or (needed, number) < best[:2]:
             best = needed, number, seconds, Block(costs.outline, *sizes)
-    if best is None:
-        return None
-    _, _, needed, block = best
-    streamed = _streamed(block)
-    if not _is_streamed(streamed):
-        return block, needed
-    return streamed, min(needed, predicted(streamed))
+    chosen: tuple[Block, float] | None = None
+    if best is not None:
+        _, _, needed, block = best
+        streamed = _streamed(block)
+        if _is_streamed(streamed):
+            return _foreseeing(streamed), min(needed, predicted(streamed))
+        chosen, below = (_foreseeing(block), needed), min(below, needed)
+    joint = joined(space, arithmetics, machine) if is_static else None
+    if joint is not None and (seconds := predicted(joint)) <= below:
+        return joint, seconds
+    return chosen
+
+
+def _foreseeing(block: Block) -> Block:
+    """Return a block that prefetches its operands where that helps."""
+    machine = block.outline.machine
+    kept = max(STREAMED_CACHES * machine.l2_bytes, KEPT_SHARE * machine.shared_bytes)
+    return replace(block, ahead=ahead(block, kept))
 
 
 def _streamed(block: Block) -> Block:
@@ -127,12 +140,12 @@ def _streamed(block: Block) -> Block:
     It has no rows of one point, nor any along tasks where they only save loads of a map.
     """
     outline = block.outline
+    parts = outline.space, outline.arithmetics, outline.machine, outline.lane
     rows = [
         (number, count)
         for number, count in zip(outline.rows, block.counts, strict=True)
         if count > 1 and (outline.contracted or number not in outline.tasks)
     ]
-    parts = outline.space, outline.arithmetics, outline.machine, outline.lane
     changed = Outline(*parts, tuple(n for n, _ in rows), outline.static, is_streamed=True)
     return replace(block, outline=changed, counts=tuple(count for _, count in rows))
 

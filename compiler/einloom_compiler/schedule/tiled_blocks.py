@@ -39,11 +39,12 @@ class Outline:
         itemsize: bytes of a real lane.
         sums: accumulators of each vector: products of complex numbers have two.
         is_streamed: whether the output is written past the caches, as one run.
+        joins_rows: whether vectors lie along rows and lanes as along one index.
     """
 
     __slots__ = (
         *("space", "arithmetics", "machine", "lane", "rows", "static", "tasks", "is_dot"),
-        *("contracted", "order", "scale", "itemsize", "sums", "is_streamed"),
+        *("contracted", "order", "scale", "itemsize", "sums", "is_streamed", "joins_rows"),
     )
 
     def __init__(
@@ -56,11 +57,12 @@ class Outline:
         static: frozenset[int],
         *,
         is_streamed: bool = False,
+        joins_rows: bool = False,
     ) -> None:
         """Take the attributes that are not derived."""
         self.space, self.arithmetics, self.machine = space, arithmetics, machine
         self.lane, self.rows, self.static = lane, rows, static
-        self.is_streamed = is_streamed
+        self.is_streamed, self.joins_rows = is_streamed, joins_rows
         blocked = {*rows, lane}
         tasks = [n for n in range(space.n_output) if n not in blocked or n not in static]
         if len(tasks) > 1:
@@ -120,12 +122,14 @@ class Block:
         width: real lanes of a vector.
         vectors: vectors a row.
         counts: points of each of the outline's rows.
+        ahead: how many tasks before it is needed memory is prefetched, 0 where it is not.
     """
 
     outline: Outline
     width: int
     vectors: int
     counts: tuple[int, ...]
+    ahead: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +190,8 @@ def numbered(block: Block) -> NumberedNest:
         extras=tuple(
             access(f"e{position}", column, False) for position, column in enumerate(space.extras)
         ),
+        joins_rows=outline.joins_rows,
+        ahead=block.ahead,
     )
     return NumberedNest(nest, order, tuple(operands))
 

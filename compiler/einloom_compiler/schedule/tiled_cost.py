@@ -10,6 +10,7 @@ from math import gcd, prod
 
 from einloom_compiler.schedule.tiled_blocks import Block, Outline
 from einloom_compiler.schedule.tiled_cycles import LONG, ROWS, Form, Rates, rates
+from einloom_compiler.schedule.tiled_joined import cycles as joined_cycles
 
 #: Share of the shorter one of two overlapping times, arithmetic and memory traffic, that shows.
 _OVERLAP = 0.25
@@ -291,4 +292,6 @@ def _room(taken: float, run: int, apart: int, way: int) -> float:
 def seconds(block: Block) -> float:
     """Return the predicted time of a block on one thread."""
     costs, sizes = Costs(block.outline), (block.width, block.vectors, block.counts)
+    if block.outline.joins_rows:
+        return costs.least(joined_cycles(block))
     return costs.seconds(*sizes, costs.cycles(block.counts, rates(costs.form, *sizes)))

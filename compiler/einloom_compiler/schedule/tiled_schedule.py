@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from einloom_compiler.errors import InternalCompilerError, ScheduleError
-from einloom_compiler.ir.tiled import verify_tiled
+from einloom_compiler.ir.verify_tiled import verify_tiled
 from einloom_compiler.lowering.formula import is_open
 from einloom_compiler.lowering.iteration import IterationSpace
 from einloom_compiler.lowering.nest import Arithmetics
@@ -13,6 +13,7 @@ from einloom_compiler.schedule import tiled as policy
 from einloom_compiler.schedule.machine import Machine
 from einloom_compiler.schedule.text import require_integer, schedule_text
 from einloom_compiler.schedule.tiled_blocks import Block, Outline, numbered
+from einloom_compiler.schedule.tiled_joined import is_run
 
 #: Most vectors a row, and rows of an index, by hand.
 _MOST = 32
@@ -34,6 +35,8 @@ class TiledSchedule:
         counts: how many points of each.
         static: letters of blocked and contracted indices whose extents are constants of the kernel.
         is_streamed: whether the output is gathered in scratch and written past the caches.
+        joins_rows: whether vectors lie along rows and lanes as along one index.
+        ahead: how many tasks before it is needed memory is prefetched, 0 where it is not.
     """
 
     lanes: str
@@ -43,6 +46,8 @@ class TiledSchedule:
     counts: tuple[int, ...] = ()
     static: str = ""
     is_streamed: bool = False
+    joins_rows: bool = False
+    ahead: int = 0
 
     def __str__(self) -> str:
         """Print as the call that reads it back."""
@@ -62,6 +67,8 @@ def schedule_of(block: Block) -> TiledSchedule:
         counts=block.counts,
         static="".join(letters[number] for number in outline.constants),
         is_streamed=outline.is_streamed,
+        joins_rows=outline.joins_rows,
+        ahead=block.ahead,
     )
 
 
@@ -93,9 +100,10 @@ def block_of(
     outline = Outline(
         *(space, arithmetics, machine, lane, tuple(rows), static),
         is_streamed=schedule.is_streamed,
+        joins_rows=schedule.joins_rows,
     )
     width, vectors = (schedule.width, schedule.vectors) if lane is not None else (outline.scale, 1)
-    return Block(outline, width, vectors, tuple(rows.values()))
+    return Block(outline, width, vectors, tuple(rows.values()), schedule.ahead)
 
 
 def check(
@@ -119,6 +127,7 @@ def check(
     for count in schedule.counts:
         require_integer("Tiled", "counts", count, 1, _MOST)
     require_integer("Tiled", "vectors", schedule.vectors, 1, _MOST)
+    require_integer("Tiled", "ahead", schedule.ahead, 0, _MOST)
     require_integer("Tiled", "width", schedule.width, 1, machine.simd_bits // 32)
     for extent, label in zip(space.extents, space.labels, strict=True):
         if is_open(extent) and any(letter in label for letter in schedule.static):
@@ -126,11 +135,16 @@ def check(
                 f"Tiled: static={schedule.static!r} has an index ({label}) of symbolic extent, "
                 "which is no constant"
             )
-    if not isinstance(schedule.is_streamed, bool):
-        raise ScheduleError(
-            f"Tiled: is_streamed={schedule.is_streamed!r} is not allowed; give True or False"
-        )
+    for field in ("is_streamed", "joins_rows"):
+        value = getattr(schedule, field)
+        if not isinstance(value, bool):
+            raise ScheduleError(f"Tiled: {field}={value!r} is not allowed; give True or False")
     block = block_of(schedule, space, arithmetics, machine)
+    if schedule.joins_rows and not is_run(block.outline):
+        raise ScheduleError(
+            f"{schedule}: joins_rows=True needs one index in rows, and short lanes, that follow "
+            "each other in memory in the output and in each operand that has both; leave it out"
+        )
     nest = numbered(block).nest
     if schedule.is_streamed and not policy.may_be_streamed(block):
         raise ScheduleError(
@@ -149,7 +163,7 @@ def check(
     for rows in nest.rows:
         size *= rows.count
     most = policy.SCALARS if nest.lanes is None else policy.ACCUMULATORS[machine.n_registers]
-    if size * sums > most:
+    if size * sums > most and not schedule.joins_rows:
         raise ScheduleError(
             f"Tiled: rows={schedule.rows!r}, counts={schedule.counts} and "
             f"vectors={schedule.vectors} need {size * sums} accumulators; at most {most} fit"

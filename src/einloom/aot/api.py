@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,16 @@ from einloom_compiler.errors import DTypeError, IndicesError, ShapeError, SpecEr
 if TYPE_CHECKING:
     from einloom.aot.pieces import BuiltPieces
     from einloom.keras.pieces.joining import Joined
+
+
+@dataclass(frozen=True, slots=True)
+class _Library:
+    """One of the libraries that a call of :func:`build` writes."""
+
+    name: str
+    folder: Path
+    source: Source
+    cpus: Cpus
 
 
 def build(
@@ -70,7 +81,6 @@ def build(
         ToolchainError: there is no C compiler, or it fails.
     """
     folder, cpus = Path(path).absolute(), cpus_of(cpu)
-    own_cpus: dict[str, Cpus] = {}
     if cut is not False:
         from einloom.aot.pieces import build_pieces
 
@@ -89,54 +99,78 @@ def build(
             embedded_bytes=embedded_bytes,
             progress=progress,
         )
-    named: list[tuple[str, Path, Source]]
     if (specs := specs_of(target)) is not None:
         if operands or ranges or name or batch or layers:
             raise SpecError("a specs file names its libraries and operands; give none beside it")
-        sources = [source_of(spec.expression, (), dtype, None) for spec in specs]
-        own_cpus = {spec.name: cpus_of(spec.cpus) for spec in specs if spec.cpus}
-        named = [
-            (checked_name(spec.name), folder / spec.name, source)
-            for spec, source in zip(specs, sources, strict=True)
+        wanted = [
+            _Library(
+                checked_name(spec.name),
+                folder / spec.name,
+                source_of(spec.expression, (), dtype, None),
+                cpus_of(spec.cpus) if spec.cpus else cpus,
+            )
+            for spec in specs
         ]
-    elif is_keras(target):
-        from einloom.aot.keras_targets import keras_source
-
-        if layers and (name or operands):
-            raise SpecError("layers name their libraries and operands; give none beside them")
-        if layers:
-            named = [
-                (
-                    checked_name(each),
-                    folder / each,
-                    keras_source(target, layer=each, batch=batch, ranges=ranges),
-                )
-                for each in layers
-            ]
-        else:
-            called = checked_name(folder.name if name is None else name)
-            source = keras_source(target, operands, batch=batch, ranges=ranges)
-            named = [(called, folder, source)]
     else:
-        if batch is not None or layers:
-            raise SpecError("batch and layers are for Keras layers, models and their files")
-        called = checked_name(folder.name if name is None else name)
-        named = [(called, folder, source_of(target, operands, dtype, ranges))]
-    examples = [example_sizes(source, called) for called, _, source in named]
+        wanted = _wanted(
+            target, operands, folder, name, cpus, dtype, ranges=ranges, batch=batch, layers=layers
+        )  # fmt: skip
+    examples = [example_sizes(library.source, library.name) for library in wanted]
     built = tuple(
         build_folder(
-            called,
-            source,
-            where,
-            own_cpus.get(called, cpus),
+            library.name,
+            library.source,
+            library.folder,
+            library.cpus,
             sizes,
             is_static=static,
             embedded_bytes=embedded_bytes,
             progress=progress,
         )
-        for (called, where, source), sizes in zip(named, examples, strict=True)
+        for library, sizes in zip(wanted, examples, strict=True)
     )
     return built if specs is not None or layers else built[0]
+
+
+def _wanted(
+    target: Any,
+    operands: tuple[Any, ...],
+    folder: Path,
+    name: str | None,
+    cpus: Cpus,
+    dtype: object,
+    *,
+    ranges: Mapping[str, Any] | None,
+    batch: int | tuple[int, int | None] | None,
+    layers: Sequence[str],
+) -> list[_Library]:
+    """Return what to write of a target that is no specs file: one library, or one for each layer.
+
+    Raises:
+        SpecError: the arguments are not for a target of this kind.
+    """
+    called = folder.name if name is None else name
+    if not is_keras(target):
+        if batch is not None or layers:
+            raise SpecError("batch and layers are for Keras layers, models and their files")
+        source = source_of(target, operands, dtype, ranges)
+        return [_Library(checked_name(called), folder, source, cpus)]
+    from einloom.aot.keras_targets import keras_source
+
+    if not layers:
+        source = keras_source(target, operands, batch=batch, ranges=ranges)
+        return [_Library(checked_name(called), folder, source, cpus)]
+    if name or operands:
+        raise SpecError("layers name their libraries and operands; give none beside them")
+    return [
+        _Library(
+            checked_name(each),
+            folder / each,
+            keras_source(target, layer=each, batch=batch, ranges=ranges),
+            cpus,
+        )
+        for each in layers
+    ]
 
 
 def checked_name(name: str) -> str:

@@ -160,21 +160,10 @@ def _write(
         for file in names:
             shutil.copyfile(folder / file, work / file)
     objects = _kernel_objects(library, cpus, work, say)
-    offsets, size = constant_offsets(library.constants)
-    is_beside = size > embedded_bytes
     digest = ""
     if library.constants:
-        data = bytearray(size)
-        for offset, constant in zip(offsets, library.constants, strict=True):
-            data[offset : offset + len(constant.contents)] = constant.contents
-        if is_beside:
-            digest = sha256(data).hexdigest()
-            head = f"einloom weights {digest}\n".encode().ljust(128, b"\0")
-            (result / f"lib{name}.weights").write_bytes(head + data)
-        else:
-            (work / "constants.bin").write_bytes(data)
-            (work / "constants.s").write_text(_constants_source(name), encoding="ascii")
-            objects.append(tools.compile("constants.s", work).name)
+        digest, linked = _write_constants(library, tools, work, result, embedded_bytes)
+        objects += linked
     header = print_header(library, version)
     (work / f"{name}.h").write_text(header, encoding="ascii")
     driver = print_driver(library, version, digest)
@@ -192,24 +181,46 @@ def _write(
         members = [(member, (work / member).read_bytes()) for member in objects]
         (result / f"lib{name}.a").write_bytes(archive.archive(members))
     say("linking", 1, 1)
-    (result / f"{name}.h").write_text(header, encoding="ascii")
+    sizes = [example_sizes[symbol.name] for symbol in library.symbols]
     facts = {**_facts(library, shared_name), "identity": identity.hexdigest()}
     texts = {
+        f"{name}.h": header,
         **python_files(name, facts),
         f"{name.lower()}-config.cmake": snippets.cmake(name),
         f"{name.lower()}-config-version.cmake": snippets.cmake_version(version),
         f"{name}.pc": snippets.pkg_config(name, version, source.equation),
+        "example.c": print_example(library, sizes, _shapes(library, example_sizes)),
     }
     for file_name, text in texts.items():
         (result / file_name).write_text(text, encoding="utf-8")
-    sizes = [example_sizes[symbol.name] for symbol in library.symbols]
-    example = print_example(library, sizes, _shapes(library, example_sizes))
-    (result / "example.c").write_text(example, encoding="ascii")
     manifest = _manifest(library, source, cpus, tools, result)
     manifest["identity"] = identity.hexdigest()
     text = json.dumps(manifest, indent=2, sort_keys=True) + "\n"
     (result / "manifest.json").write_text(text, encoding="utf-8")
     return manifest
+
+
+def _write_constants(
+    library: Library, tools: Toolchain, work: Path, result: Path, embedded_bytes: int
+) -> tuple[str, list[str]]:
+    """Write constants to an object, or to a file beside the library where they are many.
+
+    Returns:
+        The hash that a file beside the library is known by, empty where there is none; and the
+        names of objects to link.
+    """
+    offsets, size = constant_offsets(library.constants)
+    data = bytearray(size)
+    for offset, constant in zip(offsets, library.constants, strict=True):
+        data[offset : offset + len(constant.contents)] = constant.contents
+    if size > embedded_bytes:
+        digest = sha256(data).hexdigest()
+        head = f"einloom weights {digest}\n".encode().ljust(128, b"\0")
+        (result / f"lib{library.name}.weights").write_bytes(head + data)
+        return digest, []
+    (work / "constants.bin").write_bytes(data)
+    (work / "constants.s").write_text(_constants_source(library.name), encoding="ascii")
+    return "", [tools.compile("constants.s", work).name]
 
 
 def python_files(name: str, facts: Mapping[str, Any]) -> dict[str, str]:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from einloom.aot.shipped.calls import parsed, value
 from einloom.runtime import recipe as recipes
-from einloom.runtime.launch import PARALLEL_SECONDS
+from einloom.runtime.launch import HANDOVER_SECONDS, PARALLEL_SECONDS, SHARING_SECONDS
 from einloom.runtime.lookups import Gather
 from einloom.runtime.values import c_layout
 from einloom_compiler.aot import library as ir
@@ -122,7 +122,9 @@ class LevelBuilder:
         bound = step.bound
         *offsets, target_offset = step.offsets or (0,) * (len(step.operands) + 1)
         kernel = self.kernels.setdefault(bound.kernel.text, len(self.kernels))
-        least = _parallel_points(int(bound.points), bound.seconds)
+        points, handover = int(bound.points), HANDOVER_SECONDS * int(step.written_bytes)
+        least = _points_in(PARALLEL_SECONDS, points, bound.seconds)
+        each = _points_in(SHARING_SECONDS, points, bound.seconds - handover)
         return ir.Launch(
             kernel=kernel,
             operands=tuple(
@@ -136,6 +138,7 @@ class LevelBuilder:
             points=bound.points,
             parallel_points=decided(bound.points, least, box),
             long_points=decided(bound.points, least // LONG, box),
+            shared_points=shared(bound.points, max(1, each), box),
         )
 
     def _gather(self, recipe: recipes.Recipe, step: Gather) -> ir.Gather:
@@ -189,14 +192,20 @@ def decided(points: int, least: int, box: Box) -> int:
     return 0 if low >= least else least if high >= least else ir.NEVER
 
 
-def _parallel_points(points: int, seconds: float) -> int:
-    """Return from how many points on threads pay, as a power of the square root of two.
+def shared(points: int, each: int, box: Box) -> int:
+    """Return ``each``; NEVER where no size of a cell has so many points."""
+    most = value(parsed(formula_text(points)), box[1])
+    return each if most >= each else ir.NEVER
+
+
+def _points_in(duration: float, points: int, seconds: float) -> int:
+    """Return how many points take so long, as a power of the square root of two.
 
     Rounded, so that cells whose predictions hardly differ share their variants.
     """
     if seconds <= 0 or points <= 0:
         return ir.NEVER
-    return int(2 ** min(62.0, round(2 * math.log2(points * PARALLEL_SECONDS / seconds)) / 2))
+    return int(2 ** min(62.0, round(2 * math.log2(points * duration / seconds)) / 2))
 
 
 def _n_bytes(shape: Sequence[int], itemsize: int) -> int:

@@ -11,7 +11,7 @@ from einloom.frontends.dispatch import frontend
 from einloom.functions.pointwise import aligned, broadcast_shape, cast
 from einloom.functions.promotion import inexact, promoted
 from einloom_compiler.errors import ShapeError
-from einloom_compiler.extents import is_equal, is_known, text
+from einloom_compiler.extents import Extent, is_equal, is_known, text
 from einloom_compiler.ir.einsum import Index
 from einloom_compiler.ir.graph import Attention
 from einloom_compiler.ir.scalar import Combined, Number, Scalar, Value
@@ -59,13 +59,7 @@ def dot_product_attention(
     check_names([*operands, *added])
     numbers = [operand for operand in added if operand.dtype is None or operand.dtype.kind != "b"]
     dtype = inexact(promoted(*operands, *numbers))
-    if scale is None:
-        size = query.shape[-1]
-        if not is_known(size):
-            raise ShapeError(
-                f"dot_product_attention: the size {text(size)} is symbolic; give scale="
-            )
-        scale = 1 / math.sqrt(size) if size else 1.0
+    scale = _usual_scale(query.shape[-1]) if scale is None else scale
     if dtype is not None:
         operands = [cast(operand, dtype) for operand in operands]
     batch = broadcast_shape([operand.shape[:-2] for operand in operands])
@@ -82,16 +76,7 @@ def dot_product_attention(
     score: Scalar = Combined("multiply", (Value(0), Number(scale)))
     masks, mask_terms = [], []
     for number, operand in enumerate(added, start=1):
-        common = broadcast_shape([frame, operand.shape])
-        if len(common) != len(frame) or any(
-            is_equal(a, b) is False for a, b in zip(common, frame, strict=True)
-        ):
-            shown = ", ".join(map(text, operand.shape))
-            wanted = ", ".join(map(text, frame))
-            raise ShapeError(
-                f"dot_product_attention: a mask of shape ({shown}) does not broadcast to the "
-                f"scores' ({wanted})"
-            )
+        _check_mask(operand.shape, frame)
         is_condition = operand.dtype is not None and operand.dtype.kind == "b"
         node, kept = aligned(operand.node, frame)
         masks.append(node)
@@ -117,3 +102,23 @@ def dot_product_attention(
     shape_of(made)
     verify_graph(made, stage="dot_product_attention")
     return Expression(made)
+
+
+def _usual_scale(size: Extent) -> float:
+    """Return what products of vectors of this size are multiplied by where nobody says it."""
+    if not is_known(size):
+        raise ShapeError(f"dot_product_attention: the size {text(size)} is symbolic; give scale=")
+    return 1 / math.sqrt(size) if size else 1.0
+
+
+def _check_mask(shape: tuple[Extent, ...], frame: tuple[Extent, ...]) -> None:
+    """Raise unless a mask broadcasts to the shape of the scores."""
+    common = broadcast_shape([frame, shape])
+    if len(common) != len(frame) or any(
+        is_equal(a, b) is False for a, b in zip(common, frame, strict=True)
+    ):
+        shown, wanted = (", ".join(map(text, extents)) for extents in (shape, frame))
+        raise ShapeError(
+            f"dot_product_attention: a mask of shape ({shown}) does not broadcast to the scores' "
+            f"({wanted})"
+        )

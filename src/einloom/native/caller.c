@@ -69,10 +69,15 @@ typedef struct {
     int64_t asked, available; /* threads: what the call or function says, 0 if nothing; the most */
     int64_t scratch_bytes;    /* of all threads of the largest launch */
     int is_parallel;
+    int is_long;              /* others run Python meanwhile */
 } Effort;
 
 static int64_t threads_of(const Step *step, const Effort *effort) {
-    return effort->asked != 0 ? effort->asked : step->is_large ? effort->available : 1;
+    if (effort->asked != 0)
+        return effort->asked;
+    if (step->is_large || effort->available < step->most_awake)
+        return effort->available;
+    return step->most_awake;
 }
 
 /* Settle threads and scratch; return -1 with an error set. */
@@ -80,9 +85,11 @@ static int settle(Effort *effort, const Caller *caller, const Record *record, co
     effort->asked = call->threads != 0 ? call->threads : caller->threads;
     effort->available = 1;
     effort->scratch_bytes = record->scratch_bytes;
-    if (effort->asked == 0 && record->has_large && (effort->available = threads_now()) < 0)
+    if (effort->asked == 0 && record->has_shared && (effort->available = threads_now()) < 0)
         return -1;
     effort->is_parallel = effort->asked > 1 || effort->available > 1;
+    effort->is_long = record->releases_gil || effort->asked > 1 ||
+                      (record->has_large && effort->is_parallel);
     for (Py_ssize_t s = 0; effort->is_parallel && s < record->n_steps; s++) {
         const Step *step = &record->steps[s];
         int64_t threads = threads_of(step, effort);
@@ -111,6 +118,8 @@ static int launch(const Record *record, void *const *addresses, const char *work
         int64_t threads = threads_of(step, effort);
         if (threads <= 1)
             step->entry(block, 0, 0, step->total);
+        else if (effort->asked == 0 && !step->is_large)
+            einloom_pool_run_small(step->entry, block, step->acc_step, step->total, threads);
         else
             einloom_pool_run(step->entry, block, step->acc_step, step->total,
                              parts_of(step, threads), threads);
@@ -137,7 +146,7 @@ static int launch_all(const Record *record, void *const *addresses, const Effort
     if (!is_kept && (workspace = scratch_alone(record->workspace_bytes, &own)) == NULL)
         return -1;
     int is_done;
-    if (effort->is_parallel || record->releases_gil) {
+    if (effort->is_long) {
         Py_BEGIN_ALLOW_THREADS
         is_done = launch(record, addresses, workspace, memory, effort);
         Py_END_ALLOW_THREADS

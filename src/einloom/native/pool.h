@@ -25,6 +25,12 @@ enum { EINLOOM_POOL_THREADS = 1024, EINLOOM_POOL_PARTS = 65535 };
 int einloom_pool_run(einloom_entry entry, int64_t *block, int64_t acc_step, int64_t total,
                      int64_t parts, int64_t threads);
 
+/* The same for work that is not worth waking threads for: it is shared among those
+ * that are awake, `threads` with the caller at most. Where none is, the caller runs the whole range;
+ * after four such launches in a row, less than 30 us apart, it wakes threads for those to come. */
+int einloom_pool_run_small(einloom_entry entry, int64_t *block, int64_t acc_step, int64_t total,
+                           int64_t threads);
+
 /* Number of threads that the pool has started in this process (after a fork: none yet). */
 int einloom_pool_workers(void);
 

@@ -98,15 +98,16 @@ static int64_t *numbers_of(PyObject *tuple, Py_ssize_t *n) {
 
 static int keep_step(Record *record, Step *step, PyObject *given) {
     unsigned long long entry;
-    long long total, acc_step, scratch_bytes;
+    long long total, acc_step, scratch_bytes, most_awake;
     PyObject *words, *slots;
-    if (!PyArg_ParseTuple(given, "KLLLpO!O!", &entry, &total, &acc_step, &scratch_bytes,
-                          &step->is_large, &PyTuple_Type, &words, &PyTuple_Type, &slots))
+    if (!PyArg_ParseTuple(given, "KLLLpLO!O!", &entry, &total, &acc_step, &scratch_bytes,
+                          &step->is_large, &most_awake, &PyTuple_Type, &words, &PyTuple_Type, &slots))
         return -1;
     step->entry = (einloom_entry)(uintptr_t)entry;
     step->total = total;
     step->acc_step = acc_step;
     step->scratch_bytes = scratch_bytes;
+    step->most_awake = most_awake > 1 ? most_awake : 1;
     Py_ssize_t n_slots;
     int64_t *numbers = numbers_of(slots, &n_slots);
     if (numbers == NULL)
@@ -138,6 +139,7 @@ static int keep_step(Record *record, Step *step, PyObject *given) {
         record->scratch_bytes = scratch_bytes;
     step->is_refusable = step->entry == einloom_gather;
     record->has_large |= step->is_large;
+    record->has_shared |= step->is_large || step->most_awake > 1;
     return 0;
 }
 

@@ -20,6 +20,7 @@ typedef struct {
     einloom_entry entry;
     int64_t total, acc_step, scratch_bytes;
     int is_large;     /* it uses threads unasked */
+    int64_t most_awake; /* if not: how many it is shared among if they are awake */
     int is_refusable; /* a lookup, which may meet an index that is not there */
     Py_ssize_t n_words, n_patches;
     int64_t *words; /* numbers, offsets, and addresses of tables and constants */
@@ -55,7 +56,7 @@ typedef struct Record {
     Step *steps;
     int64_t *buffers; /* offset of each intermediate in the workspace */
     int64_t workspace_bytes, scratch_bytes, max_words;
-    int has_large, uses_pool, releases_gil;
+    int has_large, has_shared, uses_pool, releases_gil;
     PyObject *owners; /* of the memory that words point to */
 } Record;
 
@@ -64,7 +65,7 @@ typedef struct Record {
  *
  * `result` stands for the results to come, a tuple of them where there are several; `finish` is
  * called with a tuple of them unless it is None. A step is (entry, total, acc_step, scratch_bytes,
- * is_large, words, slots), to whose first words the addresses of these slots are
+ * is_large, most_awake, words, slots), to whose first words the addresses of these slots are
  * added where they are no -1; a buffer is the offset of an intermediate. The call's arrays are slots
  * 0, 1, ... in order, the results are the next slots, then come the buffers. */
 Record *record_new(const Call *call, PyObject *plan);

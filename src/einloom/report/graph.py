@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING
 
+from einloom.report.facts import KernelFacts
 from einloom.report.tables import table
 from einloom.runtime.choices import Choices
 from einloom.runtime.program import Program
 from einloom.runtime.recipe import Launch, Positions, Recipe
-from einloom_compiler.ir.printer import print_graph, print_tree
+from einloom_compiler.ir.printer import print_graph
 from einloom_compiler.ir.shapes import extents_at, representative_sizes
 from einloom_compiler.ir.traversal import contractions_of
 from einloom_compiler.order.cost import tree_cost
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class GraphReport:
+class GraphReport(KernelFacts):
     """What was decided for graphs at given or representative sizes, for arrays in C order.
 
     Attributes:
@@ -80,11 +80,6 @@ class GraphReport:
         return f"buffer {slot - self.recipe.first_buffer}"
 
     @property
-    def scratch_bytes(self) -> int:
-        """Most scratch memory that one thread needs for accumulators or packed blocks."""
-        return max((kernel.scratch_bytes for kernel in self.kernels), default=0)
-
-    @property
     def packed_bytes(self) -> int:
         """Memory of constants, as given and as packed for kernels."""
         return sum(array.nbytes for array in self.recipe.constants)
@@ -99,11 +94,6 @@ class GraphReport:
         return self.peak_bytes + threads * self.scratch_bytes
 
     @property
-    def order(self) -> str:
-        """Each contraction's order, one step a line."""
-        return "\n".join(print_tree(tree) for tree in self.trees)
-
-    @property
     def schedule(self) -> str:
         """Each step's schedule, as ``schedule=`` takes it; None where it is no single kernel."""
         return "\n".join(map(str, self.recipe.schedules))
@@ -113,16 +103,6 @@ class GraphReport:
         """The graph as comments, and the kernels' sources."""
         head = "\n".join(f"# {line}" for line in self.graph.splitlines())
         return "\n\n\n".join([head, *(kernel.source for kernel in self.kernels)])
-
-    @cached_property
-    def llvm(self) -> str:
-        """LLVM IR of the kernels, optimised; compiles them."""
-        return "\n".join(kernel.llvm for kernel in self.kernels)
-
-    @cached_property
-    def asm(self) -> str:
-        """Assembly of the kernels; compiles them."""
-        return "\n".join(kernel.asm for kernel in self.kernels)
 
     def __str__(self) -> str:
         """Print the graph."""

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 from einloom.expression import names_of
 from einloom.frontends.dispatch import settle
+from einloom.report.facts import KernelFacts
 from einloom.report.graph import GraphReport, graph_report
 from einloom.report.program import ProgramText, print_program
 from einloom.runtime.choices import Choices, split_schedules, step_names
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class PlanReport:
+class PlanReport(KernelFacts):
     """What was decided for one expression at given or representative sizes.
 
     Attributes:
@@ -94,11 +94,6 @@ class PlanReport:
         return "\n".join(lines)
 
     @property
-    def scratch_bytes(self) -> int:
-        """Most scratch memory that one thread needs for accumulators or packed blocks."""
-        return max((kernel.scratch_bytes for kernel in self.text.kernels), default=0)
-
-    @property
     def packed_bytes(self) -> int:
         """Memory of constants packed for kernels: made once, shared by all calls of these sizes."""
         return self.text.packed_bytes
@@ -106,11 +101,6 @@ class PlanReport:
     def memory_bytes(self, threads: int = 1) -> int:
         """Return the most memory a call takes beside operands, constants and result."""
         return self.peak_bytes + threads * self.scratch_bytes
-
-    @property
-    def order(self) -> str:
-        """Each contraction's order, one step a line."""
-        return "\n".join(print_tree(tree) for tree in self.trees)
 
     @property
     def schedule(self) -> str:
@@ -121,16 +111,6 @@ class PlanReport:
     def source(self) -> str:
         """The generated program."""
         return self.text.source
-
-    @cached_property
-    def llvm(self) -> str:
-        """LLVM IR of the kernels, optimised; compiles them."""
-        return "\n".join(kernel.llvm for kernel in self.text.kernels)
-
-    @cached_property
-    def asm(self) -> str:
-        """Assembly of the kernels; compiles them."""
-        return "\n".join(kernel.asm for kernel in self.text.kernels)
 
     def __str__(self) -> str:
         """Print the order."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -88,7 +89,9 @@ class Builder:
         slots = self._packed_for(bound, tuple(value.slot for value in operands))
         offsets = (*(value.offset for value in operands), target.offset)
         is_shifted = any(type(offset) is not int or offset for offset in offsets)
-        self.add(Launch(bound, slots, target.slot, offsets if is_shifted else ()))
+        shape, _, dtype = target.layout
+        written = math.prod(shape) * dtype.itemsize
+        self.add(Launch(bound, slots, target.slot, offsets if is_shifted else (), written))
 
     def stages(
         self,

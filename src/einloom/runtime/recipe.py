@@ -24,6 +24,7 @@ from einloom.runtime.launch import (
     entry_of,
     is_large,
     launch,
+    most_awake,
 )
 from einloom.runtime.lookups import Gather, native_entry
 from einloom.runtime.memory import shifted, viewed
@@ -54,12 +55,14 @@ class Launch:
         target: the slot that is written.
         offsets: of each operand and, last, the target: bytes from the slot's first element to the
             value's; all 0 where empty.
+        written_bytes: of the target.
     """
 
     bound: Bound
     operands: tuple[int, ...]
     target: int
     offsets: tuple[int, ...] = ()
+    written_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,6 +254,7 @@ class Recipe:
             kernel.text.scratch_elements,
             kernel.scratch_bytes,
             is_large(bound),
+            most_awake(bound.seconds, step.written_bytes),
             (*addresses, *bound.numbers, 0),
             tuple(max(slot, -1) for slot in slots),
         )
@@ -260,7 +264,7 @@ class Recipe:
         slots = [value.slot for value in values]
         addresses = self._addresses(slots, [value.offset for value in values])
         return (
-            *(native_entry(), step.total, 0, 0, step.seconds >= PARALLEL_SECONDS),
+            *(native_entry(), step.total, 0, 0, step.seconds >= PARALLEL_SECONDS, 1),
             (*addresses, *step.numbers, 0),
             tuple(max(slot, -1) for slot in slots),
         )

@@ -203,7 +203,7 @@ def test_specs_give_a_folder_each_and_a_wheel(tmp_path: Path) -> None:
         """
 [[spec]]
 name = "scores"
-call = "np.einsum('bqd,bkd->bqk', q[B,T,16], k[B,S,16])"
+call = "np.einsum('bqd,bkd->bqk', q[B,20,16], k[B,30,16])"
 dtype = "float32"
 [[spec]]
 name = "classic"
@@ -238,7 +238,7 @@ def test_a_documents_open_dtypes_are_settled(tmp_path: Path) -> None:
 
 def test_a_folder_can_be_built_again_while_its_library_is_loaded(tmp_path: Path) -> None:
     folder = tmp_path / "f"
-    for n in (3, 4, 5):
+    for n in (43, 44, 45):  # they have the same kernels
         built = el.aot.build(f"np.einsum('ab->b', x[B,{n}])", folder, dtype="float32", cpu=CPU)
         f = el.aot.load(folder)
         assert isinstance(built, Built)

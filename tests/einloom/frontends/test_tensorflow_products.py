@@ -62,6 +62,7 @@ def test_matmul_of_equal_batches_is_the_posts_equation() -> None:
     assert etf.matmul(el.spec(3, 4), el.spec(4, 5)).equation == "ij,jk->ik"
 
 
+@pytest.mark.thinned(4)
 @pytest.mark.parametrize("batch", [(), (2,)])
 @pytest.mark.parametrize("a_flag", [None, "transpose_a", "adjoint_a"])
 @pytest.mark.parametrize("b_flag", [None, "transpose_b", "adjoint_b"])

@@ -51,6 +51,7 @@ def test_triangles_and_rows_by_position() -> None:
         F.one_hot(_X, 3)
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "int8", "uint64", "bool"])
 def test_positions_of_extremes(dtype: str) -> None:
     x = (40 * _X).astype(dtype)

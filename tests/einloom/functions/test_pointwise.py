@@ -63,7 +63,7 @@ def test_functions_of_two_broadcast_and_promote_as_numpys(name: str) -> None:
 
 
 @given(hnp.mutually_broadcastable_shapes(num_shapes=3, max_dims=4, max_side=4))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=settings().max_examples // 2, deadline=None)
 def test_any_shapes_that_broadcast(shapes: hnp.BroadcastableShapes) -> None:
     c, x, y = (_array(*shape, dtype="float64") for shape in shapes.input_shapes)
     found = el.jit(lambda c, x, y: F.where(c > 0, x * 2 + y, x))(c, x, y)
@@ -164,7 +164,7 @@ def test_settled_and_written() -> None:
 
 
 @given(st.data())
-@settings(max_examples=settings().max_examples // 3, deadline=None)
+@settings(max_examples=settings().max_examples // 6, deadline=None)
 def test_reductions_along_any_axes(data: st.DataObject) -> None:
     shape = data.draw(hnp.array_shapes(max_dims=4, max_side=5))
     x = _array(*shape, dtype="float64")

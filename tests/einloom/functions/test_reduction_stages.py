@@ -51,7 +51,7 @@ def _launches(function: Any) -> int:
     return sum(isinstance(step, Launch) for step in recipe.steps)
 
 
-@pytest.mark.thinned(2)
+@pytest.mark.thinned(4)
 @pytest.mark.parametrize("name", WHOLE)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_reductions_of_everything(name: str, dtype: str, assert_close: Close) -> None:

@@ -59,6 +59,7 @@ def _compiled(step: Map, dtype: str) -> Any:
     return el.compile(contract("n,n->n", x, w, dtype=np.dtype(dtype), epilogue=(step,)))
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize("name", CASES)
 def test_values_are_keras_activations(name: str) -> None:
     activations = pytest.importorskip("keras").activations

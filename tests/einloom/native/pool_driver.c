@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { LENGTH = 4096, SLOTS = 512, CALLERS = 4 };
@@ -47,7 +48,11 @@ static void run_jobs(int n_jobs, unsigned seed, int max_threads) {
         int threads = 1 + rand_r(&seed) % max_threads;
         memset(counts, 0, LENGTH * sizeof *counts);
         memset(acc, 0, SLOTS * sizeof *acc);
-        einloom_pool_run(job % 7 == 0 ? nested : add_one, block, 3, total, parts, threads);
+        einloom_entry entry = job % 7 == 0 ? nested : add_one;
+        if (job / 50 % 2) /* in a row, so that threads are woken for it */
+            einloom_pool_run_small(entry, block, 3, total, threads);
+        else
+            einloom_pool_run(entry, block, 3, total, parts, threads);
         int64_t sum = 0;
         for (int64_t i = 0; i < LENGTH; i++)
             if (counts[i] != (i < total))
@@ -68,8 +73,28 @@ static void *caller(void *argument) {
     return NULL;
 }
 
+/* Small work is the caller's alone while nobody is awake; done again and again it is shared. */
+static void run_small_jobs(void) {
+    int64_t *counts = calloc(LENGTH, sizeof *counts);
+    int64_t block[2] = {(int64_t)(intptr_t)counts, 0};
+    int is_shared = einloom_pool_run_small(add_one, block, 0, LENGTH, 2);
+    if (is_shared)
+        fail("a small job that starts threads");
+    time_t deadline = time(NULL) + 60;
+    while (!is_shared && time(NULL) < deadline)
+        is_shared = einloom_pool_run_small(add_one, block, 0, LENGTH, 2);
+    if (!is_shared)
+        fail("small jobs that wake nobody");
+    for (int64_t i = 1; i < LENGTH; i++)
+        if (counts[i] != counts[0])
+            fail("an index that a small job left out");
+    free(counts);
+}
+
 int main(int n_arguments, char **arguments) {
     int forks = n_arguments > 1 ? atoi(arguments[1]) : 0;
+    if (sysconf(_SC_NPROCESSORS_ONLN) > 1)
+        run_small_jobs();
     run_jobs(2000, 1, 3);
     if (einloom_pool_workers() < 1)
         fail("no thread was started");

@@ -115,6 +115,7 @@ def test_other_values_are_refused(gate: _Gate, monkeypatch: pytest.MonkeyPatch) 
         _function()(np.ones((2, 2)), np.ones((2, 2)))
 
 
+@pytest.mark.thinned(4)
 @pytest.mark.parametrize(
     "dtype", ["float16", "float32", "int8", "uint16", "int64", "bool", "complex64", "complex128"]
 )

@@ -209,7 +209,7 @@ def test_a_kept_call_of_much_work_releases_the_gil(wait_for: int) -> None:
 
     waiting = Waiting()
     flag, out = np.zeros(1, np.int64), np.zeros(1, np.int64)
-    step = (wait_for, 1, 0, 0, False, (0, 0, 0), (0, 1))
+    step = (wait_for, 1, 0, 0, False, 1, (0, 0, 0), (0, 1))
     assert waiting._keep((flag,), {"out": out}, (out, None, (step,), (), 0, True, True, None))
     _assert_python_runs_beside(lambda flag, done: waiting(flag, out=done))
 

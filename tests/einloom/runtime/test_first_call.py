@@ -32,6 +32,7 @@ def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[int]:
     """How many kernels were compiled together, call by call."""
     monkeypatch.setenv("EINLOOM_CACHE_DIR", str(tmp_path))
     monkeypatch.setattr(first_call, "available_threads", lambda: 2)
+    monkeypatch.setattr(several, "_MOST_PROCESSES", 1)
     counts: list[int] = []
     whole = several.compile_several
 

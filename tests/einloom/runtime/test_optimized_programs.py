@@ -33,7 +33,7 @@ def test_layers_run_by_kernels_of_fused_nodes(name: str) -> None:
     _check((LAYERS[name](),))
 
 
-@settings(max_examples=settings().max_examples // 3, deadline=None)
+@settings(max_examples=settings().max_examples // 5, deadline=None)
 @given(drawn)
 def test_random_graphs_run_by_kernels_of_fused_nodes(roots: tuple[Node, ...]) -> None:
     assume(inputs_of(*roots))

@@ -32,7 +32,7 @@ from einloom_compiler.lowering.prepacking import Packing
 
 B = open_symbol(4, "B", 0)
 KERNEL = KernelText("out = x", "", (("x0", "float32"), ("out", "float32")), ("n_i",), 0, "float32")
-LAUNCH = Launch(0, (Place("input", 0),), Place("buffer", 0), (), (B * 3,), B, B * 3, 100, 12)
+LAUNCH = Launch(0, (Place("input", 0),), Place("buffer", 0), (), (B * 3,), B, B * 3, 100, 12, 6)
 GATHER = Gather(Place("buffer", 0), Place("input", 0), Place("output", 0), "int32", B, B, 12)
 PACKED = Packed(0, Packing((), (5, 2), (), ((3, 10),), 4, "float32", "float32"), "float32")
 LIBRARY = Library(

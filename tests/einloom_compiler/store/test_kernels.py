@@ -263,7 +263,7 @@ print(len(compiled))
 """
 
 
-@pytest.mark.parametrize("n_processes", [16, pytest.param(60, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("n_processes", [6, pytest.param(60, marks=pytest.mark.slow)])
 def test_of_many_processes_one_compiles_and_the_others_load(cache: Path, n_processes: int) -> None:
     """They start at once on an empty cache, and all get the right result."""
     cache.parent.mkdir()

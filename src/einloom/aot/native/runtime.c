@@ -188,24 +188,31 @@ static void settle_threads(Request *request, int is_large, int is_long) {
         request->threads = EINLOOM_POOL_THREADS;
 }
 
-static inline int64_t threads_of(const Request *request, int is_large) {
-    return request->is_asked || is_large ? request->threads : 1;
+/* Return how many threads a launch has; less than 0 where it has so many of those that are awake. */
+static inline int64_t threads_of(const Request *request, int is_large, int64_t most_awake) {
+    if (request->is_asked || is_large)
+        return request->threads;
+    return most_awake < request->threads ? -most_awake : -request->threads;
 }
 
 /* Choose what was planned for 1, 2, 4, ... 64 threads. */
 static int64_t pick(int64_t threads, const int64_t *planned) {
     int n = 0;
-    while (n < 6 && threads > (INT64_C(1) << n))
+    while (n < 6 && (threads < 0 ? -threads : threads) > (INT64_C(1) << n))
         n++;
     return planned[n];
 }
 
 __attribute__((noinline)) static void launch(einloom_entry entry, int64_t *block, int64_t acc_step, int64_t total,
                    int64_t threads) {
+    int is_small = threads < 0;
+    threads = is_small ? -threads : threads;
     if (threads > total)
         threads = total;
     if (threads <= 1)
         entry(block, 0, 0, total);
+    else if (is_small)
+        einloom_pool_run_small(entry, block, acc_step, total, threads);
     else
         einloom_pool_run(entry, block, acc_step, total, threads * PARTS_PER_THREAD, threads);
 }

@@ -72,7 +72,7 @@ def configurations(draw: st.DrawFn) -> tuple[dict[str, Any], dict[str, Any], lis
     return layer, call, arrays
 
 
-@settings(max_examples=60)
+@settings(max_examples=settings().max_examples)
 @given(configurations())
 def test_multi_head_attention(drawn: tuple[dict[str, Any], dict[str, Any], list[Any]]) -> None:
     arguments, call, arrays = drawn
