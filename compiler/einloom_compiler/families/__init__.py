@@ -7,18 +7,13 @@ family is one module with the functions of :class:`~.base.Family`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
 from math import inf
-from typing import Any
 
 from einloom_compiler.errors import ScheduleError
-from einloom_compiler.families import attention, direct, packed, rows, tiled
+from einloom_compiler.families import attention, direct, few, packed, rows, tiled
 from einloom_compiler.families.attention import AttentionProblem
 from einloom_compiler.families.base import Bound, Dump, Facts, Family, Problem, Schedule
 from einloom_compiler.families.rows import RowsProblem
-from einloom_compiler.lowering.formula import is_open
 from einloom_compiler.schedule import steps
 from einloom_compiler.schedule.text import parse_schedule, shown_name
 
@@ -54,6 +49,14 @@ def choose(problem: AnyProblem, schedule: Schedule | None = None) -> tuple[Famil
     if schedule is not None:
         check(problem, schedule)
         return family_of(schedule), schedule
+    kernels = few.collected()
+    if kernels is None or not isinstance(problem, Problem):
+        return _fastest(problem)
+    return kernels.choose(problem, _fastest)
+
+
+def _fastest(problem: AnyProblem) -> tuple[Family, Schedule]:
+    """Return what is predicted to take the least time for this problem alone."""
     best, least = None, inf
     for family in families_of(problem):
         for schedule in family.propose(problem, least):
@@ -61,72 +64,7 @@ def choose(problem: AnyProblem, schedule: Schedule | None = None) -> tuple[Famil
             if best is None or seconds < least:
                 best, least = (family, schedule), seconds
     assert best is not None  # there is one that takes every problem
-    known = _known.get()
-    return (
-        best if known is None or not isinstance(problem, Problem) else _reused(known, problem, best)
-    )
-
-
-@contextmanager
-def few_kernels() -> Iterator[None]:
-    """Let :func:`choose` prefer what it chose for problems of the same structure before.
-
-    That is for code that is shipped: all sizes are planned, and each kernel takes room.
-    """
-    token = _known.set({})
-    try:
-        yield
-    finally:
-        _known.reset(token)
-
-
-#: Chosen schedules by structure, in order of their choice.
-_Known = dict[Any, dict[tuple[Family, Schedule], None]]
-_known: ContextVar[_Known | None] = ContextVar("known", default=None)
-#: How much longer than the best a schedule chosen before may take.
-_TOLERANCE = 1.05
-
-
-def _reused(
-    known: _Known, problem: Problem, best: tuple[Family, Schedule]
-) -> tuple[Family, Schedule]:
-    """Return the best schedule, or one known for its structure that is nearly as good."""
-    space = problem.space
-    columns = (*space.strides, *space.extras)
-    structure = tuple(tuple({None: 0, 1: 1}.get(s, 2) for s in c) for c in columns)
-    openness = bool(space.starts), tuple(map(is_open, space.extents))
-    facts = problem.arithmetics, problem.machine, problem.constant
-    key = space.labels, space.n_output, structure, openness, *facts
-    others = known.setdefault(key, {})
-    if best not in others:
-        limit = _TOLERANCE * best[0].seconds(problem, best[1])
-        for family, schedule in others:
-            if _reads_again(schedule, best[1]):
-                continue
-            try:
-                family.check(problem, schedule)
-            except ScheduleError:
-                continue
-            if family.seconds(problem, schedule) <= limit:
-                return family, schedule
-        others[best] = None
     return best
-
-
-def _reads_again(schedule: Schedule, best: Schedule) -> bool:
-    """Say whether a schedule reads packed constants more often, or from farther, than the best.
-
-    Predictions call both as fast where constants come from memory. Measured 2026-11 on a 2-core
-    AVX2 machine, float32: 4 rows by 512 x 512 in panels of 2 rows 63 us, of 4 rows 35 us; 32 rows
-    by 1024 x 1024 on two threads in the depth that suits one panel of rows 750 us, in one whose
-    columns stay in L1 while rows pass 560 us.
-    """
-    return (
-        isinstance(schedule, packed.PackedSchedule)
-        and isinstance(best, packed.PackedSchedule)
-        and schedule.prepacked == best.prepacked == "columns"
-        and (schedule.mr < best.mr or schedule.kc > best.kc)
-    )
 
 
 def check(problem: AnyProblem, schedule: Schedule) -> None:
@@ -190,6 +128,5 @@ __all__ = [
     "choose",
     "families_of",
     "family_of",
-    "few_kernels",
     "parse",
 ]

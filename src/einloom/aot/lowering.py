@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from typing import Any
 
@@ -21,14 +22,14 @@ from einloom_compiler.codegen.target import Target
 from einloom_compiler.dtypes import AnyDType, dtype_name
 from einloom_compiler.errors import InternalCompilerError, ShapeError
 from einloom_compiler.extents import evaluate
-from einloom_compiler.families import few_kernels
+from einloom_compiler.families.few import few_kernels
 from einloom_compiler.ir.graph import Input, Node, Shape
 from einloom_compiler.ir.shapes import Guard, guards
 from einloom_compiler.order.search import Optimize
 from einloom_compiler.schedule.machine import Machine, assumed
 
 Array = npt.NDArray[Any]
-#: Called after each cell: cells done, cells in all.
+#: Called after each plan of a cell: how many are done, and how many there are.
 Progress = Callable[[int, int], None]
 
 
@@ -91,7 +92,7 @@ def lower(
         name: the library's.
         source: the function.
         cpus: the CPU levels by name.
-        progress: called after each cell.
+        progress: called after each plan of a cell.
 
     Raises:
         UnsupportedError: a symbol is no axis of any input by itself, or a guard cannot be planned.
@@ -106,15 +107,25 @@ def lower(
         _port(name, shape, dtype, open_sizes)
         for name, shape, dtype in zip(source.outputs, program.shapes, program.dtypes, strict=True)
     )
-    levels, done = [], 0
+    levels, done, n_plans = [], 0, 2 * len(cells) * len(cpus)
+
+    def planned() -> None:
+        nonlocal done
+        done += 1
+        if progress is not None:
+            progress(done, n_plans)
+
     for cpu, facts in cpus.items():
         level = LevelBuilder(cpu, facts.processor, constants)
-        with assumed(facts.machine), few_kernels():
+        with assumed(facts.machine), few_kernels() as kernels:
+            drafts = []
             for cell in cells:
-                level.add(_recipe_at(program, symbols, cell), _box(symbols, cell))
-                done += 1
-                if progress is not None:
-                    progress(done, len(cells) * len(cpus))
+                drafts.append(kernels.draft(partial(_recipe_at, program, symbols, cell)))
+                planned()
+            kernels.settle()
+            for cell, draft in zip(cells, drafts, strict=True):
+                level.add(kernels.final(draft), _box(symbols, cell))
+                planned()
         if all(number is None for number in level.choice):
             raise ShapeError(f"{name}: no size of its symbols is legal; look at guards and ranges")
         levels.append(level.level())
