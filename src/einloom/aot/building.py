@@ -156,7 +156,10 @@ def _write(
     say: Progress,
 ) -> dict[str, Any]:
     name, version = library.name, einloom.__version__
-    for folder, names in ((_POOL, ("pool.c", "pool.h", "pages.h")), (_NATIVE, _SOURCES)):
+    for folder, names in (
+        (_POOL, ("pool.c", "pool.h", "system.h", "pages.h")),
+        (_NATIVE, _SOURCES),
+    ):
         for file in names:
             shutil.copyfile(folder / file, work / file)
     objects = _kernel_objects(library, cpus, work, say)

@@ -39,6 +39,7 @@ HEADERS = (
         "scratch.h",
         "results.h",
         "pool.h",
+        "system.h",
         "pages.h",
     ),
 )

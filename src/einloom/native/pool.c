@@ -28,15 +28,10 @@
 #define _GNU_SOURCE
 #endif
 #include "pool.h"
+#include "system.h"
 
-#include <linux/futex.h>
 #include <pthread.h>
-#include <sched.h>
 #include <signal.h>
-#include <stdatomic.h>
-#include <sys/syscall.h>
-#include <time.h>
-#include <unistd.h>
 
 enum {
     CACHE_LINE = 64,
@@ -107,30 +102,6 @@ static uint32_t middle_of(uint64_t word) { return (uint32_t)(word >> 16) & 0xfff
 static uint32_t low_of(uint64_t word) { return (uint32_t)word & 0xffff; }
 static uint32_t parts_of(uint64_t job) { return middle_of(job); }
 static uint32_t sharers_of(uint64_t job) { return low_of(job); }
-
-static void pause_briefly(void) {
-#if defined(__x86_64__) || defined(__i386__)
-    __builtin_ia32_pause();
-#elif defined(__aarch64__)
-    __asm__ volatile("isb" ::: "memory");
-#else
-    sched_yield();
-#endif
-}
-
-static int64_t now_ns(void) {
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (int64_t)time.tv_sec * 1000000000 + time.tv_nsec;
-}
-
-static void futex_wait(_Atomic uint32_t *word, uint32_t expected) {
-    syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, expected, NULL, NULL, 0);
-}
-
-static void futex_wake(_Atomic uint32_t *word) {
-    syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
-}
 
 /* Keep a sleeper from waking on the caller's CPU, where it would wait until the caller's part is
  * done: Linux may put it there where no CPU was idle lately. Measured 2026-11 on 2 cores: of
@@ -301,13 +272,6 @@ static void forget_threads(void) {
     atomic_store(&pool.done, 0);
     atomic_store(&pool.caller_waits, 0);
     atomic_store(&pool.is_busy, 0);
-}
-
-static int64_t n_cpus(void) {
-    cpu_set_t set;
-    if (sched_getaffinity(0, sizeof set, &set) == 0)
-        return CPU_COUNT(&set);
-    return sysconf(_SC_NPROCESSORS_ONLN); /* more CPUs than the set has room for */
 }
 
 /* Start threads until there are `wanted`, or the system gives no more; return how many there are.
