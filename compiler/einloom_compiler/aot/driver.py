@@ -187,8 +187,10 @@ def _checks(library: Library) -> str:
     for n, symbol in enumerate(library.symbols):
         lines.append(f"    const int64_t s{n} = sizes[{n}];")
         upper = "" if symbol.most is None else f" || s{n} > {c_number(symbol.most, {})}"
-        lines.append(f"    if (s{n} < {symbol.least}{upper} || s{n} > INT64_C(1) << 40)")
+        lines.append(f"    if (s{n} < {symbol.least}{upper})")
         lines.append(f"        return {library.name.upper()}_ERROR_EXTENT;")
+        lines.append(f"    if (s{n} > INT64_C(1) << 40)")  # so that no product of few overflows
+        lines.append(f"        return {library.name.upper()}_ERROR_SIZE;")
     for number, guard in enumerate(library.checks):
         left, right = c_number(guard.left, names), c_number(guard.right, names)
         lines.append(f"    if (!({left} {guard.relation} {right}))")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -21,6 +21,7 @@ from einloom.keras.models.reading import read_model
 from einloom.keras.models.record import ModelRecord, TensorRef, references
 from einloom.keras.pieces.live import function_of, layer_at
 from einloom.runtime.choices import Choices, read_ranges
+from einloom.tracing import leaves_of
 from einloom_compiler.errors import SpecError
 from einloom_compiler.extents import free_names
 from einloom_compiler.ir.graph import Input, Node
@@ -136,7 +137,7 @@ def _reference(target: Any) -> Reference | None:
         return None
 
     def reference(arrays: Sequence[Array]) -> Sequence[Array]:
-        return _arrays_of(called(live(), arrays))
+        return arrays_of(called(live(), arrays))
 
     return reference
 
@@ -160,7 +161,7 @@ def _layer_reference(target: Any, piece: ModelRecord) -> Reference | None:
             return value
 
         layer = layer_at(live(), piece.layers[-1].name)
-        return _arrays_of(function_of(layer)(*filled(call.args), **filled(call.kwargs)))
+        return arrays_of(function_of(layer)(*filled(call.args), **filled(call.kwargs)))
 
     return reference
 
@@ -185,27 +186,39 @@ def _live(target: Any) -> Callable[[], Any] | None:
     return loaded
 
 
-def _arrays_of(results: Any) -> list[Array]:
+def arrays_of(results: Any) -> list[Array]:
+    """Return what Keras gave, dicts in the order of their keys, which Keras's own tools sort."""
     import keras
 
-    return [np.asarray(keras.ops.convert_to_numpy(each)) for each in keras.tree.flatten(results)]
+    return [np.asarray(keras.ops.convert_to_numpy(each)) for _, each in leaves_of(results)]
 
 
 def called(target: Any, arrays: Sequence[Array]) -> Any:
     """Return what a live layer or model gives at inference, as Keras structures it.
 
-    Those of several inputs take a list or arguments.
+    Functional models take what they were made with; layers of several inputs a list or arguments.
     """
     import inspect
 
     import keras
 
+    is_model = isinstance(target, keras.Model)
+    if is_model and not isinstance(target, keras.Sequential):
+        return target(_filled(target.input, iter(arrays)), training=False)
     if len(arrays) == 1:
         given: tuple[Any, ...] = (arrays[0],)
-    elif isinstance(target, keras.Model) or takes_a_list(type(target).__name__, len(arrays)):
+    elif takes_a_list(type(target).__name__, len(arrays)):
         given = (list(arrays),)
     else:
         given = tuple(arrays)
     has_training = "training" in inspect.signature(target.call).parameters
-    is_model = isinstance(target, keras.Model)
     return target(*given, training=False) if is_model or has_training else target(*given)
+
+
+def _filled(structure: Any, arrays: Iterator[Array]) -> Any:
+    """Return a model's inputs with arrays in their places."""
+    if isinstance(structure, dict):
+        return {key: _filled(item, arrays) for key, item in structure.items()}
+    if isinstance(structure, tuple | list):
+        return [_filled(item, arrays) for item in structure]
+    return next(arrays)

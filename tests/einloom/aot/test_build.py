@@ -151,7 +151,7 @@ def test_errors_are_those_of_the_compiler(dense: Built) -> None:
     w = np.ones((53, 67), np.float32)
     with pytest.raises(ShapeError, match=r"operand 'x' has rank 1 .* declared with rank 2"):
         f(np.ones(53, np.float32), w)
-    with pytest.raises(ShapeError, match="axis 1 of operand 'x' has extent 54"):
+    with pytest.raises(ShapeError, match=r"axis 1 of operand 'x' has extent 54 .* with 53; build"):
         f(np.ones((2, 54), np.float32), w)
     with pytest.raises(DTypeError, match="operand 'w' has dtype float64"):
         f(np.ones((2, 53), np.float32), w.astype(float))

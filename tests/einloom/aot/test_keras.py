@@ -13,6 +13,8 @@ import pytest
 
 import einloom as el
 from einloom.aot.building import Built
+from einloom.aot.checking import tolerance
+from einloom.aot.keras_targets import keras_source
 from einloom.cli import cli
 from einloom_compiler.errors import ShapeError, SpecError, UnsupportedError
 
@@ -139,6 +141,20 @@ def check_alone(built: Any, cases: Sequence[Case], folder: Path) -> None:
                     np.testing.assert_allclose(
                         got, expected, rtol=2e-5, atol=2e-5 * float(abs(expected).max())
                     )
+
+
+def test_keras_is_compared_key_by_key() -> None:
+    z, a = keras.Input((4,), name="z"), keras.Input((4,), name="a")
+    half = layers.Activation("tanh", dtype="float16")(z)
+    outputs = {"y": z * 2.0, "b": [a * 3.0, keras.ops.cast(half, "float32")]}
+    source = keras_source(keras.Model({"z": z, "a": a}, outputs))
+    assert source.outputs[0] == "y"
+    assert [source.names[node.name] for node in source.inputs] == ["z", "a"]
+    assert source.reference is not None
+    ones = np.ones((3, 4), np.float32)
+    found = [float(array[0, 0]) for array in source.reference([ones, ones * 10])]
+    assert found == pytest.approx([2.0, 30.0, np.tanh(1.0)], rel=1e-3)
+    assert [tolerance(root) for root in source.roots] == [2e-5, 2e-5, 2e-3]
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -21,6 +21,8 @@ _OPERATORS: dict[type[ast.operator], Any] = {
     ast.FloorDiv: operator.floordiv,
     ast.Mod: operator.mod,
 }
+#: The largest number that C has for threads; the library itself takes far fewer.
+_MOST_THREADS = 2**31 - 1
 #: What the library returns where an index names no row of a table.
 _INDEX_CODE = 10
 
@@ -83,13 +85,13 @@ class Calls:
             else np.empty(result.shape, port.dtype)
             for port, result in zip(self._outputs, results, strict=True)
         ]
-        if threads is not None and (not isinstance(threads, int) or threads < 1):
+        if threads is not None and (not hasattr(threads, "__index__") or threads < 1):
             raise ValueError(f"threads must be a positive integer, not {threads!r}")
         code = self._run(
             _pointers(ready),
             _pointers(targets),
             (ctypes.c_int64 * max(1, len(sizes)))(*sizes.values()),
-            ctypes.c_int(threads or 0),
+            ctypes.c_int(min(operator.index(threads or 0), _MOST_THREADS)),
         )
         if code != 0:
             error = self.function.index_error if code == _INDEX_CODE else self.function.call_error
@@ -114,8 +116,8 @@ class Calls:
     def _sizes(self, shapes: Any) -> dict[str, int]:
         """Return the value of every symbol, checked as einloom does."""
         sizes: dict[str, int] = {}
-        declared = list(zip(self._inputs, shapes, strict=True))
-        for port, shape in declared:
+        given_ports = list(zip(self._inputs, shapes, strict=True))
+        for port, shape in given_ports:
             if len(shape) != len(port.shape):
                 raise self.function.shape_error(
                     f"operand '{port.name}' has rank {len(shape)} (shape {shape}) but was declared "
@@ -123,20 +125,27 @@ class Calls:
                 )
         for symbol in self._symbols:
             sizes[symbol["name"]] = int(shapes[symbol["input"]][symbol["axis"]])
-        for port, shape in declared:
+        for port, shape in given_ports:
             for axis, (extent, given) in enumerate(zip(port.shape, shape, strict=True)):
                 if value(extent, sizes) != given:
+                    declared = port.texts[axis]
                     raise self.function.shape_error(
                         f"axis {axis} of operand '{port.name}' has extent {given} (shape {shape}) "
-                        f"but was declared with {port.texts[axis]}"
-                        + (f", which is {value(extent, sizes)} here" if sizes else "")
+                        f"but was declared with {declared}"
+                        + (
+                            "; build with a symbolic extent to allow others"
+                            if declared.isdecimal()
+                            else f", which is {value(extent, sizes)} here"
+                        )
                     )
         for symbol in self._symbols:
             size, least, most = sizes[symbol["name"]], symbol["least"], symbol["most"]
             if size < least or (most is not None and size > most):
+                port, shape = given_ports[symbol["input"]]
                 raise self.function.shape_error(
-                    f"extent {symbol['name']} is {size}, outside the declared range {least} to "
-                    f"{'any' if most is None else most}"
+                    f"extent {symbol['name']} is {size} in axis {symbol['axis']} of operand "
+                    f"'{port.name}' (shape {shape}), outside the declared range {least} to "
+                    f"{'any' if most is None else most}; build with a wider one in ranges="
                 )
         for guard, left, right in self._guards:
             a, b = value(left, sizes), value(right, sizes)

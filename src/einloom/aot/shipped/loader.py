@@ -171,9 +171,9 @@ def _fast(cls: Any, name: str, library: ctypes.PyDLL, dtypes: list[Any]) -> tupl
         return cls, None
     sample = np.zeros((2, 3), np.int16)
     objects = [np.ndarray, sys.intern("out"), sys.intern("threads"), None]
-    get = ctypes.pythonapi["PyCapsule_GetPointer"]
-    get.restype, get.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
     try:
+        get = ctypes.pythonapi["PyCapsule_GetPointer"]
+        get.restype, get.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
         numpy = get(np._core._multiarray_umath._ARRAY_API, None)  # type: ignore[attr-defined]
         functions = [
             ctypes.cast(ctypes.pythonapi[word], ctypes.c_void_p).value
