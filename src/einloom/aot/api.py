@@ -149,18 +149,33 @@ def _wanted(
     Raises:
         SpecError: the arguments are not for a target of this kind.
     """
-    called = folder.name if name is None else name
-    if not is_keras(target):
-        if batch is not None or layers:
-            raise SpecError("batch and layers are for Keras layers, models and their files")
+    if layers and is_keras(target):
+        return _layers(target, layers, folder, cpus, ranges, batch, is_named=bool(name or operands))
+    called = checked_name(folder.name if name is None else name)
+    if is_keras(target):
+        from einloom.aot.keras_targets import keras_source
+
+        source = keras_source(target, operands, batch=batch, ranges=ranges)
+    elif batch is not None or layers:
+        raise SpecError("batch and layers are for Keras layers, models and their files")
+    else:
         source = source_of(target, operands, dtype, ranges)
-        return [_Library(checked_name(called), folder, source, cpus)]
+    return [_Library(called, folder, source, cpus)]
+
+
+def _layers(
+    target: Any,
+    layers: Sequence[str],
+    folder: Path,
+    cpus: Cpus,
+    ranges: Mapping[str, Any] | None,
+    batch: int | tuple[int, int | None] | None,
+    *,
+    is_named: bool,
+) -> list[_Library]:
     from einloom.aot.keras_targets import keras_source
 
-    if not layers:
-        source = keras_source(target, operands, batch=batch, ranges=ranges)
-        return [_Library(checked_name(called), folder, source, cpus)]
-    if name or operands:
+    if is_named:
         raise SpecError("layers name their libraries and operands; give none beside them")
     return [
         _Library(

@@ -15,6 +15,8 @@ from einloom.keras.models.record import Origin
 
 #: Classes whose configuration is a graph of layers; ``Model`` is what Keras 2 wrote before 2.4.
 _FUNCTIONAL = ("Functional", "Model")
+#: Classes that do not say whether they are trained, although they are no operations.
+_UNTRAINED = ("InputLayer", "Sequential", *_FUNCTIONAL)
 #: A number by which Keras finds an object that occurs twice again: it differs from run to run.
 _SHARED = "shared_object_id"
 #: Marks an entry whose code was left out.
@@ -40,8 +42,9 @@ def origin_of(entry: Mapping[str, Any]) -> Origin:
     if any(isinstance(name, str) and ">" in name for name in (kind, registered)):
         return "custom"
     if "module" not in entry:  # the older form, which does not say; operations have a name alone
-        is_bare = isinstance(config, Mapping) and not {"trainable", "dtype"} & set(config)
-        return "operation" if is_bare and kind not in ("Sequential", *_FUNCTIONAL) else "layer"
+        # Layers say whether they are trained; a dtype may be an operation's own, as cumsum's is.
+        is_bare = isinstance(config, Mapping) and "trainable" not in config
+        return "operation" if is_bare and kind not in _UNTRAINED else "layer"
     if not isinstance(module, str):
         return "custom"
     root, _, inner = module.removeprefix("tf_").partition(".")

@@ -122,6 +122,14 @@ def test_hdf5_files(make: Callable[[], Any], tmp_path: Path) -> None:
     assert without_backend(record) == record_from_keras(model)
 
 
+@pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file")
+def test_operations_with_a_dtype_of_their_own_are_no_layers(tmp_path: Path) -> None:
+    x = keras.Input((4,))
+    model = keras.Model(x, keras.ops.cast(keras.ops.cumsum(x, axis=1), "float16"))
+    origins = [layer.origin for layer in saved(model, tmp_path, ".h5").layers]
+    assert origins == ["layer", "operation", "operation"]
+
+
 def without_names(model: ModelRecord) -> Any:
     """Return a record with the weights of layers that are not known as a sorted list of bytes."""
     layers = []
