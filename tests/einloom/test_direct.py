@@ -129,7 +129,7 @@ def test_maps_and_sums_of_any_layout(
         assert_close(el.einsum(equation, *operands), _expected(equation, operands), 500)
 
 
-@pytest.mark.thinned(16)
+@pytest.mark.thinned(8)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("equation", [*MAPS, *SUMS])
 def test_compiled_maps_and_sums_around_vector_edges(

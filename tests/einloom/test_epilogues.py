@@ -1,5 +1,6 @@
 """Epilogues with operands and any body, and elementwise functions: against NumPy, everywhere."""
 
+import re
 from typing import Any
 
 import numpy as np
@@ -279,6 +280,17 @@ def test_the_source_runs_un_jitted(name: str, shape: tuple[str, dict[str, int]])
     with np.errstate(all="ignore"):
         got = _un_jitted(node)(*arrays.values())
     _check(got, node, arrays, _terms(equation, extents))
+
+
+def test_a_packed_product_gathers_a_residual_in_another_order() -> None:
+    equation, extents = SHAPES[1]
+    extras, body = BODIES["turned_residual"]
+    node = _contraction(equation, extras, body, extents, "int32")
+    arrays = _arrays(node)
+    f = Expression(node).compile()
+    _check(f(*arrays.values()), node, arrays, _terms(equation, extents))
+    assert f.schedule.startswith("Packed(")
+    assert re.search(r"vgather\d+\(e0,", f.source)
 
 
 def test_a_sum_in_two_stages_has_its_epilogue_at_the_end() -> None:

@@ -69,6 +69,7 @@ def test_lanes_are_multiplied_and_added(dtype: str, width: int) -> None:
         np.testing.assert_array_equal(jitted[16 + n : 24], 0)
 
 
+@pytest.mark.thinned(1)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_the_sum_of_lanes(dtype: str) -> None:
     x = _values(8, dtype)
