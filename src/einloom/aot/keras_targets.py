@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from einloom.aot.checking import Reference
+from einloom.aot.checking import CheckError, Reference
 from einloom.aot.lowering import Source
 from einloom.aot.naming import identifiers
 from einloom.keras.compiling import KerasFunction
@@ -181,7 +181,14 @@ def _live(target: Any) -> Callable[[], Any] | None:
     def loaded() -> Any:
         import keras
 
-        return keras.saving.load_model(os.fspath(target), compile=False)
+        try:
+            return keras.saving.load_model(os.fspath(target), compile=False)
+        except (TypeError, ValueError, NotImplementedError) as error:
+            said = str(error).strip().partition(". ")[0]
+            raise CheckError(
+                f"{target} is built, but cannot be compared with Keras, which does not load it: "
+                f"{said}. Build without the check, or save the model as a .keras file"
+            ) from None
 
     return loaded
 

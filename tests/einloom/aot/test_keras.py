@@ -13,7 +13,7 @@ import pytest
 
 import einloom as el
 from einloom.aot.building import Built
-from einloom.aot.checking import tolerance
+from einloom.aot.checking import CheckError, tolerance
 from einloom.aot.keras_targets import keras_source
 from einloom.cli import cli
 from einloom_compiler.errors import ShapeError, SpecError, UnsupportedError
@@ -155,6 +155,16 @@ def test_keras_is_compared_key_by_key() -> None:
     found = [float(array[0, 0]) for array in source.reference([ones, ones * 10])]
     assert found == pytest.approx([2.0, 30.0, np.tanh(1.0)], rel=1e-3)
     assert [tolerance(root) for root in source.roots] == [2e-5, 2e-5, 2e-3]
+
+
+@pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file")
+def test_a_file_that_keras_does_not_load_is_not_compared(tmp_path: Path) -> None:
+    x = keras.Input((4,))
+    keras.Model(x, keras.ops.cumsum(x, axis=1)).save(tmp_path / "f.h5")
+    source = keras_source(str(tmp_path / "f.h5"))
+    assert source.reference is not None
+    with pytest.raises(CheckError, match="which does not load it: Unknown layer: 'Cumsum'"):
+        source.reference([np.ones((2, 4), np.float32)])
 
 
 @pytest.mark.parametrize("name", MODELS)
