@@ -197,6 +197,8 @@ def test_a_layer_over_steps_wraps_one_of_these() -> None:
     assert dense.weight_names == ("layer/kernel", "layer/bias")
     assert dense.compute_output_shape((None, 3, 4)) == (None, 3, 5)
     again = layers.TimeDistributed.from_config(dense.get_config())
+    short = layers.TimeDistributed({"class_name": "Dense", "config": {"name": "d", "units": 5}})
+    assert short.compute_output_shape((None, 3, 4)) == (None, 3, 5)
     x, kernel, bias = floats(2, 3, 4), floats(4, 5), floats(5)
     wanted = np.tanh(x @ kernel + bias)
     np.testing.assert_allclose(dense(x, weights=[kernel, bias]), wanted, rtol=1e-5, atol=1e-6)

@@ -40,12 +40,15 @@ class SpectralNormalization(Layer):
 
 
 def _configuration(title: str, layer: Any) -> Mapping[str, Any]:
-    """Return the configuration of a layer that another one is put around."""
+    """Return the configuration of a layer that another one is put around.
+
+    It says that it is a layer's: short ones look like those of operations.
+    """
     if isinstance(layer, Layer):
-        return {"class_name": type(layer).__name__, "config": layer.get_config()}
+        layer = {"class_name": type(layer).__name__, "config": layer.get_config()}
     if not isinstance(layer, Mapping):
         raise SpecError(
             f"{title} wraps one of einloom.keras.layers, such as layers.Dense(4), not "
             f"a {type(layer).__name__}"
         )
-    return layer
+    return {"module": "keras.layers", **layer}
