@@ -4,13 +4,15 @@ Each contender's threads go to sleep in its own way: they spin for a while after
 keep the others from the cores. In one process nobody else can tell when they are done, and their
 memory is in the way, too. So each contender has a process that holds nothing else, as it has where
 it is shipped. A turn begins with calls that are not timed, until clocks and threads are awake
-(:data:`AWAKE`), and ends when the process uses no CPU any more; then the next contender's begins.
+(:data:`AWAKE`), and ends when the process uses no CPU any more, or does not come to rest: threads
+of ONNX Runtime spin on. It is stopped then (``SIGSTOP``), so that it takes nothing from the others.
 """
 
 from __future__ import annotations
 
 import os
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -77,15 +79,19 @@ class Worker:
         if not self._answer():
             said = self._errors.read_text(errors="replace").strip()
             raise RuntimeError(said.splitlines()[-1] if said else "it says nothing")
+        self._process.send_signal(signal.SIGSTOP)
         found: Array = np.load(self._result)
         return found
 
     def turn(self, repeats: int) -> float:
         """Return the seconds of a call, averaged over ``repeats``, once the process is idle."""
         assert self._process.stdin is not None
+        self._process.send_signal(signal.SIGCONT)
         self._process.stdin.write(f"{repeats}\n")
         self._process.stdin.flush()
-        return float(self._answer())
+        seconds = float(self._answer())
+        self._process.send_signal(signal.SIGSTOP)
+        return seconds
 
     def _answer(self) -> str:
         assert self._process.stdout is not None
