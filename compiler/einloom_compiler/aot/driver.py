@@ -75,15 +75,17 @@ def identity_function(name: str, digest: str) -> str:
 def _constants(library: Library, weights: str) -> str:
     name = library.name
     _, size = constant_offsets(library.constants)
+    defined = f"#define CONSTANTS_BYTES INT64_C({size})\n"
     if weights:
         return (
-            f"#define WEIGHTS_BYTES INT64_C({size})\n"
+            f"{defined}"
             f'#define WEIGHTS_DIGEST "{weights}"\n'
             f'#define WEIGHTS_FILE "lib{name}.weights"\n'
             '#include "weights.c"\n'
             "static inline char *constants(void) { return mapped_weights; }\n"
         )
     return (
+        f"{defined}"
         f'extern char {name}_constants[] __attribute__((visibility("hidden")));\n'
         f"static inline char *constants(void) {{ return {name}_constants; }}\n"
     )

@@ -107,6 +107,9 @@ def _agrees_with_tf_keras(tf: Any, x: Any, y: Any, axes: Any) -> bool:
         with pytest.raises(el.ShapeError):
             NEW.batch_dot(*specs(x, y), axes)
         return False
+    except tf.errors.InvalidArgumentError:  # its reshapes to (-1, 0) break on some empty operands
+        assert 0 in (*x, *y)
+        return False
     result = NEW.batch_dot(*specs(x, y), axes)
     assert result.shape == want.shape
     np.testing.assert_array_equal(np.einsum(result.equation, a, b).reshape(result.shape), want)

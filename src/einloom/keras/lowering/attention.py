@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import zip_longest
 
 from einloom.keras.lowering.building import (
     cast,
@@ -43,10 +44,8 @@ from einloom_compiler.ir.shapes import shape_of
 #: What a masked score becomes: finite, so that a row of nothing else averages.
 LOWEST = -0.7 * 3.38953e38
 _S, _H, _E = Index("s", 1), Index("h", 1), Index("e", 1)
-_ARGUMENTS = (
-    *("query_mask", "value_mask", "key_mask", "attention_mask"),
-    *("use_causal_mask", "return_attention_scores"),
-)
+_MASKS = ("query_mask", "value_mask", "key_mask")
+_ARGUMENTS = (*_MASKS, "attention_mask", "use_causal_mask", "return_attention_scores")
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,29 +180,20 @@ def _joined(node: Node, attended: tuple[int, ...]) -> tuple[Node, Shape]:
 
 
 def _condition(call: LayerCall, parts: Heads, window: int | None) -> tuple[Condition, bool]:
-    """Return which pairs count, and whether causality is all that matters.
-
-    Keras attaches the query's mask to the tensor; the others may be given as arguments.
-    """
+    """Return which pairs count, and whether causality is all that matters."""
     condition = Condition()
-    query, value, *keys = call.inputs
-    names = ("value_mask", "key_mask")
-    given = [call.arguments.get(name) for name in names]
-    masks = [
-        tensor.node if isinstance(tensor, Tensor) else attached.mask
-        for tensor, attached in zip(given, (value, *keys), strict=False)
-    ]
-    automatic = [query.mask, *masks]
-    if any(mask is not None for mask in automatic) and len(parts.shared) > 1:
+    query, *masks = _padding(call)
+    is_padded = any(mask is not None for mask in (query, *masks))
+    if is_padded and len(parts.shared) > 1:
         raise call.unsupported("a padding mask for inputs of more than one free axis")
     if len(parts.rows) == 1:
         batch = parts.shared[0]
-        if query.mask is not None:
-            condition = condition.also(query.mask, (batch, *parts.rows))
+        if query is not None:
+            condition = condition.also(query, (batch, *parts.rows))
         for mask in masks:
             if mask is not None:
                 condition = condition.also(mask, (batch, _S))
-    elif any(mask is not None for mask in automatic):
+    elif is_padded:
         raise call.unsupported("a padding mask with attention over several axes")
     wants_causal = bool(call.arguments.get("use_causal_mask"))
     explicit = call.arguments.get("attention_mask")
@@ -223,6 +213,27 @@ def _condition(call: LayerCall, parts: Heads, window: int | None) -> tuple[Condi
         if window is not None:
             condition = condition.near(row, n_rows, _S, n_columns, window)
     return condition, False
+
+
+def _padding(call: LayerCall) -> tuple[Node | None, ...]:
+    """Return the padding masks of query, value and key ``(batch, positions)``.
+
+    One that is given as an argument counts in place of the one that the tensor carries; the key's
+    counts without a key, too. Keras's MultiHeadAttention does not read the query's argument.
+    """
+    is_read = not isinstance(call.kind, MultiHeadAttention)
+    found: list[Node | None] = []
+    for name, tensor in zip_longest(_MASKS, call.inputs):
+        given = call.arguments.get(name) if is_read or name != "query_mask" else None
+        mask: Node | None = None if tensor is None else tensor.mask
+        if isinstance(given, Tensor):
+            mask = given.node
+        elif given is not None:
+            raise call.unsupported(f"a {name} that is no tensor")
+        if mask is not None and len(shape_of(mask)) != 2:
+            raise call.unsupported(f"a {name} of rank {len(shape_of(mask))}")
+        found.append(mask)
+    return tuple(found)
 
 
 def _check_rows(call: LayerCall, parts: Heads) -> tuple[Index, object, object]:

@@ -5,6 +5,7 @@ Source: ``keras/src/layers/convolutional`` of Keras 3.15.1.
 
 from __future__ import annotations
 
+from einloom.keras.lowering.activations import activated, maps_of_activation
 from einloom.keras.lowering.building import (
     cast,
     contraction,
@@ -17,6 +18,7 @@ from einloom.keras.lowering.building import (
 from einloom.keras.lowering.layer_call import LayerCall, Tensor
 from einloom.keras.lowering.products import projected
 from einloom.keras.lowering.windows import windowed
+from einloom.keras.models.kinds.activation import LINEAR, Function
 from einloom.keras.models.kinds.convolution import (
     Conv,
     ConvTranspose,
@@ -52,12 +54,12 @@ def lower_conv(call: LayerCall, kind: Conv) -> Tensor:
         ((_B, *around, *group, _C), (*inner, _C, *group, _F)),
         (_B, *places, *group, _F),
         None if bias is None else (bias, (*group, _F)),
-        kind.activation,
+        _fusable(kind.activation),
         call.dtype,
     )
     if group:
         node = reshaped(node, (*shape_of(node)[: 1 + n], kind.filters))
-    return Tensor(_in_order(node, kind.channels_first))
+    return _finished(node, kind)
 
 
 def lower_depthwise_conv(call: LayerCall, kind: DepthwiseConv) -> Tensor:
@@ -73,12 +75,12 @@ def lower_depthwise_conv(call: LayerCall, kind: DepthwiseConv) -> Tensor:
         ((_B, *_interleaved(places, inner), _C), (*inner, _C, _M)),
         (_B, *places, _C, _M),
         bias,
-        kind.activation,
+        _fusable(kind.activation),
         call.dtype,
     )
     *outer, channels, times = shape_of(node)
     node = reshaped(node, (*outer, channels * times))
-    return Tensor(_in_order(node, kind.channels_first))
+    return _finished(node, kind)
 
 
 def lower_separable_conv(call: LayerCall, kind: SeparableConv) -> Tensor:
@@ -99,10 +101,10 @@ def lower_separable_conv(call: LayerCall, kind: SeparableConv) -> Tensor:
         ((_B, *places, _C, _M), (_C, _M, _F)),
         (_B, *places, _F),
         (call.weight("bias"), (_F,)) if kind.use_bias else None,
-        kind.activation,
+        _fusable(kind.activation),
         call.dtype,
     )
-    return Tensor(_in_order(node, kind.channels_first))
+    return _finished(node, kind)
 
 
 def lower_conv_transpose(call: LayerCall, kind: ConvTranspose) -> Tensor:
@@ -133,7 +135,7 @@ def lower_conv_transpose(call: LayerCall, kind: ConvTranspose) -> Tensor:
         ((_B, *_interleaved(places, shifts), _C), (*_interleaved(shifts, phases), _F, _C)),
         (_B, *_interleaved(places, phases), _F),
         (call.weight("bias"), (_F,)) if kind.use_bias else None,
-        kind.activation,
+        _fusable(kind.activation),
         call.dtype,
     )
     inner = shape_of(node)[1:-1]
@@ -144,7 +146,7 @@ def lower_conv_transpose(call: LayerCall, kind: ConvTranspose) -> Tensor:
     starts = (0, *(cut for cut, _ in growth), 0)
     axes = [ViewAxis(extent, axis) for axis, extent in enumerate(shape_of(node))]
     axes[1:-1] = [ViewAxis(extent, 1 + number) for number, extent in enumerate(extents)]
-    return Tensor(_in_order(Strided(node, starts, tuple(axes)), kind.channels_first))
+    return _finished(Strided(node, starts, tuple(axes)), kind)
 
 
 def _phased(
@@ -186,9 +188,22 @@ def _channels_last(call: LayerCall, channels_first: bool) -> Node:
     return permuted(x, (0, *range(2, rank), 1)) if channels_first else x
 
 
-def _in_order(node: Node, channels_first: bool) -> Node:
-    rank = len(shape_of(node))
-    return permuted(node, (0, rank - 1, *range(1, rank - 1))) if channels_first else node
+def _fusable(activation: Function) -> Function:
+    """Return the activation where it goes into the contraction, else the identity."""
+    return LINEAR if maps_of_activation(activation) is None else activation
+
+
+def _finished(node: Node, kind: Conv | DepthwiseConv | SeparableConv | ConvTranspose) -> Tensor:
+    """Return the layer's output: its axes as Keras has them, then a softmax along the last.
+
+    Keras applies it to the finished tensor: across groups, and along the positions where channels
+    come before them.
+    """
+    if kind.channels_first:
+        rank = len(shape_of(node))
+        node = permuted(node, (0, rank - 1, *range(1, rank - 1)))
+    is_fused = _fusable(kind.activation) == kind.activation
+    return Tensor(node if is_fused else activated(kind.activation, node))
 
 
 def _positions_of(call: LayerCall, channels_first: bool) -> tuple[Extent, ...]:

@@ -11,12 +11,14 @@ from einloom.keras.lowering.building import (
     cast,
     elementwise,
     indices,
+    keep_axes,
     reshaped,
     settled_dtype,
     split_axis,
     wide,
 )
 from einloom.keras.lowering.layer_call import LayerCall, Tensor
+from einloom.keras.models.kinds.base import same_extent
 from einloom.keras.models.kinds.fields import Numbers
 from einloom.keras.models.kinds.normalization import (
     BatchNormalization,
@@ -27,6 +29,7 @@ from einloom.keras.models.kinds.normalization import (
 )
 from einloom.keras.models.kinds.scaling import LayerScale, Normalization, Rescaling
 from einloom_compiler.dtypes import as_dtype
+from einloom_compiler.extents import is_equal
 from einloom_compiler.ir import builders
 from einloom_compiler.ir.graph import Elementwise, Node, Reduction, Rows
 from einloom_compiler.ir.maps import make_map
@@ -80,11 +83,26 @@ def _scaled_by_deviation(
 
 
 def lower_rms_normalization(call: LayerCall, kind: RMSNormalization) -> Tensor:
-    """Lower the division by the root mean square over axes, and a scale."""
+    """Lower the division by the root mean square over axes, and a scale.
+
+    Keras multiplies by the scale as it is, which broadcasts it along the last axes, whatever the
+    axes of the mean are.
+    """
     (x,) = call.nodes
     x = cast(x, wide(settled_dtype(x)))
-    axes = _ascending(call, kind.axes)
-    node = builders.rms_norm(x, axes, kind.epsilon, _along(call, "scale", axes, x))
+    axes, shape = _ascending(call, kind.axes), shape_of(x)
+    last = tuple(range(len(shape) - len(axes), len(shape)))
+    scale = _along(call, "scale", axes, x)
+    node: Node = builders.rms_norm(x, axes, kind.epsilon, scale if axes == last else None)
+    if axes != last:
+        term = indices(len(shape))
+        where = f"RMSNormalization(axis={kind.axes}), whose scale goes along the last axes"
+        kept = [n for n, extent in enumerate(shape_of(scale)) if is_equal(extent, 1) is not True]
+        for n in kept:
+            same_extent(shape[last[n]], shape_of(scale)[n], where)
+        along = tuple(term[last[n]] for n in kept)
+        operands = (node, keep_axes(scale, kept))
+        node = Elementwise(_PRODUCT, operands, (term, along), term, settled_dtype(x))
     return Tensor(cast(node, call.dtype))
 
 

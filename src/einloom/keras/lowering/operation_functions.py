@@ -163,7 +163,9 @@ def _full_like(config: Config, x: Expression, value: Any) -> Results:
 def _rms_norm(config: Config, x: Expression, scale: Any = None) -> Results:
     epsilon, dtype = config.get("epsilon") or _EPSILON, x.dtype
     wide = "float64" if dtype == "float64" else "float32"
-    made = F.rms_norm(F.cast(x, wide), _cast(scale, wide), config["axis"], epsilon)
+    made = F.rms_norm(F.cast(x, wide), None, config["axis"], epsilon)
+    if scale is not None:  # broadcast as NumPy does, whatever the axes
+        made = made * _cast(scale, wide)
     return F.cast(made, dtype)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,20 @@ def evaluated(found: Lowered, arrays: Mapping[str, Any]) -> list[Any]:
                 (name,) = free_names(extent)
                 sizes[name] = size
     return [evaluate_graph(root, arrays, sizes) for root in found.roots]
+
+
+def is_added_along_another_axis(shape: Sequence[int], bias: Sequence[int]) -> bool:
+    """Say whether Keras 3.15.1 on TensorFlow adds ``bias`` to the wrong axis.
+
+    Its ``ops.add`` takes an operand with one axis longer than 1 for a bias of the last axis, or of
+    axis 1, where that has the same extent. On JAX and PyTorch it broadcasts as NumPy does.
+    """
+    long = [axis for axis, extent in enumerate(bias, len(shape) - len(bias)) if extent != 1]
+    if len(long) != 1:
+        return False
+    extent = bias[long[0] - len(shape)]
+    taken = len(shape) - 1 if shape[-1] == extent else 1
+    return shape[taken] == extent and taken != long[0]
 
 
 def flat(value: Any) -> list[Any]:

@@ -6,9 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import Phase, given, settings
+from hypothesis import Phase, assume, given, settings
 from hypothesis import strategies as st
-from tests.einloom.keras.lowering.differential import check, randomized
+from tests.einloom.keras.lowering.differential import (
+    check,
+    is_added_along_another_axis,
+    randomized,
+)
 
 import einloom as el
 from einloom.keras.lowering.target import lowered
@@ -69,15 +73,31 @@ def configurations(draw: st.DrawFn) -> tuple[dict[str, Any], dict[str, Any], lis
         )  # fmt: skip
         if shape is not None:
             call["attention_mask"] = flags(draw(st.integers(0, 3)), *shape)
+        padding = ("query_mask", "value_mask", "key_mask")
+        for name in draw(st.sets(st.sampled_from(padding))) if len(shape or ()) < 4 else ():
+            length = free[0] if name == "query_mask" else keys[0]
+            call[name] = flags(draw(st.integers(0, 3)), 2, length)
     return layer, call, arrays
+
+
+def built(arguments: dict[str, Any], arrays: list[Any]) -> Any:
+    """Return the layer, called once; without an example where Keras adds a bias wrongly."""
+    layer = L.MultiHeadAttention(**arguments)
+    layer(*arrays)
+    if arguments["use_bias"]:
+        value, key = arrays[1], arrays[-1]
+        parts = (layer.query_dense, layer.key_dense, layer.value_dense)
+        for part, array in zip(parts, (arrays[0], key, value), strict=True):
+            shape = (*array.shape[:-1], *part.kernel.shape[1:])
+            assume(not is_added_along_another_axis(shape, part.bias.shape))
+    return layer
 
 
 @settings(max_examples=settings().max_examples)
 @given(configurations())
 def test_multi_head_attention(drawn: tuple[dict[str, Any], dict[str, Any], list[Any]]) -> None:
     arguments, call, arrays = drawn
-    layer = L.MultiHeadAttention(**arguments)
-    layer(*arrays)
+    layer = built(arguments, arrays)
     check(randomized(layer), *arrays, **call)
 
 
@@ -90,8 +110,7 @@ def test_multi_head_attention_runs(drawn: tuple[dict[str, Any], dict[str, Any], 
     Nor is one that fails made smaller, which would compile hundreds.
     """
     arguments, call, arrays = drawn
-    layer = L.MultiHeadAttention(**arguments)
-    layer(*arrays)
+    layer = built(arguments, arrays)
     check(randomized(layer), *arrays, runs=True, **call)
 
 
@@ -151,6 +170,29 @@ def test_group_query_attention(heads: tuple[int, int], call: str, dropout: float
         "both": {"attention_mask": flags(5, 2, heads[0], 3, 5), "use_causal_mask": True},
     }[call]
     check(randomized(layer), query, value, **arguments)
+
+
+@pytest.mark.parametrize("name", ["query_mask", "value_mask", "key_mask"])
+@pytest.mark.parametrize("dropout", [0.0, 0.2])
+def test_padding_masks_as_arguments(name: str, dropout: float) -> None:
+    """The key's counts although there is no key, a MultiHeadAttention's query's does not."""
+    query, value = floats(1, 2, 3, 6), floats(2, 2, 5, 6)
+    mask = np.array([[True, False, True, False, True], [False, True, True, True, False]])
+    mask = mask[:, :3] if name == "query_mask" else mask
+    for layer in (
+        L.MultiHeadAttention(2, 4, dropout=dropout),
+        L.GroupQueryAttention(4, 4, 2, dropout=dropout),
+    ):
+        layer(query, value)
+        call: dict[str, Any] = {name: mask}
+        check(randomized(layer), query, value, **call)
+
+
+def test_padding_masks_of_another_rank_are_refused() -> None:
+    x = el.spec("B", 3, 8, name="x")
+    mask = el.spec("B", 3, 1, dtype="bool")
+    with pytest.raises(UnsupportedError, match="value_mask of rank 3"):
+        lowered(L.MultiHeadAttention(2, 4), x, x, value_mask=mask)
 
 
 def test_self_attention_is_a_function_of_one_array() -> None:

@@ -50,6 +50,9 @@ CASES: dict[str, tuple[Any, tuple[int, ...]]] = {
                                                 activation="softmax"), (2, 5, 4, 3)),
     "transposed 3d": (lambda: L.Conv3DTranspose(3, (3, 2, 1), strides=(2, 1, 2)),
                       (2, 3, 5, 4, 2)),
+    "softmax across groups": (lambda: L.Conv1D(4, 2, groups=2, activation="softmax"), (2, 7, 4)),
+    "softmax across depths": (lambda: L.DepthwiseConv1D(2, depth_multiplier=2,
+                                                        activation="log_softmax"), (2, 7, 3)),
 }  # fmt: skip
 
 
@@ -101,6 +104,11 @@ def test_channels_before_positions(make: Any) -> None:
     found = lowered(first, el.spec("B", 4, 6, 5, name="x"))
     (result,) = evaluated(found, {"x": x.transpose(0, 3, 1, 2)})
     assert_close(result.transpose(0, 2, 3, 1), np.asarray(last(x)))
+
+
+def test_a_softmax_of_channels_before_positions_goes_along_the_last_axis() -> None:
+    layer = L.Conv1D(4, 3, data_format="channels_first", activation="softmax")
+    compared(layer, floats(2, 3, 7))
 
 
 def test_a_transposed_convolution_keeps_its_sequence_symbolic() -> None:

@@ -85,6 +85,8 @@ ONE: dict[str, tuple[Any, Any]] = {
     "layer norm half": (lambda: L.LayerNormalization(dtype="mixed_float16"), floats(3, 4, 5)),
     "rms norm": (lambda: L.RMSNormalization(), floats(3, 4, 5)),
     "rms norm half": (lambda: L.RMSNormalization(dtype="mixed_bfloat16"), floats(3, 4, 5)),
+    "rms norm of one": (lambda: L.RMSNormalization(axis=1), floats(3, 1, 4)),
+    "rms norm of equal axes": (lambda: L.RMSNormalization(axis=1), floats(3, 4, 4)),
     "unit norm": (lambda: L.UnitNormalization(axis=1), floats(3, 4, 5)),
     "unit norm zero": (lambda: L.UnitNormalization(), np.zeros((2, 3), np.float32)),
     "batch norm": (lambda: L.BatchNormalization(), floats(3, 4, 5)),
@@ -271,6 +273,14 @@ def test_what_does_not_fit_is_refused() -> None:
         lowered(dense, training=True)
     with pytest.raises(UnsupportedError, match=r"'lstm' \(LSTM\)"):
         lowered(built(L.LSTM(3, name="lstm"), floats(2, 3, 4)), el.spec("B", 3, 4))
+
+
+def test_a_scale_that_keras_multiplies_along_another_axis() -> None:
+    """RMSNormalization's is broadcast along the last axes, whatever its ``axis`` is."""
+    layer = L.RMSNormalization(axis=1)
+    layer.build((None, 4, 5))
+    with pytest.raises(ShapeError, match="goes along the last axes: extents 5 and 4 differ"):
+        lowered(layer, el.spec("B", 4, 5))
 
 
 def test_a_layer_over_steps_of_another_policy_is_refused() -> None:

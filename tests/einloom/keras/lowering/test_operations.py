@@ -46,7 +46,11 @@ _CASES: dict[str, Callable[[Any, Any], Any]] = {
         ops.norm(x, ord=np.inf, axis=-1),
     ],
     "Normalize": lambda x, i: [ops.normalize(x), ops.normalize(x, axis=1, order=1)],
-    "RMSNorm": lambda x, i: ops.rms_normalization(x, _MATRIX[:, 0]),
+    "RMSNorm": lambda x, i: [
+        ops.rms_normalization(x, _MATRIX[:, 0]),
+        ops.rms_normalization(x, _MATRIX[:, 0], axis=1),
+        ops.rms_normalization(x, axis=(1, 2)),
+    ],
     "LayerNorm": lambda x, i: ops.layer_normalization(x, _MATRIX[:, 0], _MATRIX[:, 1]),
     "DotProductAttention": lambda x, i: [
         ops.dot_product_attention(*[ops.reshape(x, (-1, 4, 2, 3))] * 3, is_causal=True),
