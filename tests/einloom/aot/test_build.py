@@ -170,6 +170,19 @@ el.aot.build("np.einsum('bi,ij->bj', x[B,53], w[53,67])", {str(tmp_path / "dense
         assert (tmp_path / "dense" / file.name).read_bytes() == file.read_bytes(), file.name
 
 
+def test_unnamed_operands_and_unknown_extents_are_called_the_same_in_every_build(
+    tmp_path: Path,
+) -> None:
+    texts = []
+    for n in range(2):
+        x, y = el.spec(None, 7, dtype="float32"), el.spec(7, 5, dtype="float32")
+        built = el.aot.build(el.matmul(x, y), tmp_path / f"{n}" / "f", cpu=CPU)
+        assert isinstance(built, Built)
+        texts.append((built.folder / "manifest.json").read_text(encoding="utf-8"))
+    assert texts[0] == texts[1]
+    assert json.loads(texts[0])["inputs"][0]["shape"] == ["_1", "7"]
+
+
 def test_errors_are_those_of_the_compiler(dense: Built) -> None:
     f = el.aot.load(dense.folder)
     w = np.ones((53, 67), np.float32)
