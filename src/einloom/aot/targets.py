@@ -39,7 +39,7 @@ def source_of(
     if isinstance(target, Jit):
         traced = target.trace(*operands)
         parts = [path for path, _ in leaves_of(traced)]
-        target = target.compile_traced(traced, ranges)
+        target = target.compile_traced(traced, operands, {}, ranges)
     elif isinstance(target, CompiledFunction):
         if operands or ranges:
             raise SpecError("a compiled function brings its own operands and ranges")
