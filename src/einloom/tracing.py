@@ -21,7 +21,7 @@ from einloom.frontends.arrays import as_numpy, wrapper_for
 from einloom.runtime.prepared import Evaluation, PreparedFunction
 from einloom_compiler.errors import EinloomError, SpecError
 from einloom_compiler.ir.graph import Node
-from einloom_compiler.ir.traversal import at_sizes
+from einloom_compiler.ir.traversal import at_sizes, inputs_of
 from einloom_compiler.order.search import Optimize
 
 _KEPT_PROGRAMS = 1024
@@ -167,17 +167,41 @@ class Jit(PreparedFunction):
         """Return the expressions that the function computes; see :func:`einloom.trace`."""
         return trace(self._function, *args, **kwargs)
 
-    def compile(self, *args: Any, **kwargs: Any) -> CompiledFunction:
-        """Return the compiled function of what these symbolic operands give."""
-        return self.compile_traced(self.trace(*args, **kwargs))
+    def compile(
+        self, *args: Any, ranges: Mapping[str, Any] | None = None, **kwargs: Any
+    ) -> CompiledFunction:
+        """Return the compiled function of what these symbolic operands give.
+
+        It takes an array for each operand, in the order of the function's parameters; results are
+        in a row.
+
+        Args:
+            args: symbolic operands, and what else the function takes.
+            ranges: what symbols can be, as in :func:`einloom.compile`.
+            kwargs: by name.
+        """
+        return self.compile_traced(self.trace(*args, **kwargs), args, kwargs, ranges)
 
     def compile_traced(
-        self, traced: Any, ranges: Mapping[str, Any] | None = None
+        self,
+        traced: Any,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        ranges: Mapping[str, Any] | None = None,
     ) -> CompiledFunction:
-        """Return the compiled function of what :meth:`trace` returned."""
+        """Return the compiled function of what :meth:`trace` returned for these arguments."""
         found = [leaf for _, leaf in leaves_of(traced)]
-        options: Any = {"optimize": self._optimize, "threads": self._threads, "ranges": ranges}
-        return compile_expression(tuple(found) if len(found) > 1 else found[0], **options)
+        given = self._signature.bind(*args, **kwargs).arguments
+        operands = [leaf.node for _, leaf in leaves_of(given) if isinstance(leaf, Expression)]
+        used = inputs_of(*(leaf.node for leaf in found))
+        inputs = dict.fromkeys((*inputs_of(*operands), *used))
+        return compile_expression(
+            tuple(found) if len(found) > 1 else found[0],
+            optimize=self._optimize,
+            threads=self._threads,
+            ranges=ranges,
+            inputs=tuple(map(Expression, inputs)),
+        )
 
     def _evaluated(self, *args: Any, **kwargs: Any) -> tuple[Any, Evaluation | None]:
         try:

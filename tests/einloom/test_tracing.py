@@ -113,6 +113,20 @@ def test_arguments_keep_their_order_and_may_be_unused() -> None:
     np.testing.assert_allclose(function(c=c, a=a, b=b), c @ a, rtol=1e-5, atol=1e-6)
 
 
+def test_compiled_functions_take_arrays_in_the_order_of_the_parameters() -> None:
+    @el.jit
+    def function(a: Any, b: Any, pair: Any) -> Any:
+        return pair["y"] @ b @ a
+
+    names = ("a", "b", "x", "y")
+    a, b, x, y = (el.spec("N", "N", dtype="float32", name=name) for name in names)
+    compiled = function.compile(a, pair={"x": x, "y": y}, b=b)
+    assert [str(operand) for operand in compiled.inputs] == [str(each) for each in (a, b, x, y)]
+    arrays = [_array(3, 3) for _ in names]
+    expected = arrays[3] @ arrays[1] @ arrays[0]
+    np.testing.assert_allclose(compiled(*arrays), expected, rtol=1e-5)
+
+
 def test_symbolic_operands_give_expressions() -> None:
     @el.jit
     def function(x: Any, w: Any) -> Any:
