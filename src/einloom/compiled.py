@@ -129,8 +129,13 @@ def compile_expression(
     schedule: Any = None,
     tune: bool = False,
     ranges: Mapping[str, Any] | None = None,
+    inputs: tuple[Expression, ...] | None = None,
 ) -> CompiledFunction:
-    """Return the compiled function of ``expression``; see :func:`compile`."""
+    """Return the compiled function of ``expression``; see :func:`compile`.
+
+    ``inputs`` are all that it uses, and perhaps more, in the order of a call's arrays; those that
+    it uses, in the order in which it does, where None.
+    """
     expressions = (expression,) if isinstance(expression, Expression) else expression
     for each in expressions:
         if each.ambiguity is not None:
@@ -156,6 +161,7 @@ def compile_expression(
         threads=threads,
         threads_backend=threads_backend,
         choices=choices,
+        inputs=inputs,
     )
 
 

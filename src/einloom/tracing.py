@@ -10,8 +10,8 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, overload
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeAlias, overload
 
 import numpy as np
 
@@ -21,10 +21,13 @@ from einloom.frontends.arrays import as_numpy, wrapper_for
 from einloom.runtime.prepared import Evaluation, PreparedFunction
 from einloom_compiler.errors import EinloomError, SpecError
 from einloom_compiler.ir.graph import Node
-from einloom_compiler.ir.traversal import at_sizes
+from einloom_compiler.ir.traversal import at_sizes, inputs_of
 from einloom_compiler.order.search import Optimize
 
 _KEPT_PROGRAMS = 1024
+Shapes: TypeAlias = tuple[tuple[int, ...], ...]
+#: Shapes with names in place of the extents that are symbolic.
+MixedShapes: TypeAlias = tuple[tuple[int | str, ...], ...]
 _PLAIN = (bool, int, float, complex, str, bytes, type(None), np.dtype)
 
 
@@ -71,8 +74,10 @@ def jit(
     """Decorate a function of einloom calls: it is traced, merged and compiled as one.
 
     Called with arrays it runs, with symbolic operands it returns expressions. It is traced for each
-    structure of its arguments, dtype, and value of arguments that are no arrays; for other sizes it
-    is traced with symbolic extents, where that gives the same graph, and else once more.
+    structure of its arguments, shape, dtype, and value of arguments that are no arrays; all sizes
+    share one compiled program with symbolic extents, but those at which the function is another.
+    NumPy's scalars keep their dtype beside arrays, as in NumPy 2: ``x / np.sqrt(d)`` is float64,
+    ``x / d**0.5`` has the dtype of x.
 
     Args:
         function: what is traced; it must not depend on the values of arrays.
@@ -100,11 +105,43 @@ class _Traced:
         run: of the call's arrays, in order; returns a tuple.
         result: nested as the function's, numbers standing for results.
         outputs: their graphs.
+        shapes: of the arrays; extents by name where they are symbolic.
     """
 
     run: CompiledFunction
     result: Any
     outputs: tuple[Node, ...]
+    shapes: MixedShapes
+
+    def is_at(self, shapes: Shapes, exact: _Traced) -> bool:
+        """Say whether this is ``exact``, which was traced for these shapes, at their sizes."""
+        sizes: dict[str, int] = {}
+        for own, shape in zip(self.shapes, shapes, strict=True):
+            for extent, size in zip(own, shape, strict=True):
+                if isinstance(extent, str):
+                    sizes[extent] = size
+                elif extent != size:
+                    return False
+        try:
+            outputs = tuple(at_sizes(node, sizes) for node in self.outputs)
+        except (EinloomError, ValueError, ArithmeticError):
+            return False
+        return outputs == exact.outputs and self.result == exact.result
+
+
+@dataclass(slots=True)
+class _Known:
+    """What is known of a structure of arguments.
+
+    Attributes:
+        first: the shapes that no shared program served, and that others are compared with.
+        shared: programs of symbolic extents, each right for some shapes.
+        tried: shapes with symbols that the function was traced for.
+    """
+
+    first: Shapes
+    shared: list[_Traced] = field(default_factory=list)
+    tried: set[MixedShapes] = field(default_factory=set)
 
 
 class Jit(PreparedFunction):
@@ -124,24 +161,47 @@ class Jit(PreparedFunction):
         self._optimize, self._threads = optimize, threads
         self._default_threads = threads or 0
         self._programs: dict[Hashable, _Traced] = {}
-        #: Of each structure, the shapes that it was first traced for; () where each has its own.
-        self._first: dict[Hashable, tuple[tuple[int, ...], ...]] = {}
+        self._known: dict[Hashable, _Known] = {}
 
     def trace(self, *args: Any, **kwargs: Any) -> Any:
         """Return the expressions that the function computes; see :func:`einloom.trace`."""
         return trace(self._function, *args, **kwargs)
 
-    def compile(self, *args: Any, **kwargs: Any) -> CompiledFunction:
-        """Return the compiled function of what these symbolic operands give."""
-        return self.compile_traced(self.trace(*args, **kwargs))
+    def compile(
+        self, *args: Any, ranges: Mapping[str, Any] | None = None, **kwargs: Any
+    ) -> CompiledFunction:
+        """Return the compiled function of what these symbolic operands give.
+
+        It takes an array for each operand, in the order of the function's parameters; results are
+        in a row.
+
+        Args:
+            args: symbolic operands, and what else the function takes.
+            ranges: what symbols can be, as in :func:`einloom.compile`.
+            kwargs: by name.
+        """
+        return self.compile_traced(self.trace(*args, **kwargs), args, kwargs, ranges)
 
     def compile_traced(
-        self, traced: Any, ranges: Mapping[str, Any] | None = None
+        self,
+        traced: Any,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        ranges: Mapping[str, Any] | None = None,
     ) -> CompiledFunction:
-        """Return the compiled function of what :meth:`trace` returned."""
+        """Return the compiled function of what :meth:`trace` returned for these arguments."""
         found = [leaf for _, leaf in leaves_of(traced)]
-        options: Any = {"optimize": self._optimize, "threads": self._threads, "ranges": ranges}
-        return compile_expression(tuple(found) if len(found) > 1 else found[0], **options)
+        given = self._signature.bind(*args, **kwargs).arguments
+        operands = [leaf.node for _, leaf in leaves_of(given) if isinstance(leaf, Expression)]
+        used = inputs_of(*(leaf.node for leaf in found))
+        inputs = dict.fromkeys((*inputs_of(*operands), *used))
+        return compile_expression(
+            tuple(found) if len(found) > 1 else found[0],
+            optimize=self._optimize,
+            threads=self._threads,
+            ranges=ranges,
+            inputs=tuple(map(Expression, inputs)),
+        )
 
     def _evaluated(self, *args: Any, **kwargs: Any) -> tuple[Any, Evaluation | None]:
         try:
@@ -175,59 +235,68 @@ class Jit(PreparedFunction):
         names: Sequence[str],
         arrays: Sequence[np.ndarray[Any, Any]],
     ) -> _Traced:
-        """Return the program for these arrays: a symbolic one, or one of their shapes."""
+        """Return the program for these arrays: a symbolic one, or one of their shapes.
+
+        A function may branch on a shape without anybody noticing (``x.shape[0] == 3`` of a symbol
+        is false), so that a symbolic program serves only shapes at which it was found to be what
+        the function is traced to.
+        """
         shapes = tuple(array.shape for array in arrays)
         dtypes = tuple(array.dtype.newbyteorder("=") for array in arrays)
         # An extent of 1 broadcasts, so that it is no other extent.
         ones = tuple(tuple(extent == 1 for extent in shape) for shape in shapes)
         structure = (key, dtypes, ones)
-        for each in (structure, (structure, shapes)):
-            if (found := self._programs.get(each)) is not None:
-                return found
-        exact = self._trace(bound, names, shapes, dtypes)
-        if self._first.setdefault(structure, shapes) not in ((), shapes):
-            general = self._general(bound, names, shapes, dtypes, exact)
-            if general is not None:
-                return self._remember(structure, general)
-            self._first[structure] = ()
-        return self._remember((structure, shapes), exact)
+        found = self._programs.get((structure, shapes))
+        if found is None:
+            exact = self._trace(bound, names, shapes, dtypes)
+            known = self._known.setdefault(structure, _Known(shapes))
+            _drop_oldest(self._known)
+            found = self._shared(known, bound, names, shapes, dtypes, exact) or exact
+            self._programs[structure, shapes] = found
+            _drop_oldest(self._programs)
+        return found
 
-    def _remember(self, key: Hashable, traced: _Traced) -> _Traced:
-        if len(self._programs) >= _KEPT_PROGRAMS:
-            self._programs.pop(next(iter(self._programs)), None)
-        self._programs[key] = traced
-        return traced
-
-    def _general(
+    def _shared(
         self,
+        known: _Known,
         bound: inspect.BoundArguments,
         names: Sequence[str],
-        shapes: Sequence[tuple[int, ...]],
+        shapes: Shapes,
         dtypes: Sequence[Any],
         exact: _Traced,
     ) -> _Traced | None:
-        """Return the program of symbolic extents; None where it is not the same at these sizes.
+        """Return a program of symbolic extents that is ``exact`` at these sizes, if there is one.
 
-        A function may branch on a shape, or compute with it what symbols cannot: then each shape
-        has its own.
+        Where a function computes with sizes what symbols cannot (``1 / np.sqrt(x.shape[-1])``), the
+        axes that have had one extent so far keep it.
         """
-        symbolic = [
-            tuple(1 if n == 1 else f"{name}_{axis}" for axis, n in enumerate(shape))
-            for name, shape in zip(names, shapes, strict=True)
-        ]
-        sizes = {
-            name: extent
-            for of_names, shape in zip(symbolic, shapes, strict=True)
-            for name, extent in zip(of_names, shape, strict=True)
-            if isinstance(name, str)
-        }
-        try:
-            found = self._trace(bound, names, symbolic, dtypes)
-            at_these = tuple(at_sizes(node, sizes) for node in found.outputs)
-        except (EinloomError, TypeError, ValueError, ArithmeticError):
+        for program in known.shared:
+            if program.is_at(shapes, exact):
+                return program
+        if shapes == known.first:
             return None
-        is_same = at_these == exact.outputs and found.result == exact.result
-        return found if is_same else None
+        axes = {(n, axis) for n, shape in enumerate(shapes) for axis in range(len(shape))}
+        varied = {(n, axis) for n, axis in axes if shapes[n][axis] != known.first[n][axis]}
+        for symbolic in (axes, varied):
+            with_symbols = tuple(
+                tuple(
+                    f"{name}_{axis}" if (n, axis) in symbolic and extent != 1 else extent
+                    for axis, extent in enumerate(shape)
+                )
+                for n, (name, shape) in enumerate(zip(names, shapes, strict=True))
+            )
+            if with_symbols in known.tried:
+                continue
+            known.tried.add(with_symbols)
+            try:
+                program = self._trace(bound, names, with_symbols, dtypes)
+            except (EinloomError, TypeError, ValueError, ArithmeticError):
+                continue  # what the function does with sizes, symbols cannot
+            if program.is_at(shapes, exact):
+                known.shared.append(program)
+                return program
+        known.first = shapes
+        return None
 
     def _trace(
         self,
@@ -260,7 +329,12 @@ class Jit(PreparedFunction):
             threads=self._threads,
             inputs=inputs,
         )
-        return _Traced(run, result, tuple(output.node for output in outputs))
+        return _Traced(run, result, tuple(output.node for output in outputs), tuple(shapes))
+
+
+def _drop_oldest(kept: dict[Hashable, Any]) -> None:
+    while len(kept) > _KEPT_PROGRAMS:
+        kept.pop(next(iter(kept)), None)
 
 
 def _is_array(value: Any) -> bool:

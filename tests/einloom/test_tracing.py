@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import einloom as el
+from einloom.tracing import Jit
 
 _RNG = np.random.default_rng(6)
 
@@ -43,11 +44,42 @@ def test_other_sizes_share_a_trace() -> None:
         x, y = _array(n, 3), _array(3, n + 1)
         z = np.exp(x @ y)
         np.testing.assert_allclose(function(x, y), z / z.sum(-1, keepdims=True), rtol=1e-5)
-    assert len(traced) == 3  # with two shapes, then with names
+    assert len(traced) == 5  # with each shape, and with names
+    assert _n_compiled(function) == 2  # for the first shape, and for all others
     function(_array(1, 3), _array(3, 4))
-    assert len(traced) == 4  # an extent of 1 broadcasts
+    assert _n_compiled(function) == 3  # an extent of 1 broadcasts
     function(_array(2, 3).astype("f8"), _array(3, 4).astype("f8"))
-    assert len(traced) == 5
+    assert _n_compiled(function) == 4
+
+
+def _n_compiled(function: Jit) -> int:
+    return len({id(program.run) for program in function._programs.values()})
+
+
+def test_axes_that_keep_their_extent_may_be_numbers() -> None:
+    """An attention divides by the root of its heads' size; batch and sequence stay symbolic."""
+
+    @el.jit
+    def scores(x: Any, y: Any) -> Any:
+        return el.softmax(el.einsum("bqd,bkd->bqk", x, y) * x.shape[-1] ** -0.5)
+
+    for d in (4, 9):
+        for n in (2, 3, 4, 5, 6, 7):
+            x, y = _array(n, n + 1, d), _array(n, 2 * n, d)
+            z = np.exp(np.einsum("bqd,bkd->bqk", x, y) / d**0.5)
+            np.testing.assert_allclose(scores(x, y), z / z.sum(-1, keepdims=True), rtol=1e-4)
+    assert _n_compiled(scores) == 4
+
+
+@pytest.mark.parametrize("order", [(2, 4, 5, 3, 3), (3, 2, 4, 3), (3, 4, 5)])
+def test_branches_on_sizes_are_never_taken_for_others(order: tuple[int, ...]) -> None:
+    @el.jit
+    def function(x: Any) -> Any:
+        return x * 2 if x.shape[0] == 3 or x.shape[0] % 4 == 1 else x + 1
+
+    for n in order:
+        x = _array(n, 5)
+        np.testing.assert_array_equal(function(x), x * 2 if n in (3, 5) else x + 1)
 
 
 @pytest.mark.parametrize("way", ["branch", "number", "loop"])
@@ -60,7 +92,7 @@ def test_functions_of_sizes_are_traced_for_each(way: str) -> None:
             return x / float(x.shape[0])
         return sum((x[number] for number in range(x.shape[0])), start=x[0])
 
-    for n in (2, 3, 4, 3, 2):
+    for n in (2, 3, 4, 3, 2, 5):
         x = _array(n, 5)
         if way == "branch":
             expected = x * 2 if n == 3 else x + 1
@@ -79,6 +111,20 @@ def test_arguments_keep_their_order_and_may_be_unused() -> None:
         np.testing.assert_allclose(function(a, b, c), c @ a, rtol=1e-5, atol=1e-6)
     assert function._n_kept == 1
     np.testing.assert_allclose(function(c=c, a=a, b=b), c @ a, rtol=1e-5, atol=1e-6)
+
+
+def test_compiled_functions_take_arrays_in_the_order_of_the_parameters() -> None:
+    @el.jit
+    def function(a: Any, b: Any, pair: Any) -> Any:
+        return pair["y"] @ b @ a
+
+    names = ("a", "b", "x", "y")
+    a, b, x, y = (el.spec("N", "N", dtype="float32", name=name) for name in names)
+    compiled = function.compile(a, pair={"x": x, "y": y}, b=b)
+    assert [str(operand) for operand in compiled.inputs] == [str(each) for each in (a, b, x, y)]
+    arrays = [_array(3, 3) for _ in names]
+    expected = arrays[3] @ arrays[1] @ arrays[0]
+    np.testing.assert_allclose(compiled(*arrays), expected, rtol=1e-5)
 
 
 def test_symbolic_operands_give_expressions() -> None:

@@ -118,9 +118,9 @@ def test_operand_order_does_not_make_another_nest() -> None:
             ((1040, 1600),),
             "j",
             (
-                *(Tile("j", 128, slack=15), Tile("i", 64)),
+                *(Tile("j", 128, slack=15), Tile("i", 512)),
                 *(Sink("i", "tile"), Sink("i"), Sink("j")),
-                *(Transpose(16, is_masked=True, pitch=128), Parallelize(2)),
+                *(Transpose(16, is_masked=True, pitch=144, ahead=64), Parallelize(2)),
             ),
         ),
         (
@@ -128,9 +128,9 @@ def test_operand_order_does_not_make_another_nest() -> None:
             ((40, 30, 20, 50),),
             "k",
             (
-                *(Tile("k", 128, slack=15, fused=("j",)), Tile("i", 64)),
+                *(Tile("k", 1024, slack=15, fused=("j",)), Tile("i", 64)),
                 *(Sink("i", "tile"), Sink("i"), Sink("k")),
-                *(Transpose(16, is_masked=True, pitch=128), Parallelize(2)),
+                *(Transpose(16, is_masked=True, pitch=1040, ahead=64), Parallelize(2)),
             ),
         ),
     ],

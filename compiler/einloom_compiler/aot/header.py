@@ -24,8 +24,22 @@ _NOTES = {
 }
 
 
-def print_header(library: Library, version: str) -> str:
-    """Return the header, for C99 and C++."""
+_BESIDE = """\
+ *
+ * Weights lie in lib{name}.weights, beside the object that holds this code. Of that file the size
+ * and the first bytes are looked at; to read all would take long. manifest.json has its SHA-256,
+ * and verify() of {name}.py compares it.
+"""
+
+
+def print_header(library: Library, version: str, *, is_beside: bool = False) -> str:
+    """Return the header, for C99 and C++.
+
+    Args:
+        library: what it declares.
+        version: of einloom.
+        is_beside: whether constants lie in a file beside the library.
+    """
     name, upper = library.name, library.name.upper()
     codes = [
         f"    {upper}_{'ERROR_' if n else ''}{word} = {n}, /* {text} */"
@@ -51,7 +65,11 @@ def print_header(library: Library, version: str) -> str:
  * All functions may be called from several threads at once; they keep no state but a pool of
  * threads and, for each calling thread, the memory that its calls needed, until the thread ends or
  * calls {name}_release. They work in a forked child.
- */
+ *
+ * The shared library is never unloaded: threads of its pool run its code until the process ends. If
+ * you link the static archive into a plugin, which dlclose may unload, link that with
+ * -Wl,-z,nodelete, too.
+{_BESIDE.format(name=name) if is_beside else ""} */
 #ifndef EINLOOM_{upper}_H
 #define EINLOOM_{upper}_H
 

@@ -91,6 +91,10 @@ def _write_blocks(
     ):
         writer.line(f"{along} = min({along}_block, {end} - {lanes})")
         writer.line(f"{across} = min({across}_block, {high} - {lanes})")
+        if transposition.ahead:
+            ahead = f"{writer.offset(source, 0)} + {transposition.ahead}"
+            near = f"{source.name}, {ahead}, {source.name}_{along}"
+            writer.call(f"bprefetch{lanes}(", f"{lanes}, 1, {near}")
         writer.call(f"vtranspose{lanes}(", f"{to}, {at}")
     with writer.block("else:"):
         if transposition.is_masked:

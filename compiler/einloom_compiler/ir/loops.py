@@ -111,11 +111,13 @@ class Transposition:
         is_masked: whether blocks at edges are masked vectors, too, instead of loops.
         pitch: where not 0, blocks are gathered in rows of so many elements of scratch, one for each
             point of the input's contiguous level, and the rows then streamed to the output.
+        ahead: how many elements of the input's runs are prefetched before they are copied.
     """
 
     lanes: int
     is_masked: bool
     pitch: int = 0
+    ahead: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -193,6 +193,7 @@ def print_nest(nest: LoopNest) -> str:
     if nest.transposition is not None:
         lanes, pitch = nest.transposition.lanes, nest.transposition.pitch
         maps += f"  transposed {lanes} x {lanes} at once"
+        maps += f", prefetched {nest.transposition.ahead} ahead" if nest.transposition.ahead else ""
         maps += f", streamed by rows of {pitch}" if pitch else ""
     lines.append(f"{pad}{print_access(nest.output)} {assign} {factors}{maps}  in {nest.compute}")
     return "\n".join(lines)

@@ -123,8 +123,8 @@ def _verify_transposition(nest: LoopNest, stage: str) -> None:
     is_deep = any(level.kind == "within" for level in outer)
     _require(not is_deep, stage, "a transpose has two levels within tiles", nest)
     pitch = nest.transposition.pitch if nest.transposition else 0
-    fits = pitch in (0, along.size)
-    _require(fits, stage, "a streamed row is as long as its pitch", nest)
+    fits = not pitch or pitch >= along.size
+    _require(fits, stage, "a streamed row is longer than its pitch", nest)
 
 
 def _require(

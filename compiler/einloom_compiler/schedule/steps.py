@@ -76,12 +76,14 @@ class Vectorize:
 class Transpose:
     """Copy the two innermost levels in blocks of ``lanes`` x ``lanes``, transposed in registers.
 
-    With ``pitch``, blocks are gathered in rows of so many elements of scratch and then streamed.
+    With ``pitch``, blocks are gathered in rows of so many elements of scratch and then streamed;
+    the input is prefetched ``ahead`` elements of its runs before it is copied.
     """
 
     lanes: int
     is_masked: bool
     pitch: int = 0
+    ahead: int = 0
 
 
 Step = Tile | Sink | Unroll | Parallelize | Vectorize | Transpose
@@ -115,8 +117,9 @@ def _apply_step(nest: LoopNest, step: Step) -> LoopNest:
             return replace(nest, n_parallel=n_levels)
         case Vectorize(lanes, n_sums, is_streamed):
             return replace(nest, vectors=Vectors(lanes, n_sums, is_streamed))
-        case Transpose(lanes, is_masked, pitch):
-            return replace(nest, transposition=Transposition(lanes, is_masked, pitch))
+        case Transpose(lanes, is_masked, pitch, ahead):
+            made = Transposition(lanes, is_masked, pitch, ahead)
+            return replace(nest, transposition=made)
     return replace(nest, levels=tuple(levels))
 
 

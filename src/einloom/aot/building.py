@@ -167,7 +167,7 @@ def _write(
     if library.constants:
         digest, linked = _write_constants(library, tools, work, result, embedded_bytes)
         objects += linked
-    header = print_header(library, version)
+    header = print_header(library, version, is_beside=bool(digest))
     (work / f"{name}.h").write_text(header, encoding="ascii")
     driver = print_driver(library, version, digest)
     identity = sha256(driver.encode())

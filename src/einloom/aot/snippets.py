@@ -23,6 +23,8 @@ if(NOT TARGET {name}::{name}_static AND EXISTS "${{CMAKE_CURRENT_LIST_DIR}}/lib{
   set_target_properties({name}::{name}_static PROPERTIES
     IMPORTED_LOCATION "${{CMAKE_CURRENT_LIST_DIR}}/lib{name}.a"
     INTERFACE_INCLUDE_DIRECTORIES "${{CMAKE_CURRENT_LIST_DIR}}"
+    # Threads of the pool run its code until the process ends, in a plugin, too.
+    INTERFACE_LINK_OPTIONS "LINKER:-z,nodelete"
     INTERFACE_LINK_LIBRARIES "m;pthread")
 endif()
 """

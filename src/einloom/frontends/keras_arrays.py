@@ -5,6 +5,7 @@ Source: ``keras/backend/tensorflow_backend.py`` of Keras 2.2.4.
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Sequence
 from typing import Any
 
@@ -134,6 +135,21 @@ def flatten(x: Any) -> Any:
 def reverse(x: Any, axes: int | Sequence[int]) -> Any:
     """Return x with axes reversed."""
     return F.flip(x, axes if isinstance(axes, int) else tuple(axes))
+
+
+@backend_function("slice")
+def slice(x: Any, start: Sequence[int], size: Sequence[int]) -> Any:
+    """Return ``size`` elements along each axis from ``start`` on; -1 for all that follow.
+
+    Raises:
+        ShapeError: there is not one start and one size for each axis.
+    """
+    if len(start) != x.ndim or len(size) != x.ndim:
+        raise ShapeError(
+            f"K.slice: {len(start)} starts and {len(size)} sizes for {x.ndim} axes of {x.shape}"
+        )
+    ends = (None if n == -1 else first + n for first, n in zip(start, size, strict=True))
+    return F.getitem(x, tuple(map(builtins.slice, start, ends)))
 
 
 @backend_function("gather", "reference", "indices", keeps_numbers=False)

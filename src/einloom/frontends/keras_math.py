@@ -51,6 +51,7 @@ hard_sigmoid = elementwise(
     "Return ``0.2 x + 0.5`` between 0 and 1, as Keras 2 does; Keras 3's is another function.",
 )
 
+pow = elementwise("pow", F.power, "Return x to the power of a.", "x", "a")
 _PAIR = ("x", "y")
 maximum = elementwise("maximum", F.maximum, "Return the larger of each pair.", *_PAIR)
 minimum = elementwise("minimum", F.minimum, "Return the smaller of each pair.", *_PAIR)
@@ -80,12 +81,6 @@ def relu(x: Any, alpha: float = 0.0, max_value: float | None = None, threshold: 
 def elu(x: Any, alpha: float = 1.0) -> Any:
     """Return x where it is positive, else ``alpha * (exp(x) - 1)``."""
     return F.elu(x, alpha)
-
-
-@backend_function("pow")
-def pow(x: Any, a: float) -> Any:
-    """Return x to the power of a number."""
-    return F.power(x, a)
 
 
 @backend_function("clip")
@@ -170,3 +165,31 @@ def stack(x: Sequence[Any], axis: int = 0) -> Any:
     if not x:
         raise SpecError("stack needs at least one tensor")
     return _stack(*x, axis=axis)
+
+
+@backend_function("batch_normalization", "x", "mean", "var", "beta", "gamma")
+def batch_normalization(
+    x: Any, mean: Any, var: Any, beta: Any, gamma: Any, axis: int = -1, epsilon: float = 1e-3
+) -> Any:
+    """Return ``(x - mean) / sqrt(var + epsilon) * gamma + beta``, broadcast against x.
+
+    Args:
+        x: any shape.
+        mean: numbers along ``axis``, or of a shape that broadcasts.
+        var: the same.
+        beta: the same, or None for no shift.
+        gamma: the same, or None for no scale.
+        axis: of x that operands of rank 1 lie along.
+        epsilon: added to the variance.
+    """
+
+    def along(operand: Any) -> Any:
+        if operand is None or getattr(operand, "ndim", 0) != 1 or axis % x.ndim == x.ndim - 1:
+            return operand
+        return F.expand_dims(operand, tuple(range(1, x.ndim - axis % x.ndim)))
+
+    scale = F.rsqrt(F.add(along(var), epsilon))
+    if gamma is not None:
+        scale = F.multiply(scale, along(gamma))
+    centered = F.multiply(F.subtract(x, along(mean)), scale)
+    return centered if beta is None else F.add(centered, along(beta))

@@ -71,6 +71,15 @@ def keras_numbers(values: Sequence[Any]) -> list[Any]:
     return converted
 
 
+def cast_to_floatx(x: Any) -> np.ndarray[Any, Any]:
+    """Return a NumPy array of ``x`` in dtype :func:`floatx`.
+
+    >>> cast_to_floatx([1, 2])
+    array([1., 2.], dtype=float32)
+    """
+    return np.asarray(x, dtype=as_dtype(floatx()))
+
+
 # --- making tensors ------------------------------------------------------------------------------
 
 

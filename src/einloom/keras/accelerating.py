@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
@@ -26,11 +27,12 @@ def accelerate(model: Any) -> Acceleration:
     """Let a live model's covered layers compute with compiled functions, until it is undone.
 
     A layer's ``call`` is replaced on the object. It runs compiled where it is called with eager
-    values, ``training`` is not true, no padding mask is attached or given, and no gradient is being
-    recorded. In all other calls (inside ``tf.function``, ``predict``, ``jax.jit``, under a gradient
-    tape, on PyTorch without ``torch.no_grad()``) the layer does what Keras does. The functions are
-    compiled at the first call of each shape, whatever the batch; they follow ``variable.assign``
-    and ``set_weights``. A layer that is called with ``training=True`` is Keras's again for good.
+    values, ``training`` is not true, and no gradient is being recorded; with padding and attention
+    masks, too. In all other calls (inside ``tf.function``, ``predict``, ``jax.jit``, under a
+    gradient tape, on PyTorch without ``torch.no_grad()``) the layer does what Keras does. The
+    functions are compiled at the first call of each shape, whatever the batch; they follow
+    ``variable.assign`` and ``set_weights``. A layer that is called with ``training=True`` is
+    Keras's again for good.
 
     Args:
         model: a live Keras 3 model or layer, on any backend.
@@ -105,6 +107,30 @@ class Acceleration:
         self.undo()
 
 
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """What a call gives a layer.
+
+    Attributes:
+        arrays: its inputs.
+        masks: of positions or pairs of them, by the argument's name.
+        settings: other arguments.
+        query_mask: what an attention hands on to its output.
+    """
+
+    arrays: list[Any]
+    masks: dict[str, Any]
+    settings: dict[str, bool]
+    query_mask: Any = None
+
+    @property
+    def key(self) -> Hashable:
+        """All that a compiled function depends on."""
+        inputs = tuple((array.shape[1:], array.dtype) for array in self.arrays)
+        masks = ((n, len(m) == 1, m.shape[1:], m.dtype) for n, m in self.masks.items())
+        return inputs, tuple(masks), tuple(sorted(self.settings.items()))
+
+
 class _Replaced:
     def __init__(self, keras: Any, layer: Any) -> None:
         self.keras, self.layer = keras, layer
@@ -144,44 +170,71 @@ class _Replaced:
         if kwargs.get("training") or self._is_training():
             self.undo()
             return self.own(*args, **kwargs)
-        function = self._function(args, kwargs)
-        if function is None:
+        given = None if self._is_recording() else self._given(args, kwargs)
+        function = None if given is None else self._function(given)
+        if given is None or function is None:
             return self.own(*args, **kwargs)
         self.n_calls += 1
-        return function(*args)
+        result = function(*args, *given.masks.values())
+        if isinstance(self.layer, self.keras.layers.MultiHeadAttention):
+            self._hand_on(args, given.query_mask, result)
+        return result
 
-    def _function(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Return the compiled function for this call; None where Keras must compute it."""
-        settings = tuple(
-            sorted((k, v) for k, v in kwargs.items() if v is not None and k != "training")
-            if all(v is None or isinstance(v, bool) for v in kwargs.values())
-            else [("", True)]
-        )
-        if ("", True) in settings or not args or self._is_recording():
+    def _given(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Given | None:
+        """Return what a call gives; None where Keras must compute it."""
+        if not args or any(value is None for value in args):
             return None
-        get_mask = self.keras.src.backend.get_keras_mask
-        if any(get_mask(value) is not None for value in args):
+        names = {k: v for k, v in kwargs.items() if v is not None and k != "training"}
+        settings = {name: value for name, value in names.items() if isinstance(value, bool)}
+        if any(name not in settings and not name.endswith("_mask") for name in names):
             return None
         try:
             arrays = [as_numpy(value) for value in args]
-        except (UnsupportedError, DTypeError):  # symbolic, traced or watched: Keras's to compute
+            masks = {n: as_numpy(value) for n, value in names.items() if n not in settings}
+            if not isinstance(self.layer, self.keras.layers.MultiHeadAttention):
+                return _Given(arrays, masks, settings)
+            # Reads the query's mask off the tensor alone.
+            masks.pop("query_mask", None)
+            query_mask = self.keras.src.backend.get_keras_mask(args[0])
+            if query_mask is not None:
+                rows = as_numpy(query_mask).astype(bool)[..., None]
+                pairs = masks.get("attention_mask", rows)
+                if pairs.ndim != rows.ndim or arrays[0].ndim != rows.ndim:
+                    return None
+                masks["attention_mask"] = pairs.astype(bool) & rows
+        except (UnsupportedError, DTypeError):  # symbolic, traced or watched
             return None
-        key = (settings, tuple((a.shape[1:], a.dtype) for a in arrays))
-        if key not in self._functions:
+        return _Given(arrays, masks, settings, query_mask)
+
+    def _function(self, given: _Given) -> Any:
+        if given.key not in self._functions:
             if len(self._functions) >= _KEPT:
                 self._functions.pop(next(iter(self._functions)))
-            self._functions[key] = self._compiled(arrays, dict(settings))
-        return self._functions[key]
+            self._functions[given.key] = self._compiled(given)
+        return self._functions[given.key]
 
-    def _compiled(self, arrays: list[Any], settings: dict[str, Any]) -> Any:
+    def _compiled(self, given: _Given) -> Any:
         specs = [
             spec("B", *array.shape[1:], dtype=array.dtype, name=f"x{number}")
-            for number, array in enumerate(arrays)
+            for number, array in enumerate(given.arrays)
         ]
+        further: dict[str, Any] = dict(given.settings)
+        further |= {
+            name: spec(1 if len(mask) == 1 else "B", *mask.shape[1:], dtype=mask.dtype, name=name)
+            for name, mask in given.masks.items()
+        }
         try:
-            return compile_keras(self.layer, *specs, **settings)
+            return compile_keras(self.layer, *specs, **further)
         except (UnsupportedError, ShapeError):  # Keras takes what is not covered, or says so
             return None
+
+    def _hand_on(self, args: tuple[Any, ...], mask: Any, result: Any) -> None:
+        """Take the masks off an attention's inputs and hand the query's on, as Keras does."""
+        backend = self.keras.src.backend
+        for value in args:
+            backend.set_keras_mask(value, None)
+        if mask is not None:
+            backend.set_keras_mask(result[0] if isinstance(result, tuple) else result, mask)
 
     def _is_training(self) -> bool:
         """Say whether a training step calls the layer: not every ``call`` has the argument."""

@@ -86,6 +86,15 @@ def test_a_library_does_what_the_function_does(name: str, tmp_path: Path) -> Non
     assert built.check().error < 1e-5
 
 
+def test_a_library_takes_arrays_in_the_order_of_the_parameters(tmp_path: Path) -> None:
+    a, b, unused = (el.spec("N", 3, dtype="float32", name=name) for name in ("a", "b", "unused"))
+    function = el.jit(lambda a, b, unused: el.einsum("ni,mi->nm", b, a))
+    built = el.aot.build(function, tmp_path / "f", a, b, unused, cpu=CPU)
+    assert isinstance(built, Built)
+    x, y = (np.random.default_rng(n).standard_normal((4, 3)).astype("f4") for n in range(2))
+    np.testing.assert_allclose(el.aot.load(built.folder)(x, y, x), y @ x.T, rtol=1e-5)
+
+
 def test_expressions_are_built_together(tmp_path: Path) -> None:
     x = el.spec(4, 5, name="x")
     y = el.exp(x)

@@ -23,6 +23,19 @@ NAME = "Net__2"
 WEIGHTS = np.arange(15, dtype=np.float32).reshape(5, 3)
 
 
+#: Fails where a plugin can be unloaded: threads of the pool would then run code that is no more.
+_HOST = """
+#include <dlfcn.h>
+
+int main(int n, char **words) {
+    void *plugin = n > 1 ? dlopen(words[1], RTLD_NOW) : 0;
+    if (plugin == 0 || ((int (*)(void))dlsym(plugin, "entry"))() != 0 || dlclose(plugin) != 0)
+        return 1;
+    return dlopen(words[1], RTLD_NOW | RTLD_NOLOAD) == 0;
+}
+"""
+
+
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
     """A product with weights in a file beside it, in a folder whose path has a space."""
@@ -91,6 +104,8 @@ def test_cmake_and_pkg_config_find_the_library(built: Built, tmp_path: Path) -> 
     shutil.copy(built.folder / "example.c", tmp_path / "example.c")
     header = f'#include "{NAME}.h"\nint main() {{ return {NAME}_version()[0] == 0; }}\n'
     (tmp_path / "plus.cpp").write_text(header)
+    (tmp_path / "plugin.c").write_text(header.replace("main()", "entry(void)"))
+    (tmp_path / "host.c").write_text(_HOST)
     series = ".".join(el.__version__.split(".")[:2])
     (tmp_path / "CMakeLists.txt").write_text(f"""
 cmake_minimum_required(VERSION 3.19)
@@ -108,6 +123,10 @@ add_executable(shared example.c)
 target_link_libraries(shared PRIVATE {NAME}::{NAME})
 add_executable(static example.c)
 target_link_libraries(static PRIVATE {NAME}::{NAME}_static)
+add_library(plugin MODULE plugin.c)
+target_link_libraries(plugin PRIVATE {NAME}::{NAME}_static)
+add_executable(host host.c)
+target_link_libraries(host PRIVATE ${{CMAKE_DL_LIBS}})
 add_executable(plus plus.cpp)
 target_link_libraries(plus PRIVATE {NAME}::{NAME})
 """)
@@ -115,6 +134,7 @@ target_link_libraries(plus PRIVATE {NAME}::{NAME})
     run([cmake, "--build", tmp_path / "build"])
     assert run([tmp_path / "build" / "shared"]) == expected
     run([tmp_path / "build" / "plus"])
+    run([tmp_path / "build" / "host", tmp_path / "build" / "libplugin.so"])
     weights = built.folder / f"lib{NAME}.weights"
     shutil.copy(weights, tmp_path / "build" / weights.name)  # beside what the code is linked into
     assert run([tmp_path / "build" / "static"]) == expected

@@ -112,6 +112,8 @@ def test_arrays_are_repeated_padded_and_counted_as_keras_does() -> None:
         ("temporal_padding", (x,), {"padding": (1, 2)}),
         ("spatial_2d_padding", (image,), {"padding": ((1, 0), (2, 1))}),
         ("spatial_2d_padding", (image,), {"data_format": "channels_first"}),
+        ("pow", (2.0, x), {}),
+        ("batch_normalization", (x, x[0, 0], x[1, 1] ** 2, bias, None), {}),
         ("exp", (x,), {}),
         ("softmax", (x,), {}),
         ("hard_sigmoid", (x,), {}),
@@ -126,6 +128,38 @@ def test_arrays_are_repeated_padded_and_counted_as_keras_does() -> None:
         expected = getattr(legacy, name)(*given, **options).numpy()
         assert found.dtype == expected.dtype, name
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6, err_msg=name)
+
+
+def test_one_side_of_a_phase_is_taken() -> None:
+    def dropped() -> Any:
+        raise AssertionError("dropouts are for training")
+
+    assert K.learning_phase() == 0
+    assert K.in_train_phase(dropped, lambda: 1) == 1
+    assert K.in_train_phase(2, dropped, training=True) == 2
+    assert K.in_test_phase(3, dropped) == 3
+    assert K.stop_gradient(_X) is _X
+    with pytest.raises(el.SpecError, match="give True, False or None"):
+        K.in_train_phase(1, 2, training=3)
+
+
+def test_functions_that_keras_3_has_no_more() -> None:
+    mean, var, beta, gamma = (np.abs(_X[0, :, n]) for n in range(4))
+    found = K.batch_normalization(_X, mean, var, beta, gamma, axis=1, epsilon=0.1)
+    m, v, b, g = (each[:, None] for each in (mean, var, beta, gamma))
+    np.testing.assert_allclose(found, (_X - m) / np.sqrt(v + 0.1) * g + b, rtol=1e-5)
+    np.testing.assert_array_equal(K.slice(_X, [0, 1, 2], [-1, 2, 3]), _X[:, 1:3, 2:])
+    np.testing.assert_array_equal(K.identity(_X), _X)
+    x = K.placeholder((None, 4, 5))
+    assert K.batch_normalization(x, mean, var, None, None, axis=1).shape == x.shape
+    with pytest.raises(el.ShapeError, match="1 starts and 3 sizes for 3 axes"):
+        K.slice(x, [0], [1, 1, 1])
+
+
+def test_numbers_take_the_dtype_of_powers() -> None:
+    frequencies = 1.0 / K.pow(10000.0, 2 * K.arange(4, dtype="float32") / 8)
+    assert frequencies.dtype == np.float32
+    assert K.cast_to_floatx([1, 2]).dtype == np.float32
 
 
 def test_positions_of_a_symbolic_length_are_numbered() -> None:

@@ -1,5 +1,5 @@
 /* Constants in a file beside the library. The driver includes it where they are not linked in, and
- * defines WEIGHTS_FILE, WEIGHTS_BYTES, WEIGHTS_DIGEST.
+ * defines WEIGHTS_FILE, CONSTANTS_BYTES, WEIGHTS_DIGEST.
  */
 #include <fcntl.h>
 #include <link.h>
@@ -16,7 +16,7 @@ static int map_weights(const char *path) {
         return 0;
     struct stat status;
     char *found = MAP_FAILED;
-    size_t size = (size_t)WEIGHTS_BYTES + WEIGHTS_HEAD;
+    size_t size = (size_t)CONSTANTS_BYTES + WEIGHTS_HEAD;
     if (fstat(file, &status) == 0 && status.st_size == (off_t)size)
         found = mmap(NULL, size, PROT_READ, MAP_SHARED, file, 0);
     close(file);

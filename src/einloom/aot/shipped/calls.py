@@ -55,6 +55,25 @@ class Calls:
             found: dict[str, Any] = json.load(file)
         return found
 
+    def verify(self) -> None:
+        """Compare the library and the file of weights with the manifest's hashes."""
+        import hashlib
+
+        built = self.manifest()["files"]
+        for name in (self.function.facts["library"], f"lib{self.name}.weights"):
+            if name not in built:
+                continue
+            path = f"{self.function.folder}/{name}"
+            try:
+                with open(path, "rb") as file:  # noqa: PTH123
+                    found = hashlib.file_digest(file, "sha256").hexdigest()
+            except OSError as error:
+                raise self.function.call_error(f"{path} cannot be read: {error}") from None
+            if found != built[name]:
+                raise self.function.call_error(
+                    f"{path} has SHA-256 {found} but {built[name]} was built; copy the folder again"
+                )
+
     def output_shapes(self, shapes: tuple[tuple[int, ...], ...]) -> tuple[tuple[int, ...], ...]:
         """Return the shape of each output for inputs of these shapes."""
         sizes = self._sizes(shapes)

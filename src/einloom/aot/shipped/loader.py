@@ -99,6 +99,16 @@ class Function:
         """
         return self.calls.output_shapes(shapes)  # type: ignore[no-any-return]
 
+    def verify(self) -> None:
+        """Compare the bytes of the library and of its weights with the manifest.
+
+        Loading does not, as it takes a second for a gigabyte or two.
+
+        Raises:
+            CallError: they are not those that were built.
+        """
+        self.calls.verify()
+
     def __call__(
         self, *arrays: Any, out: Any = None, threads: int | None = None, **named: Any
     ) -> Any:

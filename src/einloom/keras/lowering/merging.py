@@ -28,11 +28,20 @@ _FUNCTIONS = {"average": "add"}
 
 
 def lower_merge(call: LayerCall, kind: Merge) -> Tensor:
-    """Lower an elementwise function of several tensors, one node whatever their number."""
+    """Lower an elementwise function of several tensors, one node whatever their number.
+
+    Padded elements leave products and extrema to the tensors in which they count.
+    """
     kind.output_shape(*call.shapes)
     dtype = common_dtype(call, call.nodes)
     rank = max(map(len, call.shapes))
     operands = [expanded(node, *range(1, 1 + rank - len(shape_of(node)))) for node in call.nodes]
+    masks = _masks(call, rank)
+    if kind.skips_masked and any(mask is not None for mask in masks):
+        if kind.function == "multiply":
+            return Tensor(_product(operands, masks, dtype), _any_of(call))
+        if kind.function in ("maximum", "minimum"):
+            return Tensor(_extremum(kind.function, operands, masks, dtype), _any_of(call))
     name = _FUNCTIONS.get(kind.function, kind.function)
     body: Scalar = Value(0)
     for number in range(1, len(operands)):
@@ -42,6 +51,64 @@ def lower_merge(call: LayerCall, kind: Merge) -> Tensor:
             raise call.unsupported(f"an average of {dtype}")
         body = combined("divide", body, Number(float(len(operands))))
     return Tensor(elementwise(body, *operands, dtype=dtype), _any_of(call))
+
+
+def _masks(call: LayerCall, rank: int) -> list[Node | None]:
+    """Return the masks of tensors of this rank, with a last axis of extent 1.
+
+    Keras expands tensors of lower rank, which then carry none.
+    """
+    found: list[Node | None] = []
+    for tensor, shape in zip(call.inputs, call.shapes, strict=True):
+        mask = tensor.mask if len(shape) == rank else None
+        if mask is not None and len(shape_of(mask)) != rank - 1:
+            raise call.unsupported(f"a mask of {len(shape_of(mask))} axes for a merge of {rank}")
+        found.append(mask if mask is None else expanded(mask, rank - 1))
+    return found
+
+
+def _product(operands: Sequence[Node], masks: Sequence[Node | None], dtype: AnyDType) -> Node:
+    """Return the product of the elements that count; 0 where all tensors have masks and none does.
+
+    A padded element counts as 1.
+    """
+    known = [mask for mask in masks if mask is not None]
+    numbers = iter(range(len(operands), len(operands) + len(known)))
+    factors: list[Scalar] = [
+        Value(n) if mask is None else combined("where", Value(next(numbers)), Value(n), Number(1.0))
+        for n, mask in enumerate(masks)
+    ]
+    body = factors[0]
+    for factor in factors[1:]:
+        body = combined("multiply", body, factor)
+    if len(known) == len(operands):
+        counts: Scalar = Value(len(operands))
+        for number in range(1, len(known)):
+            counts = combined("maximum", counts, Value(len(operands) + number))
+        body = combined("where", counts, body, Number(0.0))
+    return elementwise(body, *operands, *known, dtype=dtype)
+
+
+def _extremum(
+    name: str, operands: Sequence[Node], masks: Sequence[Node | None], dtype: AnyDType
+) -> Node:
+    """Return the extremum, tensor by tensor: a padded element is the other one.
+
+    The result so far is padded where no tensor counts, if all so far have masks.
+    """
+    whole, counts = operands[0], masks[0]
+    for operand, mask in zip(operands[1:], masks[1:], strict=True):
+        both = [node for node in (mask, counts) if node is not None]
+        other: Scalar = Value(1)
+        if mask is not None:
+            other = combined("where", Value(2), other, Value(0))
+        body: Scalar = Value(0)
+        if counts is not None:
+            body = combined("where", Value(1 + len(both)), body, other)
+        body = combined(name, body, other)
+        whole = elementwise(body, whole, operand, *both, dtype=dtype)
+        counts = disjunction(both) if len(both) == 2 else None
+    return whole
 
 
 def _any_of(call: LayerCall) -> Node | None:

@@ -16,6 +16,7 @@ from einloom.keras.models.kinds import Kind
 from einloom_compiler.dtypes import as_dtype
 from einloom_compiler.errors import UnsupportedError
 from einloom_compiler.ir.graph import Input
+from einloom_compiler.ir.traversal import inputs_of
 
 keras = pytest.importorskip("keras")
 L = keras.layers
@@ -114,6 +115,30 @@ def test_masks_of_two_sequences_meet_in_attention() -> None:
     merged = L.Average()([L.Add()([x, attended]), plain])
     model = randomized(keras.Model([ids, other], [L.GlobalAveragePooling1D()(merged), attended]))
     check(model, IDS, IDS[:, :5][::-1].copy())
+
+
+@pytest.mark.parametrize("name", ["Multiply", "Maximum", "Minimum"])
+def test_padded_elements_leave_merges_to_the_others(name: str) -> None:
+    """Two sequences padded differently, and one that is not padded, in each order."""
+    ids, other = (keras.Input((6,), dtype="int32", name=f"x{i}") for i in range(2))
+    plain = keras.Input((6, 4), name="x2")
+    x, y = L.Embedding(11, 4, mask_zero=True)(ids), L.Embedding(11, 4, mask_zero=True)(other)
+    vector = L.Embedding(11, 4, mask_zero=True)(ids)[:, 0]
+    groups = ([x, y], [y, x, y], [x, plain], [plain, x, y], [x, vector], [x])
+    merged = [getattr(L, name)()(group) for group in groups]
+    pooled = [L.GlobalAveragePooling1D()(each) for each in merged]
+    model = randomized(keras.Model([ids, other, plain], [*merged, *pooled]))
+    check(model, IDS, IDS[::-1].copy(), floats(3, 6, 4), runs=name == "Maximum")
+
+
+def test_padded_elements_are_like_others_in_keras_2() -> None:
+    x, mask = Input("x", (3, 6, 4), as_dtype("float32")), Input("mask", (3, 6), as_dtype("bool"))
+    held = record_from_keras(L.Multiply(), (3, 6, 4), (3, 6, 4)).layers[-1]
+    kind = kind_of(held, "2.15.0")
+    assert isinstance(kind, Kind)
+    result = lower_layer(LayerCall(held, kind, (Tensor(x, mask), Tensor(x, mask))))
+    assert isinstance(result, Tensor)
+    assert inputs_of(result.node) == (x,)
 
 
 def test_a_mask_given_to_a_softmax_over_several_axes() -> None:

@@ -22,9 +22,12 @@ class Merge(Kind):
 
     Attributes:
         function: ``add``, ``subtract``, ``multiply``, ``average``, ``maximum`` or ``minimum``.
+        skips_masked: whether padded elements of some tensors leave products and extrema to the
+            others, as in Keras 3; in Keras 2 they are elements like others.
     """
 
     function: str
+    skips_masked: bool = True
 
     INPUT_NAMES: ClassVar[tuple[str, ...]] = ("inputs",)
     MIN_INPUTS: ClassVar[int] = 1
@@ -59,7 +62,7 @@ class Merge(Kind):
 
 def merge(fields: Fields) -> Kind:
     """Return the layer for the configuration of an elementwise merge."""
-    return Merge(fields.class_name.lower())
+    return Merge(fields.class_name.lower(), fields.is_keras_3)
 
 
 def _broadcast(left: Extent, right: Extent, where: str) -> Extent:
