@@ -547,5 +547,5 @@ def test_printed_packed_kernel_is_the_golden_one(golden: Golden) -> None:
 def test_the_schedule_prints_in_one_line() -> None:
     nest = _square("complex64", AVX2, epilogue=SUM)
     assert str(nest) == (
-        "Packed(mr=2, nr=16, kc=192, mc=1336, nc=160, float32 pairs, rows by k, columns by panel)"
+        "Packed(mr=6, nr=8, kc=384, mc=678, nc=80, float32 pairs, rows by k, columns by panel)"
     )

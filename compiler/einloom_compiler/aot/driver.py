@@ -30,6 +30,7 @@ ERRORS = (
     ("WEIGHTS", "the file of weights beside the library is missing, or is not this library's"),
 )
 FIRST_CHECK = 64
+_POOL_FUNCTIONS = ("run", "run_small", "workers")
 
 
 def print_driver(library: Library, version: str, weights: str = "") -> str:
@@ -45,8 +46,8 @@ def print_driver(library: Library, version: str, weights: str = "") -> str:
     parts = [
         f"/* The driver of {name}, written by einloom. */",
         "#ifndef _GNU_SOURCE\n#define _GNU_SOURCE\n#endif",
-        f"#define einloom_pool_run {name}_pool_run",
-        f"#define einloom_pool_workers {name}_pool_workers",
+        # Archives of several libraries may be linked into one program.
+        *(f"#define einloom_pool_{word} {name}_pool_{word}" for word in _POOL_FUNCTIONS),
         '#include "pool.c"',
         '#include "runtime.c"',
         f'#include "{name}.h"',

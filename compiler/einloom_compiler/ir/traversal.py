@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from einloom_compiler.extents import replaced
+from einloom_compiler.extents import Extent, replaced
 from einloom_compiler.ir.graph import (
     Attention,
     Contraction,
@@ -139,7 +139,7 @@ def dtype_of(node: Node) -> np.dtype[Any] | None:
                 return node.dtype
 
 
-def at_sizes(node: Node, sizes: Mapping[str, int]) -> Node:
+def at_sizes(node: Node, sizes: Mapping[str, Extent]) -> Node:
     """Return the graph with these values for the symbols so named."""
 
     def of(extents: Shape) -> Shape:

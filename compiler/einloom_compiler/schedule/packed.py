@@ -28,7 +28,7 @@ _INTEGER_BLOCKS = ((8, 3), (8, 2), (16, 1))
 #: The same where vectors of 64-bit integers are multiplied by halves, into two accumulators.
 _HALVES_BLOCKS = {32: ((12, 1), (6, 2)), 16: ((6, 1),)}
 #: The same where each element has a real and an imaginary accumulator.
-_COMPLEX_BLOCKS = {32: ((4, 2), (8, 1)), 16: ((2, 2), (4, 1))}
+_COMPLEX_BLOCKS = {32: ((4, 2), (8, 1)), 16: ((6, 1), (2, 2))}
 #: Packed element of each compute dtype that has a microkernel.
 _ELEMENTS = {
     "float32": "float32",
@@ -46,7 +46,9 @@ _ELEMENTS = {
     "uint32": "uint32",
     "uint64": "uint64",
 }
-#: Bytes of a packed row of the depth: 384 points of float32, 256 of float64, halved for pairs.
+#: Points of the depth by bytes of an element; half as many pairs where a block has several columns
+#: of vectors. Measured 2026-12 (one core of Zen 3, 6 rows of a vector): complex128 512 cubed
+#: by 128 points 28.7 ms, by 256 27.4; complex64 1024 cubed by 192 and 384 points 105 ms.
 DEPTH = {4: 384, 8: 256}
 #: Bytes of packed rows at least; they pass by the packed columns, so more of them pack less often.
 ROW_BYTES = 2 << 20
@@ -64,6 +66,10 @@ _FEW_ROWS = (2, 4, 6, 8, 12, 16, 24)
 #: Zen 3, float32, 60 rows, columns packed before): blocks of 8 to 12 sums in two or three vectors a
 #: row are equally fast within 1 %, those of 6 take 1.3 times as long, those of 4 1.9 times.
 _BUSY_SUMS = 8
+#: The same share of complex blocks of so few sums: each takes two multiply-adds of a point, the
+#: second waiting for the first. Measured 2026-12 (one core of Zen 3, complex128, 512 cubed): blocks
+#: of 6 rows of a vector 26.0 ms, of 4 27.3, of 2 rows of two vectors 28.5.
+_TIGHT = 0.92
 #: What a block of few rows costs besides, since it reads the columns more often: this share for
 #: each row that it has less than the largest, of the largest one's.
 _FEWER_ROWS = 0.03
@@ -129,6 +135,7 @@ def propose(
     is_contiguous = groups.columns.run.strides[2] == 1 and _stores_vectors(compute, output, machine)
     near = machine.l2_bytes // 2
     column_bytes = max(near, RUN_BYTES) if sides[1].order == "digit" else near
+    depths = [depth * parts if block.vectors == 1 and not prepacked else depth for block in chosen]
     return tuple(
         PackedNest(
             rows=sides[0],
@@ -137,17 +144,17 @@ def propose(
             compute=compute,
             element=element,
             block=block,
-            depth=depth,
-            row_elements=max(ROW_BYTES // itemsize, block.mr * depth * parts),
-            column_elements=max(column_bytes // itemsize, block.nr * depth * parts),
+            depth=points,
+            row_elements=max(ROW_BYTES // itemsize, block.mr * points * parts),
+            column_elements=max(column_bytes // itemsize, block.nr * points * parts),
             is_output_contiguous=is_contiguous,
             sum_elements=SUM_BYTES // itemsize
-            if keeps_sums(compute, output) and exceeds(n_k, depth)
+            if keeps_sums(compute, output) and exceeds(n_k, points)
             else 0,
             epilogue=arithmetics.epilogue,
             extras=extras,
         )
-        for block in chosen
+        for block, points in zip(chosen, depths, strict=True)
     )
 
 
@@ -160,6 +167,18 @@ def _blocks(
     if element.startswith(("int", "uint")) and machine.n_registers == 32:
         return _INTEGER_BLOCKS
     return (_COMPLEX_BLOCKS if is_complex else _BLOCKS)[machine.n_registers]
+
+
+def efficiency(block: tuple[int, int], parts: int) -> float:
+    """Return the share of the peak that a register block of rows and vectors reaches.
+
+    Args:
+        block: its rows, and its vectors a row.
+        parts: of an element: 2 of complex ones.
+    """
+    mr, vectors = block
+    found = EFFICIENCY[min(vectors * parts, max(EFFICIENCY))]
+    return found * _TIGHT if parts > 1 and mr * vectors * parts <= _BUSY_SUMS else found
 
 
 def _sides(groups: Groups, arithmetics: Arithmetics, machine: Machine) -> list[Side]:
@@ -231,7 +250,7 @@ def _meeting_columns(
 
     def padded(block: tuple[int, int]) -> float:
         _, vectors = block
-        return -(-run // (vectors * width)) * vectors / EFFICIENCY[vectors]
+        return -(-run // (vectors * width)) * vectors / efficiency(block, parts)
 
     most, vectors = min(blocks, key=padded)
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from einloom_compiler.ir.packed import Order, PackedNest
 from einloom_compiler.lowering.groups import Groups
 from einloom_compiler.schedule.machine import Machine
-from einloom_compiler.schedule.packed import EFFICIENCY
+from einloom_compiler.schedule.packed import efficiency
 
 #: How often the peak's multiply-adds an integer one takes: AVX-512 multiplies 32 bits by two
 #: instructions, 64 bits by three, and adds by one more.
@@ -81,7 +81,7 @@ def cost(groups: Groups, nest: PackedNest, machine: Machine, sizes: tuple[int, i
     per_point = vectors * (4 if nest.is_complex else 1) / machine.fma_ports
     if vectors * nest.accumulators < _LATENCY * machine.fma_ports:
         per_point = max(per_point, _LATENCY)
-    efficiency = EFFICIENCY[min(block.vectors, max(EFFICIENCY))]
+    share = efficiency((block.mr, block.vectors), parts)
     if nest.element.startswith(("int", "uint")):
         per_point *= _HALVES if nest.has_halves else _INTEGER[nest.itemsize]
     pack = (
@@ -100,7 +100,7 @@ def cost(groups: Groups, nest: PackedNest, machine: Machine, sizes: tuple[int, i
     )
     n = groups.n_batches
     return Cost(
-        multiply=n * (tiles * (kc * per_point / efficiency + _BLOCK_CYCLES) + _TASK_CYCLES),
+        multiply=n * (tiles * (kc * per_point / share + _BLOCK_CYCLES) + _TASK_CYCLES),
         pack=n * pack,
         store=n * tiles * store,
         moved=n * moved,

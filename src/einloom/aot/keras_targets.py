@@ -13,6 +13,8 @@ import numpy.typing as npt
 from einloom.aot.checking import CheckError, Reference
 from einloom.aot.lowering import Source
 from einloom.aot.naming import identifiers
+from einloom.aot.unknowns import counted
+from einloom.expression import names_of
 from einloom.keras.compiling import KerasFunction
 from einloom.keras.lowering.target import Lowered, lowered
 from einloom.keras.models.cutting import piece_of
@@ -90,17 +92,20 @@ def lowered_source(
         found = _with_batch(found, batch)
     elif batch is not None:
         ranges = {**(ranges or {}), _BATCH: batch}
-    names = identifiers([node.name for node in found.inputs])
+    shown = names_of(*found.inputs)  # of unnamed ones, the same in every build
+    names = identifiers([shown[node.name] for node in found.inputs])
     symbols = frozenset(n for node in found.inputs for e in node.shape for n in free_names(e))
-    return Source(
-        roots=found.roots,
-        outputs=identifiers(found.output_names, taken=names),
-        inputs=found.inputs,
-        names={node.name: name for node, name in zip(found.inputs, names, strict=True)},
-        equation="; ".join(print_einsum(part.einsum) for part in contractions_of(*found.roots)),
-        optimize=True,
-        choices=Choices(ranges=read_ranges(ranges, symbols)),
-        reference=reference,
+    return counted(
+        Source(
+            roots=found.roots,
+            outputs=identifiers(found.output_names, taken=names),
+            inputs=found.inputs,
+            names={node.name: name for node, name in zip(found.inputs, names, strict=True)},
+            equation="; ".join(print_einsum(part.einsum) for part in contractions_of(*found.roots)),
+            optimize=True,
+            choices=Choices(ranges=read_ranges(ranges, symbols)),
+            reference=reference,
+        )
     )
 
 

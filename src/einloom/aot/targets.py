@@ -10,6 +10,7 @@ from typing import Any
 
 from einloom.aot.lowering import Source
 from einloom.aot.naming import output_names
+from einloom.aot.unknowns import counted
 from einloom.commands.build import small_sizes
 from einloom.compiled import CompiledFunction, compile_expression, expression_of
 from einloom.expression import Expression, names_of
@@ -109,14 +110,16 @@ def _settled(
         dtypes = {node.name: own if node.dtype is None else node.dtype for node in nodes}
         expressions = settle(expressions, dtypes)
         nodes = tuple(Input(node.name, node.shape, dtypes[node.name]) for node in nodes)
-    return Source(
-        tuple(expression.node for expression in expressions),
-        output_names(parts or [(n,) for n in range(len(expressions))], list(names.values())),
-        nodes,
-        names,
-        function.equation,
-        function.optimize,
-        function.choices,
+    return counted(
+        Source(
+            tuple(expression.node for expression in expressions),
+            output_names(parts or [(n,) for n in range(len(expressions))], list(names.values())),
+            nodes,
+            names,
+            function.equation,
+            function.optimize,
+            function.choices,
+        )
     )
 
 

@@ -135,6 +135,30 @@ def test_the_example_runs_clean_and_agrees(dense: Built, tmp_path: Path) -> None
     assert sums == [f"{(x @ w).sum():.6g}\n"] * 2
 
 
+def test_archives_of_two_libraries_in_one_program(dense: Built, tmp_path: Path) -> None:
+    built = el.aot.build(SUM, tmp_path / "sums", dtype="float32", cpu=CPU, static=True)
+    assert isinstance(built, Built)
+    (tmp_path / "main.c").write_text("""
+#include "dense.h"
+#include "sums.h"
+static float x[4 * 53], w[53 * 67], out[4 * 67], sums[3];
+int main(void) {
+    for (int i = 0; i < 4 * 53; i++)
+        x[i] = 1;
+    for (int i = 0; i < 53 * 67; i++)
+        w[i] = 2;
+    if (dense_call(x, w, out, 4, 2) != 0 || sums_call(x, sums, 5, 2) != 0)
+        return 1;
+    return out[4 * 67 - 1] != 106 || sums[2] != 5;
+}
+""")
+    folders = [dense.folder, built.folder]
+    command = ["cc", "main.c", *(f"-I{folder}" for folder in folders), "-o", "main"]
+    command += [str(dense.folder / "libdense.a"), str(built.folder / "libsums.a")]
+    subprocess.run([*command, "-lm", "-lpthread"], cwd=tmp_path, check=True)
+    subprocess.run([tmp_path / "main"], check=True)
+
+
 def test_equal_inputs_give_equal_bytes(dense: Built, tmp_path: Path) -> None:
     script = f"""
 import einloom as el
@@ -144,6 +168,19 @@ el.aot.build("np.einsum('bi,ij->bj', x[B,53], w[53,67])", {str(tmp_path / "dense
     subprocess.run([sys.executable, "-c", script], check=True)
     for file in sorted(path for path in dense.folder.iterdir() if path.is_file()):
         assert (tmp_path / "dense" / file.name).read_bytes() == file.read_bytes(), file.name
+
+
+def test_unnamed_operands_and_unknown_extents_are_called_the_same_in_every_build(
+    tmp_path: Path,
+) -> None:
+    texts = []
+    for n in range(2):
+        x, y = el.spec(None, 7, dtype="float32"), el.spec(7, 5, dtype="float32")
+        built = el.aot.build(el.matmul(x, y), tmp_path / f"{n}" / "f", cpu=CPU)
+        assert isinstance(built, Built)
+        texts.append((built.folder / "manifest.json").read_text(encoding="utf-8"))
+    assert texts[0] == texts[1]
+    assert json.loads(texts[0])["inputs"][0]["shape"] == ["_1", "7"]
 
 
 def test_errors_are_those_of_the_compiler(dense: Built) -> None:

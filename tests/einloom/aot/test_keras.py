@@ -213,6 +213,18 @@ def test_a_layer_is_built_for_the_operands_given(tmp_path: Path) -> None:
     np.testing.assert_allclose(el.aot.load(built.folder)(x), expected, rtol=2e-5)
 
 
+def test_unnamed_operands_are_called_the_same_in_every_build(tmp_path: Path) -> None:
+    layer = layers.Dot(axes=1)
+    manifests = []
+    for n in range(2):
+        operands = [el.spec("B", 7, dtype="float32") for _ in range(2)]
+        built = el.aot.build(layer, tmp_path / f"{n}" / "f", *operands, cpu=OPTIONS["cpu"])
+        assert isinstance(built, Built)
+        manifests.append(built.manifest)
+    assert manifests[0] == manifests[1]
+    assert [port["name"] for port in manifests[0]["inputs"]] == ["x", "y"]
+
+
 def test_layers_are_built_apart(tmp_path: Path) -> None:
     model = made("mlp")
     names = tuple(layer.name for layer in model.layers)
