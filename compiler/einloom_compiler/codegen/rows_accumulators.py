@@ -53,6 +53,10 @@ class Accumulators(RowsRange):
 
     def divide(self, reduction: Reduction, total: str) -> None:
         """Write the division of a mean's total by the number of points; nothing for others."""
-        if reduction.kind == "mean":
-            count = " * ".join(f"n_{index}" for index in self.nest.reduced) or "1"
+        if reduction.kind != "mean":
+            return
+        count = " * ".join(f"n_{index}" for index in self.nest.reduced) or "1"
+        if np.dtype(self.compute).kind == "c":  # the operator can raise
+            self.line(f"{total} = divide_{self.compute}({total}, np.{self.compute}({count}))")
+        else:
             self.line(f"{total} = {total} / np.{self.compute}({count})")

@@ -141,9 +141,17 @@ def variance(node: Node, axes: Axes = None, keepdims: bool = False) -> Node:
     """Return the mean squared distance from the mean along axes.
 
     Raises:
-        AxisError, SpecError, DTypeError: as :func:`reduce`.
+        AxisError, SpecError: as :func:`reduce`.
+        DTypeError: the operand has integers, whose mean's dtype the front end must choose, or
+            complex numbers, whose variance is real.
     """
     _require_mean(node)
+    dtype = dtype_of(node)
+    if dtype is not None and dtype.kind == "c":
+        raise DTypeError(
+            f"the variance of {dtype.name} is not computed; add those of the real and the "
+            "imaginary parts"
+        )
     return _reduced(node, axes, keepdims, "variance", _MOMENTS, Value(2))
 
 

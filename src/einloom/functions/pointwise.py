@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import inspect
 import math
+import textwrap
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -26,7 +27,7 @@ from einloom_compiler.errors import DTypeError, ShapeError
 from einloom_compiler.extents import Extent, is_equal, text
 from einloom_compiler.ir.einsum import Index
 from einloom_compiler.ir.graph import Elementwise, Node, Strided, ViewAxis
-from einloom_compiler.ir.maps import MAPS, make_map
+from einloom_compiler.ir.maps import MAPS, Definition, make_map
 from einloom_compiler.ir.scalar import Combined, Mapped, Number, Scalar, Value, check_scalar
 from einloom_compiler.ir.shapes import index_extents
 
@@ -274,8 +275,25 @@ def _map(name: str, doc: str, function: str = "") -> Callable[..., Any]:
         parameters.append(inspect.Parameter(parameter, kind, default=shown, annotation=float))
     build.__signature__ = inspect.Signature(parameters, return_annotation=Any)  # type: ignore[attr-defined]
     build.__name__ = build.__qualname__ = name
-    build.__doc__ = doc
+    build.__doc__ = f"{doc}\n\n{_map_notes(definition)}"
     return pointwise(f"functions.{name}", operands=("x",))(build)
+
+
+def _map_notes(definition: Definition) -> str:
+    """Return what a map's documentation says of shapes, dtypes and errors."""
+    kept = {"i": "signed integers", "u": "unsigned integers", "c": "complex numbers"}
+    keeps = ", ".join(["floats", *(kept[kind] for kind in definition.kinds if kind in kept)])
+    notes = [f"The result has the shape of ``x``; {keeps} keep their dtype."]
+    if not set("iu") & set(definition.kinds):
+        notes.append("Integers and bools become floats, as in NumPy.")
+    given = [
+        name if value is None or math.isinf(value) else f"{name}={value:g}"
+        for name, value in definition.parameters
+    ]
+    if given:
+        notes.append(f"Numbers beside it: {', '.join(given)}.")
+    told = textwrap.fill(" ".join(notes), 100)
+    return f"{told}\n\nRaises:\n    DTypeError: the function is not defined for x's dtype."
 
 
 negative = _map("negative", "Return ``-x``.")

@@ -1,7 +1,9 @@
 """Reductions along axes, softmax and norms.
 
-Axes are counted as NumPy counts them; ``axis=None`` is all of them. Sources: NumPy's documentation
-for reductions, Keras 3 and PyTorch for softmax and norms.
+Axes are counted as NumPy counts them: ``axis`` is one or several, negative ones from the last, and
+None is all of them. A reduction's result lacks these axes; with ``keepdims`` they stay, with extent
+1. Softmax and norms have their operand's shape. An axis that the operand lacks is an ``AxisError``.
+Sources: NumPy's documentation for reductions, Keras 3 and PyTorch for softmax and norms.
 """
 
 from __future__ import annotations
@@ -33,7 +35,16 @@ def _as(x: Expression, dtype: AnyDType | None) -> Expression:
 
 @_reducing("functions.sum")
 def sum(x: Any, axis: Axes = None, keepdims: bool = False) -> Any:
-    """Return the sum along axes; integers are summed in 64 bits, as NumPy does."""
+    """Return the sum along axes; integers are summed in 64 bits, as NumPy does.
+
+    Args:
+        x: of any rank.
+        axis: one or several, all where None; may be negative.
+        keepdims: whether these axes stay, with extent 1.
+
+    Raises:
+        AxisError: x has no such axis.
+    """
     along = builders.normalized_axes(x.node, axis, "sum")
     term = letters(x.ndim)
     kept = "".join(letter for number, letter in enumerate(term) if number not in along)
@@ -43,52 +54,130 @@ def sum(x: Any, axis: Axes = None, keepdims: bool = False) -> Any:
 
 @_reducing("functions.mean")
 def mean(x: Any, axis: Axes = None, keepdims: bool = False) -> Any:
-    """Return the mean along axes; of integers in float64."""
+    """Return the mean along axes; of integers in float64.
+
+    Args:
+        x: of any rank.
+        axis: one or several, all where None; may be negative.
+        keepdims: whether these axes stay, with extent 1.
+
+    Raises:
+        AxisError: x has no such axis.
+    """
     x = _as(x, quotient_dtype(x))
     return Expression(builders.reduce(x.node, "mean", axis, keepdims))
 
 
 @_reducing("functions.var")
 def var(x: Any, axis: Axes = None, keepdims: bool = False) -> Any:
-    """Return the mean squared distance from the mean along axes."""
+    """Return the mean squared distance from the mean along axes.
+
+    Args:
+        x: of any rank.
+        axis: one or several, all where None; may be negative.
+        keepdims: whether these axes stay, with extent 1.
+
+    Raises:
+        AxisError: x has no such axis.
+        DTypeError: x is complex; NumPy's variance is then real.
+    """
     x = _as(x, quotient_dtype(x))
     return Expression(builders.variance(x.node, axis, keepdims))
 
 
 @_reducing("functions.prod")
 def prod(x: Any, axis: Axes = None, keepdims: bool = False) -> Any:
-    """Return the product along axes; of integers in 64 bits, as NumPy does."""
+    """Return the product along axes; of integers in 64 bits, as NumPy does.
+
+    Args:
+        x: of any rank.
+        axis: one or several, all where None; may be negative.
+        keepdims: whether these axes stay, with extent 1.
+
+    Raises:
+        AxisError: x has no such axis.
+    """
     x = _as(x, summed_dtype(x.dtype))
     return Expression(builders.reduce(x.node, "prod", axis, keepdims))
 
 
 @_reducing("functions.max")
 def max(x: Any, axis: Axes = None, keepdims: bool = False) -> Any:
-    """Return the largest element along axes; NaN where one is."""
+    """Return the largest element along axes; NaN where one is.
+
+    Args:
+        x: of any rank.
+        axis: one or several, all where None; may be negative.
+        keepdims: whether these axes stay, with extent 1.
+
+    Raises:
+        AxisError: x has no such axis.
+        ShapeError: no element lies along them.
+        DTypeError: x is complex, which has no order.
+    """
     return Expression(builders.reduce(x.node, "max", axis, keepdims))
 
 
 @_reducing("functions.min")
 def min(x: Any, axis: Axes = None, keepdims: bool = False) -> Any:
-    """Return the smallest element along axes; NaN where one is."""
+    """Return the smallest element along axes; NaN where one is.
+
+    Args:
+        x: of any rank.
+        axis: one or several, all where None; may be negative.
+        keepdims: whether these axes stay, with extent 1.
+
+    Raises:
+        AxisError: x has no such axis.
+        ShapeError: no element lies along them.
+        DTypeError: x is complex, which has no order.
+    """
     return Expression(builders.reduce(x.node, "min", axis, keepdims))
 
 
 @_reducing("functions.std")
 def std(x: Any, axis: Axes = None, keepdims: bool = False) -> Any:
-    """Return the square root of the mean squared distance from the mean along axes."""
+    """Return the square root of the mean squared distance from the mean along axes.
+
+    Args:
+        x: of any rank.
+        axis: one or several, all where None; may be negative.
+        keepdims: whether these axes stay, with extent 1.
+
+    Raises:
+        AxisError: x has no such axis.
+        DTypeError: x is complex.
+    """
     return sqrt(var(x, axis, keepdims))
 
 
 @_reducing("functions.any")
 def any(x: Any, axis: Axes = None, keepdims: bool = False) -> Any:
-    """Return whether an element along axes is not 0, as bools."""
+    """Return whether an element along axes is not 0, as bools.
+
+    Args:
+        x: of any rank.
+        axis: one or several, all where None; may be negative.
+        keepdims: whether these axes stay, with extent 1.
+
+    Raises:
+        AxisError: x has no such axis.
+    """
     return Expression(builders.holds(cast(x, "bool").node, "any", axis, keepdims))
 
 
 @_reducing("functions.all")
 def all(x: Any, axis: Axes = None, keepdims: bool = False) -> Any:
-    """Return whether all elements along axes are not 0, as bools."""
+    """Return whether all elements along axes are not 0, as bools.
+
+    Args:
+        x: of any rank.
+        axis: one or several, all where None; may be negative.
+        keepdims: whether these axes stay, with extent 1.
+
+    Raises:
+        AxisError: x has no such axis.
+    """
     return Expression(builders.holds(cast(x, "bool").node, "all", axis, keepdims))
 
 
@@ -97,6 +186,16 @@ def argmax(x: Any, axis: int | None = None, keepdims: bool = False) -> Any:
     """Return where the largest element along an axis is, the first of several, as int64.
 
     A NaN is the largest. ``axis=None`` counts in all elements in C order.
+
+    Args:
+        x: of any rank.
+        axis: may be negative.
+        keepdims: whether the axis stays, with extent 1; all of them where it is None.
+
+    Raises:
+        AxisError: x has no such axis.
+        ShapeError: no element lies along it.
+        DTypeError: x is complex, which has no order.
     """
     return _position(x, "max", axis, keepdims)
 
@@ -106,12 +205,24 @@ def argmin(x: Any, axis: int | None = None, keepdims: bool = False) -> Any:
     """Return where the smallest element along an axis is, the first of several, as int64.
 
     A NaN is the smallest. ``axis=None`` counts in all elements in C order.
+
+    Args:
+        x: of any rank.
+        axis: may be negative.
+        keepdims: whether the axis stays, with extent 1; all of them where it is None.
+
+    Raises:
+        AxisError: x has no such axis.
+        ShapeError: no element lies along it.
+        DTypeError: x is complex, which has no order.
     """
     return _position(x, "min", axis, keepdims)
 
 
 def _position(x: Any, kind: Literal["max", "min"], axis: int | None, keepdims: bool) -> Any:
-    flat, along = (reshape(x, (-1,)), 0) if axis is None else (x, wrap_axis(axis, x.ndim, kind))
+    flat, along = (
+        (reshape(x, (-1,)), 0) if axis is None else (x, wrap_axis(axis, x.ndim, f"arg{kind}"))
+    )
     found = Expression(builders.position(flat.node, kind, along))
     if not keepdims:
         return found
@@ -120,19 +231,51 @@ def _position(x: Any, kind: Literal["max", "min"], axis: int | None, keepdims: b
 
 @_reducing("functions.logsumexp")
 def logsumexp(x: Any, axis: Axes = None, keepdims: bool = False) -> Any:
-    """Return ``log(sum(exp(x)))`` along axes, without overflow."""
+    """Return ``log(sum(exp(x)))`` along axes, without overflow.
+
+    Args:
+        x: of any rank.
+        axis: one or several, all where None; may be negative.
+        keepdims: whether these axes stay, with extent 1.
+
+    Raises:
+        AxisError: x has no such axis.
+        DTypeError: x is complex.
+    """
     return Expression(builders.logsumexp(_as(x, inexact(x.dtype)).node, axis, keepdims))
 
 
 @frontend("functions.softmax", operands=("x",))
 def softmax(x: Any, axis: Axes = -1) -> Any:
-    """Return exponentials divided by their sum along axes, without overflow."""
+    """Return exponentials divided by their sum along axes, without overflow.
+
+    Integers are computed in the float that NumPy's ``exp`` gives them.
+
+    Args:
+        x: of any rank.
+        axis: one or several, all where None; may be negative.
+
+    Raises:
+        AxisError: x has no such axis.
+        DTypeError: x is complex.
+    """
     return Expression(builders.softmax(_as(x, inexact(x.dtype)).node, axis))
 
 
 @frontend("functions.log_softmax", operands=("x",))
 def log_softmax(x: Any, axis: Axes = -1) -> Any:
-    """Return the logarithm of softmax along axes."""
+    """Return the logarithm of softmax along axes.
+
+    Integers are computed in the float that NumPy's ``exp`` gives them.
+
+    Args:
+        x: of any rank.
+        axis: one or several, all where None; may be negative.
+
+    Raises:
+        AxisError: x has no such axis.
+        DTypeError: x is complex.
+    """
     return Expression(builders.log_softmax(_as(x, inexact(x.dtype)).node, axis))
 
 
@@ -143,6 +286,11 @@ def layer_norm(
     """Return ``(x - mean) / sqrt(variance + epsilon) * gamma + beta`` along axes.
 
     ``gamma`` and ``beta`` have the shape of these axes. Epsilon is Keras's; PyTorch's is 1e-5.
+
+    Raises:
+        AxisError: x has no such axis.
+        ShapeError: gamma or beta has not the shape of these axes.
+        DTypeError: an operand is complex.
     """
     given = [operand for operand in (x, gamma, beta) if operand is not None]
     check_names(given)
@@ -159,6 +307,11 @@ def rms_norm(x: Any, gamma: Any = None, axis: Axes = -1, epsilon: float = 1e-6) 
     """Return ``x / sqrt(mean(x * x) + epsilon) * gamma`` along axes.
 
     ``gamma`` has the shape of these axes.
+
+    Raises:
+        AxisError: x has no such axis.
+        ShapeError: gamma has not the shape of these axes.
+        DTypeError: an operand is complex.
     """
     given = [operand for operand in (x, gamma) if operand is not None]
     check_names(given)
