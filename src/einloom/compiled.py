@@ -120,6 +120,19 @@ def expression_of(target: Any, operands: Sequence[Any]) -> Expression:
     return einsum_expression(target, *given)
 
 
+def check_meaning(expressions: tuple[Expression, ...]) -> None:
+    """Refuse what is computed from a call that releases of its framework read differently.
+
+    Raises:
+        AmbiguousMeaningError: such a call names no release.
+    """
+    for each in expressions:
+        if each.ambiguity is not None:
+            raise AmbiguousMeaningError(
+                f"{each.ambiguity.message} A compiled function cannot warn, so name the version."
+            )
+
+
 def compile_expression(
     expression: Expression | tuple[Expression, ...],
     *,
@@ -137,11 +150,7 @@ def compile_expression(
     it uses, in the order in which it does, where None.
     """
     expressions = (expression,) if isinstance(expression, Expression) else expression
-    for each in expressions:
-        if each.ambiguity is not None:
-            raise AmbiguousMeaningError(
-                f"{each.ambiguity.message} A compiled function cannot warn, so name the version."
-            )
+    check_meaning(expressions)
     nodes = [each.node for each in expressions]
     check_names(expressions)
     if optimize is not None:

@@ -15,7 +15,7 @@ from typing import Any, TypeAlias, overload
 
 import numpy as np
 
-from einloom.compiled import CompiledFunction, compile_expression
+from einloom.compiled import CompiledFunction, check_meaning, compile_expression
 from einloom.expression import Expression, constant, spec
 from einloom.frontends.arrays import as_numpy, wrapper_for
 from einloom.runtime.prepared import Evaluation, PreparedFunction
@@ -83,6 +83,10 @@ def jit(
         function: what is traced; it must not depend on the values of arrays.
         optimize: how orders are chosen, as in :func:`einloom.compile`.
         threads: threads of each call.
+
+    Raises:
+        AmbiguousMeaningError: at a call, releases of a framework differ on a call within the
+            function, and none was named.
 
     Example:
         >>> import numpy as np, einloom as el
@@ -322,6 +326,7 @@ class Jit(PreparedFunction):
         result = _mapped(value, number)
         if not outputs:
             raise SpecError(f"{self._function.__name__}() returns no array")
+        check_meaning(tuple(outputs))
         is_single = result == 0 and type(result) is int
         run = CompiledFunction(
             outputs[0] if is_single else tuple(outputs),

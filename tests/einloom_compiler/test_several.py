@@ -73,7 +73,12 @@ def test_a_program_that_embeds_python_is_not_started_again(
     monkeypatch: pytest.MonkeyPatch, executable: str, n_further: int
 ) -> None:
     monkeypatch.setattr(sys, "executable", executable)
-    assert several._n_further(9, 8) == n_further
+    assert several._n_further(9, 16) == n_further
+
+
+def test_a_process_is_started_for_so_many_kernels_as_pay_for_it() -> None:
+    counts = [several._n_further(4, n_kernels) for n_kernels in (7, 8, 15, 16, 100)]
+    assert counts == [0, 1, 1, 2, 3]
 
 
 def test_an_error_says_what_the_compiler_said(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Compile many kernels, for this machine or named CPUs, in as many processes as there are CPUs.
+"""Compile many kernels, for this machine or named CPUs, in several processes.
 
 A kernel takes half a second, most of it in Numba's typing and lowering, which serve one thread of a
 process. Further processes run :mod:`.worker`: a kernel goes in as JSON, its object code comes out.
@@ -33,8 +33,11 @@ from einloom_compiler.store.kernels import FOLDER
 Job = tuple[KernelText, Target]
 #: The symbol of all code that comes out; see :func:`einloom_compiler.codegen.elf.renamed`.
 SYMBOL = "einloom_kernel"
-#: Kernels that a further process compiles at least; it takes a second to start.
-_LEAST_SHARE = 4
+#: Kernels for which a further process is started. It spends 1.7 s of CPU time on imports and on
+#: Numba's first kernel, as long as five kernels take (2 cores of a Zen 3, 2026-12). With it a small
+#: network takes 1.9 s instead of 1.7 if it has 4 kernels, 2.5 instead of 2.7 if 8, 5.0 instead of
+#: 6.7 if 12; on a machine that is busy with other things it never pays.
+_LEAST_SHARE = 8
 _MOST_PROCESSES = 16
 #: Seconds between looks at what other processes have done.
 _PATIENCE = 0.1
@@ -87,53 +90,74 @@ def compile_several(
     Raises:
         InternalCompilerError: a kernel cannot be compiled.
     """
-    done: dict[Job, bytes] = {}
-    for job in dict.fromkeys(jobs):
-        if (contents := objects.find(*job, SYMBOL)) is not None:
-            done[job] = contents
-    missing = [job for job in dict.fromkeys(jobs) if job not in done]
-    # The longest first, so that none of them is left for the end.
-    missing.sort(key=lambda job: len(job[0].source), reverse=True)
-    todo: queue.SimpleQueue[Job] = queue.SimpleQueue()
-    for job in missing:
-        todo.put(job)
-    failed: list[InternalCompilerError] = []
-
-    def finish(job: Job, contents: bytes) -> None:
-        objects.keep(*job, SYMBOL, contents)
-        done[job] = contents
-
+    work = _Work(jobs)
     helpers = [
-        threading.Thread(target=_with_worker, args=(todo, finish, failed), daemon=True)
-        for _ in range(_n_further(n_processes, len(missing)))
+        threading.Thread(target=_with_worker, args=(work,), daemon=True)
+        for _ in range(_n_further(n_processes, len(work.missing)))
     ]
     for helper in helpers:
         helper.start()
-    while not failed:
-        progress(len(done))
+    while not work.failed:
+        progress(len(work.done))
         try:
-            job = todo.get_nowait()
+            job = work.todo.get_nowait()
         except queue.Empty:
-            if len(done) == len(dict.fromkeys(jobs)):
+            if work.is_done():
                 break
-            for helper in helpers:
-                helper.join(_PATIENCE)
-            if not any(helper.is_alive() for helper in helpers) and todo.empty():
-                for job in missing:  # what a helper took and lost
-                    if job not in done:
-                        todo.put(job)
+            _wait(helpers, work)
             continue
-        finish(job, jit.compile_for(job[0], SYMBOL, job[1]).contents)
-    if failed:
-        raise failed[0]
-    return [done[job] for job in jobs]
+        work.finish(job, jit.compile_for(job[0], SYMBOL, job[1]).contents)
+    if work.failed:
+        raise work.failed[0]
+    return [work.done[job] for job in jobs]
 
 
-def _with_worker(
-    todo: queue.SimpleQueue[Job],
-    finish: Callable[[Job, bytes], None],
-    failed: list[InternalCompilerError],
-) -> None:
+class _Work:
+    """Jobs that this process's threads share.
+
+    Attributes:
+        done: the code that was on disk or has been compiled.
+        missing: different jobs that were not on disk, the longest first, so that none of them is
+            left for the end.
+        todo: those that nobody has taken.
+        failed: why kernels could not be compiled; the work ends with the first.
+    """
+
+    def __init__(self, jobs: Sequence[Job]) -> None:
+        different = dict.fromkeys(jobs)
+        found = {job: objects.find(*job, SYMBOL) for job in different}
+        self.done = {job: code for job, code in found.items() if code is not None}
+        self.missing = [job for job in different if job not in self.done]
+        self.missing.sort(key=lambda job: len(job[0].source), reverse=True)
+        self.todo: queue.SimpleQueue[Job] = queue.SimpleQueue()
+        self.failed: list[InternalCompilerError] = []
+        self.offer_missing()
+
+    def offer_missing(self) -> None:
+        """Let anybody take what is not done."""
+        for job in self.missing:
+            if job not in self.done:
+                self.todo.put(job)
+
+    def finish(self, job: Job, contents: bytes) -> None:
+        """Keep a job's code."""
+        objects.keep(*job, SYMBOL, contents)
+        self.done[job] = contents
+
+    def is_done(self) -> bool:
+        """Say whether all code is there."""
+        return all(job in self.done for job in self.missing)
+
+
+def _wait(helpers: Sequence[threading.Thread], work: _Work) -> None:
+    """Wait a while for helpers; where all are gone, offer what they took and lost again."""
+    for helper in helpers:
+        helper.join(_PATIENCE)
+    if not any(helper.is_alive() for helper in helpers) and work.todo.empty():
+        work.offer_missing()
+
+
+def _with_worker(work: _Work) -> None:
     """Let a process of its own compile what is to be done, until nothing is."""
     command = "import json, sys; sys.path[:] = json.loads(sys.argv[1])\n"
     command += "from einloom_compiler.codegen.worker import main; main()"
@@ -148,20 +172,20 @@ def _with_worker(
     assert worker.stdin is not None
     assert worker.stdout is not None
     try:
-        while not failed:
+        while not work.failed:
             try:
-                job = todo.get_nowait()
+                job = work.todo.get_nowait()
             except queue.Empty:
                 return
             try:
                 contents, error = _asked(worker.stdin, worker.stdout, job)
             except (OSError, ValueError):
-                todo.put(job)  # it was killed: another one does its work
+                work.todo.put(job)  # it was killed: another one does its work
                 return
             if error:
-                failed.append(InternalCompilerError("objects", error, job[0].source))
+                work.failed.append(InternalCompilerError("objects", error, job[0].source))
                 return
-            finish(job, contents)
+            work.finish(job, contents)
     finally:
         with suppress(OSError):
             worker.stdin.close()

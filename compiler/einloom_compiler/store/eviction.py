@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections import defaultdict
+from dataclasses import dataclass, field
 from pathlib import Path
 
 #: Fraction of the limit that is left after entries were removed, so that the next write need not.
@@ -25,35 +26,61 @@ def evict(folder: Path, limit_bytes: int, keep: str = "") -> None:
         limit_bytes: most bytes that may stay.
         keep: an entry that stays in any case.
     """
-    now = time.time()
-    sizes: dict[str, int] = defaultdict(int)
-    used: dict[str, float] = defaultdict(float)
-    paths: dict[str, list[str]] = defaultdict(list)
     try:
-        with os.scandir(folder) as found:
-            for file in found:
-                status = file.stat()
-                if file.name.startswith("."):
-                    if now - status.st_mtime > _FORGOTTEN:
-                        _remove(file.path)
-                    continue
-                entry = file.name.partition(".")[0]
-                sizes[entry] += status.st_size
-                used[entry] = max(used[entry], status.st_mtime)
-                paths[entry].append(file.path)
+        entries = _entries(folder)
     except OSError:
         return
-    total = sum(sizes.values())
+    total = sum(entry.n_bytes for entry in entries.values())
     if total <= limit_bytes:
         return
-    for entry in sorted(used, key=used.__getitem__):
+    for name, entry in sorted(entries.items(), key=lambda item: item[1].used):
         if total <= limit_bytes * _ROOM:
             return
-        if entry != keep:
-            # The note first: code without one is no entry.
-            for path in sorted(paths[entry], key=lambda name: not name.endswith(".json")):
-                _remove(path)
-            total -= sizes[entry]
+        if name != keep:
+            entry.remove()
+            total -= entry.n_bytes
+
+
+@dataclass(slots=True)
+class _Entry:
+    """The files of an entry.
+
+    Attributes:
+        paths: theirs.
+        n_bytes: of all of them.
+        used: when one was last written or touched, in seconds since the epoch.
+    """
+
+    paths: list[str] = field(default_factory=list)
+    n_bytes: int = 0
+    used: float = 0.0
+
+    def remove(self) -> None:
+        """Remove the files, the note first: code without one is no entry."""
+        for path in sorted(self.paths, key=lambda name: not name.endswith(".json")):
+            _remove(path)
+
+
+def _entries(folder: Path) -> dict[str, _Entry]:
+    """Return the entries of a folder by name; remove what processes that are gone left behind.
+
+    Raises:
+        OSError: the folder cannot be read.
+    """
+    now = time.time()
+    entries: dict[str, _Entry] = defaultdict(_Entry)
+    with os.scandir(folder) as found:
+        for file in found:
+            status = file.stat()
+            if file.name.startswith("."):
+                if now - status.st_mtime > _FORGOTTEN:
+                    _remove(file.path)
+                continue
+            entry = entries[file.name.partition(".")[0]]
+            entry.paths.append(file.path)
+            entry.n_bytes += status.st_size
+            entry.used = max(entry.used, status.st_mtime)
+    return entries
 
 
 def _remove(path: str) -> None:

@@ -65,78 +65,115 @@ def frontend(
             given, as they are, where another operand is a tensor: NumPy's "weak" numbers, which
             have no dtype of their own.
     """
-    variadic = [operand[1:] for operand in operands if operand.startswith("*")]
-    single = [operand for operand in operands if not operand.startswith("*")]
 
     def decorate(build: Function) -> Function:
-        signature = inspect.signature(build)
-        # A kept call tells operands by their positions.
-        in_order = [name for name in signature.parameters if name in (*single, *variadic)]
-        assert in_order == [*single, *variadic], f"{name}: operands in the order of parameters"
-        programs: dict[Hashable, Any] = {}
-
-        def evaluate(*args: Any, **kwargs: Any) -> tuple[Any, Evaluation | None]:
-            try:
-                bound = signature.bind(*args, **kwargs)
-            except TypeError as error:
-                raise TypeError(f"{build.__name__.lstrip('_')}() {error}") from None
-            bound.apply_defaults()
-            arguments = bound.arguments
-            out = arguments.pop("out", None)
-            values = [arguments[operand] for operand in single]
-            for operand in variadic:
-                arguments[operand] = tuple(arguments[operand])
-                values.extend(arguments[operand])
-            given = values if convert is None else convert(values)
-            numbers = _numbers(given) if keeps_numbers else ()
-            if any(isinstance(value, Expression) for value in given):
-                if out is not None:
-                    raise SpecError("out= needs arrays; pass it to the compiled function instead")
-                names = [*single, *["constant"] * (len(given) - len(single))]
-                operands = (
-                    value if number in numbers else _as_expression(value, name)
-                    for number, (value, name) in enumerate(zip(given, names, strict=True))
-                )
-                _assign(arguments, operands, single, variadic)
-                return _recorded(build(*bound.args, **bound.kwargs), name, arguments), None
-            arrays = [as_numpy(v) for number, v in enumerate(given) if number not in numbers]
-            others = {k: v for k, v in arguments.items() if k not in single and k not in variadic}
-            key = (
-                tuple((array.shape, array.dtype) for array in arrays),
-                tuple((number, _frozen(given[number])) for number in numbers),
-                tuple(_frozen(value) for value in others.values()),
-            )
-            program = programs.get(key)
-            if program is None:
-                operands_of = _specs(given, arrays, numbers, single)
-                _assign(arguments, operands_of, single, variadic)
-                expression = build(*bound.args, **bound.kwargs)
-                from einloom.compiled import CompiledFunction
-
-                program = CompiledFunction(
-                    _recorded(expression, name, arguments),
-                    inputs=tuple(o for n, o in enumerate(operands_of) if n not in numbers),
-                )
-                if len(programs) >= _KEPT_PROGRAMS:
-                    programs.pop(next(iter(programs)), None)
-                programs[key] = program
-            ambiguity: Ambiguity | None = program.expression.ambiguity
-            is_repeatable = ambiguity is None  # the warning is issued each time
-            if ambiguity is not None:
-                warn(ambiguity)
-            if out is None:
-                raw = program(*arrays)
-                result = wrapper_for(values, finish)(raw)
-            else:
-                result = raw = _run_into(out, program, arrays)
-                is_repeatable &= out.dtype == program.dtype
-            return result, program.evaluation(arrays, raw) if is_repeatable else None
-
-        function = PreparedFunction(build, evaluate)
+        evaluated = _Evaluated(name, build, operands, convert, finish, keeps_numbers)
+        function = PreparedFunction(build, evaluated)
         REGISTRY[name] = function
         return cast("Function", function)
 
     return decorate
+
+
+class _Evaluated:
+    """Calls of a builder, with expressions or arrays; see :func:`frontend`."""
+
+    def __init__(
+        self,
+        name: str,
+        build: Callable[..., Any],
+        operands: tuple[str, ...],
+        convert: Convert | None,
+        finish: Wrap | None,
+        keeps_numbers: bool,
+    ) -> None:
+        self._name, self._build = name, build
+        self._convert, self._finish, self._keeps_numbers = convert, finish, keeps_numbers
+        self._single = [operand for operand in operands if not operand.startswith("*")]
+        self._variadic = [operand[1:] for operand in operands if operand.startswith("*")]
+        self._signature = inspect.signature(build)
+        # A kept call tells operands by their positions.
+        named = (*self._single, *self._variadic)
+        in_order = tuple(each for each in self._signature.parameters if each in named)
+        assert in_order == named, f"{name}: operands in the order of parameters"
+        self._programs: dict[Hashable, Any] = {}
+
+    def __call__(self, *args: Any, **kwargs: Any) -> tuple[Any, Evaluation | None]:
+        """Return the result, and how it was computed where such calls may be repeated so."""
+        try:
+            bound = self._signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise TypeError(f"{self._build.__name__.lstrip('_')}() {error}") from None
+        bound.apply_defaults()
+        arguments = bound.arguments
+        out = arguments.pop("out", None)
+        values = [arguments[operand] for operand in self._single]
+        for operand in self._variadic:
+            arguments[operand] = tuple(arguments[operand])
+            values.extend(arguments[operand])
+        given = values if self._convert is None else self._convert(values)
+        numbers = _numbers(given) if self._keeps_numbers else ()
+        if any(isinstance(value, Expression) for value in given):
+            if out is not None:
+                raise SpecError("out= needs arrays; pass it to the compiled function instead")
+            return self._expression(bound, given, numbers), None
+        arrays = [as_numpy(v) for number, v in enumerate(given) if number not in numbers]
+        program = self._program(bound, given, arrays, numbers)
+        ambiguity: Ambiguity | None = program.expression.ambiguity
+        is_repeatable = ambiguity is None  # the warning is issued each time
+        if ambiguity is not None:
+            warn(ambiguity)
+        if out is None:
+            raw = program(*arrays)
+            result = wrapper_for(values, self._finish)(raw)
+        else:
+            result = raw = _run_into(out, program, arrays)
+            is_repeatable &= out.dtype == program.dtype
+        return result, program.evaluation(arrays, raw) if is_repeatable else None
+
+    def _expression(
+        self, bound: inspect.BoundArguments, given: Sequence[Any], numbers: Sequence[int]
+    ) -> Expression:
+        """Return what is built of expressions, and arrays beside them as constants."""
+        names = [*self._single, *["constant"] * (len(given) - len(self._single))]
+        operands = (
+            value if number in numbers else _as_expression(value, name)
+            for number, (value, name) in enumerate(zip(given, names, strict=True))
+        )
+        return self._built(bound, operands)
+
+    def _program(
+        self,
+        bound: inspect.BoundArguments,
+        given: Sequence[Any],
+        arrays: list[np.ndarray[Any, Any]],
+        numbers: Sequence[int],
+    ) -> Any:
+        """Return the compiled function for arrays of these shapes and dtypes, kept for later."""
+        operands = (*self._single, *self._variadic)
+        key = (
+            tuple((array.shape, array.dtype) for array in arrays),
+            tuple((number, _frozen(given[number])) for number in numbers),
+            tuple(_frozen(v) for k, v in bound.arguments.items() if k not in operands),
+        )
+        program = self._programs.get(key)
+        if program is None:
+            from einloom.compiled import CompiledFunction
+
+            specs = _specs(given, arrays, numbers, self._single)
+            program = CompiledFunction(
+                self._built(bound, specs),
+                inputs=tuple(each for n, each in enumerate(specs) if n not in numbers),
+            )
+            if len(self._programs) >= _KEPT_PROGRAMS:
+                self._programs.pop(next(iter(self._programs)), None)
+            self._programs[key] = program
+        return program
+
+    def _built(self, bound: inspect.BoundArguments, operands: Iterable[Any]) -> Expression:
+        """Return what is built of ``operands`` in place of those that were given."""
+        _assign(bound.arguments, operands, self._single, self._variadic)
+        return _recorded(self._build(*bound.args, **bound.kwargs), self._name, bound.arguments)
 
 
 def _assign(

@@ -30,9 +30,6 @@ from einloom_compiler.ir.maps import MAPS, make_map
 from einloom_compiler.ir.scalar import Combined, Mapped, Number, Scalar, Value, check_scalar
 from einloom_compiler.ir.shapes import index_extents
 
-#: An operand, or a Python number that takes the others' dtype.
-Operand = Expression | bool | int | float | complex
-
 
 def elementwise(
     body: Callable[..., Scalar],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +14,7 @@ from einloom.runtime.values import Layout, Value
 from einloom_compiler.dtypes import AnyDType, as_dtype, dtype_name
 from einloom_compiler.errors import ScheduleError
 from einloom_compiler.families import Schedule
+from einloom_compiler.ir.contraction import ContractionTree
 from einloom_compiler.ir.einsum import EinsumExpr, Index, Term, without_axes
 from einloom_compiler.ir.scalar import SUM, Scalar
 from einloom_compiler.ir.shapes import bind_extents
@@ -101,20 +102,49 @@ class Contractor:
         extents, broadcast = bind_extents(self.expr, shapes, broadcasts=self.broadcasts)
         if 0 in target.shape:
             return
-        kept = [
-            [axis for axis in range(len(shape)) if axis not in axes]
-            for shape, axes in zip(shapes, broadcast, strict=True)
-        ]
-        expr = without_axes(self.expr, broadcast)
         sizes = {index: int(extent) for index, extent in extents.items()}
         how = self.optimize if self.orders is None else self.orders.pick(sizes)
-        tree = plan(expr, sizes, how, dtype_name(self.dtype))
-        known: list[Value] = [
-            operand.viewed(
-                (0,) * len(operand.shape), [(operand.shape[axis], axis, 1) for axis in axes]
-            )
-            for operand, axes in zip(operands, kept, strict=True)
+        tree = plan(without_axes(self.expr, broadcast), sizes, how, dtype_name(self.dtype))
+        known = [
+            _without_axes(operand, axes) for operand, axes in zip(operands, broadcast, strict=True)
         ]
+        is_constant = [builder.is_constant(operand) for operand in operands]
+        start = builder.n_steps
+        self._append_steps(builder, tree, extents, known, is_constant, further, target)
+        builder.contracted(
+            Contracted(
+                steps=range(start, builder.n_steps),
+                expr=self.expr,
+                dtype=self.dtype,
+                conjugated=self.conjugated,
+                epilogue=self.epilogue,
+                extras=self.extras,
+                operands=(*operands, *further),
+                target=target,
+            )
+        )
+
+    def _append_steps(
+        self,
+        builder: Builder,
+        tree: ContractionTree,
+        extents: Mapping[Index, int],
+        operands: Sequence[Value],
+        is_constant: Sequence[bool],
+        further: Sequence[Value],
+        target: Value,
+    ) -> None:
+        """Append the launches of a tree's steps; the last has the epilogue and its operands.
+
+        Args:
+            builder: takes the launches.
+            tree: the order; its expression lacks the axes that are broadcast.
+            extents: of every index.
+            operands: the contraction's, without those axes.
+            is_constant: whether kernels may want each of them packed.
+            further: the operands of the epilogue.
+            target: the result.
+        """
         whole = Arithmetics(
             inputs=tuple(dtype_name(operand.dtype) for operand in operands),
             output=dtype_name(target.dtype),
@@ -124,7 +154,7 @@ class Contractor:
             extras=tuple(dtype_name(value.dtype) for value in further),
         )
         extras = [(term, value.steps) for term, value in zip(self.extras, further, strict=True)]
-        start, n_given = builder.n_steps, len(operands)
+        known, n_given = list(operands), len(operands)
         arithmetics = step_arithmetics(tree, whole)
         for number, (step, of_step) in enumerate(zip(tree.steps, arithmetics, strict=True)):
             is_last = number == len(tree.steps) - 1
@@ -146,25 +176,13 @@ class Contractor:
                 of_step,
                 host(),
                 schedule=self._schedule(number, len(tree.steps)),
-                constant=[p < n_given and builder.is_constant(operands[p]) for p in step.positions],
+                constant=[p < n_given and is_constant[p] for p in step.positions],
                 extras=extras if is_last else (),
                 open_indices=self.open_indices,
             )
             builder.stages(bound, inputs, result, further if is_last else ())
             (first, *others) = bound.stages
             builder.scheduled(None if others else first.bound.schedule)
-        builder.contracted(
-            Contracted(
-                steps=range(start, builder.n_steps),
-                expr=self.expr,
-                dtype=self.dtype,
-                conjugated=self.conjugated,
-                epilogue=self.epilogue,
-                extras=self.extras,
-                operands=(*operands, *further),
-                target=target,
-            )
-        )
 
     def _schedule(self, number: int, n_steps: int) -> Schedule | Chooser | None:
         """Return the schedule of a step, or what chooses it."""
@@ -180,6 +198,12 @@ class Contractor:
 
             return tuned
         return None
+
+
+def _without_axes(value: Value, axes: Collection[int]) -> Value:
+    """Return the first elements along these axes."""
+    kept = [axis for axis in range(len(value.shape)) if axis not in axes]
+    return value.viewed((0,) * len(value.shape), [(value.shape[axis], axis, 1) for axis in kept])
 
 
 def _keep(kept: dict[Any, Any], key: object, value: object) -> None:

@@ -8,7 +8,8 @@ from einloom.runtime.progress import compiling
 from einloom.runtime.threads import available_threads
 from einloom_compiler.codegen.jit import Kernel, is_jit_disabled
 
-#: Kernels from which it is worth asking for processes; those that start them are imported then.
+#: Kernels from which one process is not enough: ``_LEAST_SHARE`` of the module that starts others,
+#: which is imported then.
 _MANY = 8
 
 

@@ -62,6 +62,14 @@ def test_what_is_computed_from_an_ambiguous_expression_is_ambiguous() -> None:
         el.compile(result)
 
 
+def test_a_traced_function_refuses_an_ambiguous_call_of_arrays() -> None:
+    x, y = np.ones(X, "float32"), np.ones(Y, "float32")
+    with pytest.raises(el.AmbiguousMeaningError, match="name the version"):
+        el.jit(lambda x, y: K.batch_dot(x, y) * 2)(x, y)
+    found = el.jit(lambda x, y: K.batch_dot(x, y, version="2.2.5") * 2)(x, y)
+    assert found.shape == (2, 3, 4, 3, 6)
+
+
 def test_a_recorded_call_carries_the_resolved_version() -> None:
     call = K.batch_dot(*specs()).call
     assert call is not None
