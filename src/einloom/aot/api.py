@@ -219,11 +219,14 @@ class _Loaded(loader.Function):
 def load(path: str | Path) -> loader.Function:
     """Return the function of a built folder.
 
-    Raises:
-        SpecError: the folder was not built by einloom.
-
     The function is what ``NAME.py`` of the folder defines, with einloom's errors instead of its
     own.
+
+    Args:
+        path: the folder that :func:`build` wrote.
+
+    Raises:
+        SpecError: the folder was not built by einloom, or holds a model in pieces.
     """
     import json
 
@@ -240,6 +243,9 @@ def load(path: str | Path) -> loader.Function:
 
 def load_pieces(path: str | Path) -> Joined:
     """Return the cut model of a built folder; its ``join`` takes functions for the other layers.
+
+    Args:
+        path: the folder that :func:`build` wrote with ``cut``.
 
     Raises:
         SpecError: the folder was not built by einloom from a model that was cut.

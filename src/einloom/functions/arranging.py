@@ -33,8 +33,13 @@ from einloom_compiler.ir.scalar import Number
 def moveaxis(x: Any, source: int | Sequence[int], destination: int | Sequence[int]) -> Any:
     """Return a view with axes at other places, the others in their order.
 
+    Args:
+        x: of any rank.
+        source: the axes that move; negative ones count from the last.
+        destination: where each of them is in the result.
+
     Raises:
-        AxisError: the two name unlike numbers of axes, or one twice.
+        AxisError: the two name unlike numbers of axes, one twice, or one that x lacks.
     """
     rank = len(x.shape)
     old, new = (
@@ -122,14 +127,22 @@ def _rolled(x: Any, shift: int, axis: int) -> Any:
 
 @frontend("functions.tril", operands=("x",))
 def tril(x: Any, k: int = 0) -> Any:
-    """Return x with 0 above the diagonal ``k`` of its last two axes."""
+    """Return x with 0 above the diagonal ``k`` of its last two axes; shape and dtype are x's.
+
+    Raises:
+        AxisError: x has fewer than two axes.
+    """
     rows, columns = _positions(x, "tril")
     return where(less_equal(columns, rows + k), x, 0)
 
 
 @frontend("functions.triu", operands=("x",))
 def triu(x: Any, k: int = 0) -> Any:
-    """Return x with 0 below the diagonal ``k`` of its last two axes."""
+    """Return x with 0 below the diagonal ``k`` of its last two axes; shape and dtype are x's.
+
+    Raises:
+        AxisError: x has fewer than two axes.
+    """
     rows, columns = _positions(x, "triu")
     return where(less_equal(rows + k, columns), x, 0)
 

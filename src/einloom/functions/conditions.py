@@ -26,6 +26,14 @@ def _one(a: Scalar, b: Scalar) -> Scalar:
     return Combined("not_equal", (holds(a), holds(b)))
 
 
+_FLAGS_NOTES = """\
+The result is bool, of the shape that the operands broadcast to.
+
+Raises:
+    ShapeError: the shapes do not broadcast.
+    DTypeError: the function is not defined for the operands' dtype."""
+
+
 def _flags(name: str, body: Callable[[Scalar, Scalar], Scalar], doc: str) -> Callable[..., Any]:
     """Return the front-end function whose bools ``body`` makes of two elements."""
 
@@ -33,7 +41,7 @@ def _flags(name: str, body: Callable[[Scalar, Scalar], Scalar], doc: str) -> Cal
         return elementwise(body, (x, y), promoted(x, y), BOOL)
 
     build.__name__ = build.__qualname__ = name
-    build.__doc__ = doc
+    build.__doc__ = f"{doc}\n\n{_FLAGS_NOTES}"
     return pointwise(f"functions.{name}", operands=("x", "y"))(build)
 
 
@@ -56,14 +64,14 @@ logical_xor = _flags("logical_xor", _one, "Return whether one holds and the othe
 
 @pointwise("functions.logical_not", operands=("x",))
 def logical_not(x: Any) -> Any:
-    """Return whether x does not hold."""
+    """Return whether x does not hold: bools of x's shape."""
     body = lambda value: Combined("equal", (value, Number(0.0)))  # noqa: E731
     return elementwise(body, (x,), promoted(x), BOOL)
 
 
 @pointwise("functions.isnan", operands=("x",))
 def isnan(x: Any) -> Any:
-    """Return whether x is not a number."""
+    """Return whether x is not a number: bools of x's shape."""
     body = lambda value: Combined("not_equal", (value, value))  # noqa: E731
     return elementwise(body, (x,), promoted(x), BOOL)
 
@@ -72,7 +80,11 @@ def isnan(x: Any) -> Any:
 def where(condition: Any, x: Any, y: Any) -> Any:
     """Return x where the condition holds, y elsewhere.
 
-    A condition that is not bool is compared with 0 first, in its own dtype.
+    All three broadcast; the dtype is that of x and y. A condition that is not bool is compared with
+    0 first, in its own dtype.
+
+    Raises:
+        ShapeError: the shapes do not broadcast.
     """
     if isinstance(condition, Expression) and condition.dtype not in (None, BOOL):
         condition = cast(condition, "bool")

@@ -140,7 +140,11 @@ pointwise = functools.partial(frontend, finish=numpy_scalar, keeps_numbers=True)
 
 @pointwise("functions.add", operands=("x", "y"))
 def add(x: Any, y: Any) -> Any:
-    """Return ``x + y``; of bools, whether one holds."""
+    """Return ``x + y``; of bools, whether one holds.
+
+    Raises:
+        ShapeError: the shapes do not broadcast.
+    """
     dtype = promoted(x, y)
     return elementwise(_combine("maximum" if _is_bool(dtype) else "add"), (x, y), dtype)
 
@@ -151,6 +155,7 @@ def subtract(x: Any, y: Any) -> Any:
 
     Raises:
         DTypeError: both are bools.
+        ShapeError: the shapes do not broadcast.
     """
     dtype = promoted(x, y)
     if _is_bool(dtype):
@@ -160,14 +165,22 @@ def subtract(x: Any, y: Any) -> Any:
 
 @pointwise("functions.multiply", operands=("x", "y"))
 def multiply(x: Any, y: Any) -> Any:
-    """Return ``x * y``; of bools, whether both hold."""
+    """Return ``x * y``; of bools, whether both hold.
+
+    Raises:
+        ShapeError: the shapes do not broadcast.
+    """
     dtype = promoted(x, y)
     return elementwise(_combine("minimum" if _is_bool(dtype) else "multiply"), (x, y), dtype)
 
 
 @pointwise("functions.divide", operands=("x", "y"))
 def divide(x: Any, y: Any) -> Any:
-    """Return the true quotient ``x / y``; integers are divided in float64."""
+    """Return the true quotient ``x / y``; integers are divided in float64.
+
+    Raises:
+        ShapeError: the shapes do not broadcast.
+    """
     return elementwise(_combine("divide"), (x, y), quotient_dtype(x, y))
 
 
@@ -190,19 +203,34 @@ def power(x: Any, y: Any) -> Any:
 
 @pointwise("functions.maximum", operands=("x", "y"))
 def maximum(x: Any, y: Any) -> Any:
-    """Return the larger of each pair; NaN where one is."""
+    """Return the larger of each pair; NaN where one is.
+
+    Raises:
+        DTypeError: an operand is complex.
+        ShapeError: the shapes do not broadcast.
+    """
     return elementwise(_combine("maximum"), (x, y), promoted(x, y))
 
 
 @pointwise("functions.minimum", operands=("x", "y"))
 def minimum(x: Any, y: Any) -> Any:
-    """Return the smaller of each pair; NaN where one is."""
+    """Return the smaller of each pair; NaN where one is.
+
+    Raises:
+        DTypeError: an operand is complex.
+        ShapeError: the shapes do not broadcast.
+    """
     return elementwise(_combine("minimum"), (x, y), promoted(x, y))
 
 
 @pointwise("functions.clip", operands=("x", "low", "high"))
 def clip(x: Any, low: Any, high: Any) -> Any:
-    """Return x, but at least ``low`` and at most ``high``, where they are given."""
+    """Return x, but at least ``low`` and at most ``high``, where they are given.
+
+    Raises:
+        DTypeError: an operand is complex.
+        ShapeError: the shapes do not broadcast.
+    """
     bounds = [bound for bound in (low, high) if bound is not None]
 
     def body(value: Scalar, *given: Scalar) -> Scalar:
@@ -227,7 +255,11 @@ def holds(value: Scalar) -> Scalar:
 
 @pointwise("functions.cast", operands=("x",))
 def cast(x: Any, dtype: Any) -> Any:
-    """Return x in another dtype; as bool, whether it is not 0."""
+    """Return x in another dtype; as bool, whether it is not 0.
+
+    Raises:
+        DTypeError: ``dtype`` names none, or x is complex and it is not.
+    """
     target = as_dtype(dtype)
     if x.dtype == target:
         return x
