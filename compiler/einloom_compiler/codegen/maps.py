@@ -71,7 +71,7 @@ def _simple(step: Map, value: str, compute: str, numbers: list[str]) -> str | No
         case "multiply":
             return f"{_term(value)} * {numbers[0]}"
         case "sqrt":
-            return f"{'np.' if kind == 'c' else 'v'}sqrt({value})"
+            return f"sqrt_{compute}({value})" if kind == "c" else f"vsqrt({value})"
         case "square" if kind == "c":
             return f"np.square({value})"
     return None
@@ -305,8 +305,24 @@ x, threshold, default_value
 """,
 }
 
-#: Those of complex numbers. Quotients are Smith's (CACM 5(8), 1962, algorithm 116), as NumPy's.
+#: Those of complex numbers. Quotients are Smith's (CACM 5(8), 1962, algorithm 116), as NumPy's;
+#: square roots square no part, which could overflow, but the quotient of both.
 _COMPLEX_BODIES = {
+    "sqrt": """\
+x
+    a, b = abs(x.real), abs(x.imag)
+    if a == 0 and b == 0:
+        return np.T(complex(a, x.imag))
+    if b == np.inf:
+        return np.T(complex(b, x.imag))
+    big, small = (a, b) if a >= b else (b, a)
+    r = small / big
+    t = vsqrt(a / 2 + big / 2 * vsqrt(1 + r * r))
+    rest = b / (2 * t)
+    re, im = (rest, t) if x.real < 0 else (t, rest)
+    is_below = x.imag < 0 or (x.imag == 0 and 1 / x.imag < 0)
+    return np.T(complex(re, -im if is_below else im))
+""",
     "divide": """\
 x, y
     c, d = y.real, y.imag

@@ -178,3 +178,15 @@ def test_reductions_along_any_axes(data: st.DataObject) -> None:
     if axes != ():
         e = np.exp(x - x.max(axis=axes, keepdims=True))
         np.testing.assert_allclose(F.softmax(x, axes), e / e.sum(axis=axes, keepdims=True))
+
+
+@pytest.mark.parametrize("dtype", ["complex64", "complex128"])
+def test_the_square_root_of_complex_numbers_is_numpys(dtype: str) -> None:
+    parts = [0.0, -0.0, 1.0, -1.0, 2.5, 3e30, -2e-30, np.inf, -np.inf]
+    x = np.array([complex(a, b) for a in parts for b in parts], dtype)
+    found, expected = F.sqrt(x), np.sqrt(x)
+    assert found.dtype == x.dtype
+    precision = 8 * np.finfo(dtype).eps
+    for part in (np.real, np.imag):
+        np.testing.assert_allclose(part(found), part(expected), rtol=precision, atol=0)
+        np.testing.assert_array_equal(np.signbit(part(found)), np.signbit(part(expected)))
