@@ -186,7 +186,7 @@ def test_the_square_root_of_complex_numbers_is_numpys(dtype: str) -> None:
     x = np.array([complex(a, b) for a in parts for b in parts], dtype)
     found, expected = F.sqrt(x), np.sqrt(x)
     assert found.dtype == x.dtype
-    precision = 8 * np.finfo(dtype).eps
+    precision = 8 * float(np.finfo(dtype).eps)
     for part in (np.real, np.imag):
         np.testing.assert_allclose(part(found), part(expected), rtol=precision, atol=0)
         np.testing.assert_array_equal(np.signbit(part(found)), np.signbit(part(expected)))
