@@ -125,6 +125,8 @@ class Variants:
             lines.append("    const int64_t scratch = need;")
             lines.append(f"    request->scratch = aligned({scratch} * request->threads);")
             lines.append("    need += request->scratch;")
+        if any(place.kind == "packed" for launch in launches for place in launch.operands):
+            lines.append("    request->reads_packed = 1;")
         lines.append("    char *const memory = request->memory;")
         lines.append("    if (memory == NULL)")
         lines.append("        return need;")

@@ -8,7 +8,7 @@ AVX-512 machine (float32, 4096 x 4096, one core): straight 4-13 GB/s, streamed 2
 Memory likes long runs on both sides, so streamed tiles fill a good part of an L2. Measured 2026-12
 on a 2-core Zen 3, two threads, plain copy 34: 4096 x 4096 by tiles of 256 bytes of the source by
 128 of the result 11 GB/s, of 2 kB by 256 bytes 19, prefetched 22; the best of 60 shapes written in
-C, prefetched, 20 to 27, depending on where in memory the arrays lay.
+C, prefetched, 20 to 27 from run to run.
 """
 
 from __future__ import annotations

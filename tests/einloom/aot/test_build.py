@@ -338,26 +338,58 @@ def test_loading_maps_constants(tmp_path: Path, numpy_only: Path, embedded_bytes
     assert int(resident) >= w.nbytes // 1024
 
 
+_ANONYMOUS = """
+    import re
+    from pathlib import Path
+    def grown():
+        text = Path("/proc/self/status").read_text()
+        return int(re.search(r"RssAnon:\\s+([0-9]+) kB", text)[1])
+    """
+
+
 def test_loading_packs_constants(tmp_path: Path, numpy_only: Path) -> None:
-    """Levels that pack in their own ways get constants packed at load, up to 13 MB of them."""
-    w = np.random.default_rng(0).standard_normal((1024, 2048)).astype(np.float32)
+    """Levels that pack in their own ways get constants packed at load, up to 8 MB of them."""
+    w = np.random.default_rng(0).standard_normal((1024, 1536)).astype(np.float32)
     x = el.spec(64, 1024, dtype="float32", name="x")
     built = el.aot.build("bi,ij->bj", tmp_path / "f", x, w, cpu=("x86-64-v2", CPU))
     assert isinstance(built, Built)
-    grown = run_alone(
+    found = run_alone(
         built,
         numpy_only,
-        """
-        import re
-        from pathlib import Path
-        print(re.search(r"RssAnon:\\s+([0-9]+) kB", Path("/proc/self/status").read_text())[1])
-        x = np.ones((64, 1024), np.float32)
-        f(x)
-        print(re.search(r"RssAnon:\\s+([0-9]+) kB", Path("/proc/self/status").read_text())[1])
-        """,
+        _ANONYMOUS
+        + """
+    x = np.ones((64, 1024), np.float32)
+    loaded = grown()
+    f(x)
+    print(loaded, grown())
+    """,
     )
-    loaded, called = map(int, grown.split())
+    loaded, called = map(int, found.split())
     assert called - loaded < w.nbytes // 1024
+
+
+def test_many_constants_are_packed_by_the_first_call_that_reads_them(
+    tmp_path: Path, numpy_only: Path
+) -> None:
+    w = np.random.default_rng(0).standard_normal((2048, 2048)).astype(np.float32)
+    x = el.spec("B", 2048, dtype="float32", name="x")
+    built = el.aot.build("bi,ij->bj", tmp_path / "f", x, w, cpu=("x86-64-v2", CPU))
+    assert isinstance(built, Built)
+    found = run_alone(
+        built,
+        numpy_only,
+        _ANONYMOUS
+        + """
+    x = np.ones((64, 2048), np.float32)
+    loaded = grown()
+    f(x[:1])
+    single = grown()
+    f(x)
+    print(loaded, single, grown())
+    """,
+    )
+    loaded, single, many = map(int, found.split())
+    assert single - loaded < w.nbytes // 1024 < many - single
 
 
 def test_other_architectures_need_a_cross_compiler_and_get_neon(

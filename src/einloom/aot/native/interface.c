@@ -7,9 +7,10 @@
 static int level = -1;
 
 /* What is done when the library is loaded, so that a first call need not: bytes of constants whose
- * pages are mapped, in 2 ms, and of packed ones that are made, in 4 ms. No thread is started for it:
- * a process that loads a library may be one that only forks. */
-enum { TOUCHED_AT_LOAD = 64 << 20, PACKED_AT_LOAD = 13 << 20 };
+ * pages are mapped, in 2 ms, and of packed ones that are made, in 2 ms; more of them are made by the
+ * threads of the first call that reads them. No thread is started here: a process that loads a
+ * library may be one that only forks. */
+enum { TOUCHED_AT_LOAD = 64 << 20, PACKED_AT_LOAD = 8 << 20 };
 
 static void prepare_constants(void) {
 #ifdef WEIGHTS_FILE
@@ -21,7 +22,7 @@ static void prepare_constants(void) {
 #endif
 #ifdef PACKED_CONSTANTS
     if (levels[level].packed_bytes <= PACKED_AT_LOAD)
-        has_packed(&levels[level], 1); /* else the first call fails for want of memory */
+        has_packed(&levels[level], 1); /* else the first call that reads them fails */
 #endif
 }
 
@@ -94,15 +95,15 @@ static int run(const void *const *inputs, void *const *outputs, const int64_t *s
     if (!has_weights())
         return LIBRARY_ERROR(WEIGHTS);
 #endif
-#ifdef PACKED_CONSTANTS
-    if (!has_packed(&levels[level], threads))
-        return LIBRARY_ERROR(NO_MEMORY);
-#endif
     Variant variant = levels[level].choice[cell_of(sizes)];
     if (variant == NULL)
         return LIBRARY_ERROR(SIZE);
-    Request request = {placed_inputs, placed_outputs, sizes, NULL, threads, threads > 0, 0, 0};
+    Request request = {placed_inputs, placed_outputs, sizes, NULL, threads, threads > 0, 0, 0, 0};
     int64_t need = staged + variant(&request);
+#ifdef PACKED_CONSTANTS
+    if (request.reads_packed && !has_packed(&levels[level], threads))
+        return LIBRARY_ERROR(NO_MEMORY);
+#endif
     _Alignas(ALIGNMENT) char stack[STACK_MEMORY];
     char *memory = stack;
     if (workspace != NULL) {
@@ -187,7 +188,7 @@ int64_t LIBRARY(workspace_bytes)(const int64_t *extents, int threads) {
             return -LIBRARY_ERROR(SIZE);
         staged += aligned(bytes);
     }
-    Request request = {NULL, NULL, extents, NULL, threads, threads > 0, 0, 0};
+    Request request = {NULL, NULL, extents, NULL, threads, threads > 0, 0, 0, 0};
     return staged + variant(&request);
 }
 

@@ -1,6 +1,6 @@
 /* Constants packed as the kernels of a level read them: panel after panel, each with all contracted
  * points. The driver includes it where a level wants some. They are packed once a process, when the
- * library is loaded or, where they are many, by the threads of the first call.
+ * library is loaded or, where they are many, by the threads of the first call that reads them.
  */
 
 /* Numbers as constants hold them. Packed elements are the last four kinds, or unsigned ones of the

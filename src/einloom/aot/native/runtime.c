@@ -27,6 +27,7 @@ typedef struct {
     int is_asked;         /* whether the caller named a number of threads */
     int is_long;          /* set with the memory: whether others may want what the caller holds */
     int64_t scratch;      /* set with the memory: bytes of it that kernels may write copies to */
+    int reads_packed;     /* set with the memory: whether kernels read packed constants */
 } Request;
 
 /* What a caller does around work that takes long. */
