@@ -148,6 +148,16 @@ def test_the_policy_vectorises_along_contiguous_memory(
     assert scheduled.levels[-1].index == innermost
 
 
+def test_rows_of_streamed_blocks_are_as_long_as_their_pitch() -> None:
+    named, space = _named("ij->ji", (1040, 1600))
+    nest = steps.apply(named.nest, policy.choose(named, space, AVX512))
+    assert nest.transposition is not None
+    verify_nest(nest, "test")
+    short = replace(nest.transposition, pitch=64)
+    with pytest.raises(InternalCompilerError, match="longer than its pitch"):
+        verify_nest(replace(nest, transposition=short), "test")
+
+
 def test_only_the_innermost_stride_is_compiled_in() -> None:
     nest = steps.apply(_nest("ij,jk->ik", (5, 6), (6, 7)), (Tile("j", 256), Sink("j")))
     assert [access.unit for access in nest.inputs] == ["k", "j"]

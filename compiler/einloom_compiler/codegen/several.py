@@ -34,9 +34,9 @@ Job = tuple[KernelText, Target]
 #: The symbol of all code that comes out; see :func:`einloom_compiler.codegen.elf.renamed`.
 SYMBOL = "einloom_kernel"
 #: Kernels for which a further process is started. It spends 1.7 s of CPU time on imports and on
-#: Numba's first kernel, as long as five kernels take (2 cores of a Zen 3, 2026-12). With it a small
-#: network takes 1.9 s instead of 1.7 if it has 4 kernels, 2.5 instead of 2.7 if 8, 5.0 instead of
-#: 6.7 if 12; on a machine that is busy with other things it never pays.
+#: Numba's first kernel, as long as five kernels take. Measured 2026-12 (2 idle cores of a Zen 3):
+#: the first call of a network takes 4.8 s with 8 kernels and 6.6 with 12, with a further process
+#: 3.6 and 4.5; on a machine that is busy with other things it gained nothing.
 _LEAST_SHARE = 8
 _MOST_PROCESSES = 16
 #: Seconds between looks at what other processes have done.
