@@ -9,6 +9,8 @@ Sources: NumPy's documentation for reductions, Keras 3 and PyTorch for softmax a
 from __future__ import annotations
 
 import functools
+import inspect
+from collections.abc import Callable
 from typing import Any, Literal
 
 from einloom.expression import Expression
@@ -25,8 +27,33 @@ from einloom_compiler.ir import builders
 
 Axes = int | tuple[int, ...] | None
 
-_reducing = functools.partial(frontend, operands=("x",), finish=numpy_scalar)
+_NO_ELEMENT = "ShapeError: no element lies along it."
+_NO_ORDER = "DTypeError: x is complex, which has no order."
+#: What documentation says of the operands of reductions, and of their errors.
+_NOTES = """
+Args:
+    x: of any rank.
+    axis: {axis}; may be negative.
+    keepdims: whether reduced axes stay, with extent 1.
+
+Raises:
+    AxisError: x has no such axis."""
+_SEVERAL, _ONE = "one or several, all where None", "one, all elements in a row where None"
 _normalising = functools.partial(frontend, keeps_numbers=True)
+
+
+def _reducing(
+    name: str, *errors: str, axis: str = _SEVERAL
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Return the decorator of a reduction, which documents its operands and errors."""
+
+    def decorate(build: Callable[..., Any]) -> Callable[..., Any]:
+        doc = inspect.cleandoc(build.__doc__ or "")
+        notes = [_NOTES.format(axis=axis), *(f"    {error}" for error in errors)]
+        build.__doc__ = "\n".join([doc, *notes])
+        return frontend(name, operands=("x",), finish=numpy_scalar)(build)
+
+    return decorate
 
 
 def _as(x: Expression, dtype: AnyDType | None) -> Expression:
@@ -35,16 +62,7 @@ def _as(x: Expression, dtype: AnyDType | None) -> Expression:
 
 @_reducing("functions.sum")
 def sum(x: Any, axis: Axes = None, keepdims: bool = False) -> Any:
-    """Return the sum along axes; integers are summed in 64 bits, as NumPy does.
-
-    Args:
-        x: of any rank.
-        axis: one or several, all where None; may be negative.
-        keepdims: whether these axes stay, with extent 1.
-
-    Raises:
-        AxisError: x has no such axis.
-    """
+    """Return the sum along axes; integers are summed in 64 bits, as NumPy does."""
     along = builders.normalized_axes(x.node, axis, "sum")
     term = letters(x.ndim)
     kept = "".join(letter for number, letter in enumerate(term) if number not in along)
@@ -54,167 +72,69 @@ def sum(x: Any, axis: Axes = None, keepdims: bool = False) -> Any:
 
 @_reducing("functions.mean")
 def mean(x: Any, axis: Axes = None, keepdims: bool = False) -> Any:
-    """Return the mean along axes; of integers in float64.
-
-    Args:
-        x: of any rank.
-        axis: one or several, all where None; may be negative.
-        keepdims: whether these axes stay, with extent 1.
-
-    Raises:
-        AxisError: x has no such axis.
-    """
+    """Return the mean along axes; of integers in float64."""
     x = _as(x, quotient_dtype(x))
     return Expression(builders.reduce(x.node, "mean", axis, keepdims))
 
 
-@_reducing("functions.var")
+@_reducing("functions.var", "DTypeError: x is complex; NumPy's variance is then real.")
 def var(x: Any, axis: Axes = None, keepdims: bool = False) -> Any:
-    """Return the mean squared distance from the mean along axes.
-
-    Args:
-        x: of any rank.
-        axis: one or several, all where None; may be negative.
-        keepdims: whether these axes stay, with extent 1.
-
-    Raises:
-        AxisError: x has no such axis.
-        DTypeError: x is complex; NumPy's variance is then real.
-    """
+    """Return the mean squared distance from the mean along axes."""
     x = _as(x, quotient_dtype(x))
     return Expression(builders.variance(x.node, axis, keepdims))
 
 
 @_reducing("functions.prod")
 def prod(x: Any, axis: Axes = None, keepdims: bool = False) -> Any:
-    """Return the product along axes; of integers in 64 bits, as NumPy does.
-
-    Args:
-        x: of any rank.
-        axis: one or several, all where None; may be negative.
-        keepdims: whether these axes stay, with extent 1.
-
-    Raises:
-        AxisError: x has no such axis.
-    """
+    """Return the product along axes; of integers in 64 bits, as NumPy does."""
     x = _as(x, summed_dtype(x.dtype))
     return Expression(builders.reduce(x.node, "prod", axis, keepdims))
 
 
-@_reducing("functions.max")
+@_reducing("functions.max", _NO_ELEMENT, _NO_ORDER)
 def max(x: Any, axis: Axes = None, keepdims: bool = False) -> Any:
-    """Return the largest element along axes; NaN where one is.
-
-    Args:
-        x: of any rank.
-        axis: one or several, all where None; may be negative.
-        keepdims: whether these axes stay, with extent 1.
-
-    Raises:
-        AxisError: x has no such axis.
-        ShapeError: no element lies along them.
-        DTypeError: x is complex, which has no order.
-    """
+    """Return the largest element along axes; NaN where one is."""
     return Expression(builders.reduce(x.node, "max", axis, keepdims))
 
 
-@_reducing("functions.min")
+@_reducing("functions.min", _NO_ELEMENT, _NO_ORDER)
 def min(x: Any, axis: Axes = None, keepdims: bool = False) -> Any:
-    """Return the smallest element along axes; NaN where one is.
-
-    Args:
-        x: of any rank.
-        axis: one or several, all where None; may be negative.
-        keepdims: whether these axes stay, with extent 1.
-
-    Raises:
-        AxisError: x has no such axis.
-        ShapeError: no element lies along them.
-        DTypeError: x is complex, which has no order.
-    """
+    """Return the smallest element along axes; NaN where one is."""
     return Expression(builders.reduce(x.node, "min", axis, keepdims))
 
 
-@_reducing("functions.std")
+@_reducing("functions.std", "DTypeError: x is complex.")
 def std(x: Any, axis: Axes = None, keepdims: bool = False) -> Any:
-    """Return the square root of the mean squared distance from the mean along axes.
-
-    Args:
-        x: of any rank.
-        axis: one or several, all where None; may be negative.
-        keepdims: whether these axes stay, with extent 1.
-
-    Raises:
-        AxisError: x has no such axis.
-        DTypeError: x is complex.
-    """
+    """Return the square root of the mean squared distance from the mean along axes."""
     return sqrt(var(x, axis, keepdims))
 
 
 @_reducing("functions.any")
 def any(x: Any, axis: Axes = None, keepdims: bool = False) -> Any:
-    """Return whether an element along axes is not 0, as bools.
-
-    Args:
-        x: of any rank.
-        axis: one or several, all where None; may be negative.
-        keepdims: whether these axes stay, with extent 1.
-
-    Raises:
-        AxisError: x has no such axis.
-    """
+    """Return whether an element along axes is not 0, as bools."""
     return Expression(builders.holds(cast(x, "bool").node, "any", axis, keepdims))
 
 
 @_reducing("functions.all")
 def all(x: Any, axis: Axes = None, keepdims: bool = False) -> Any:
-    """Return whether all elements along axes are not 0, as bools.
-
-    Args:
-        x: of any rank.
-        axis: one or several, all where None; may be negative.
-        keepdims: whether these axes stay, with extent 1.
-
-    Raises:
-        AxisError: x has no such axis.
-    """
+    """Return whether all elements along axes are not 0, as bools."""
     return Expression(builders.holds(cast(x, "bool").node, "all", axis, keepdims))
 
 
-@_reducing("functions.argmax")
+@_reducing("functions.argmax", _NO_ELEMENT, _NO_ORDER, axis=_ONE)
 def argmax(x: Any, axis: int | None = None, keepdims: bool = False) -> Any:
     """Return where the largest element along an axis is, the first of several, as int64.
 
     A NaN is the largest. ``axis=None`` counts in all elements in C order.
-
-    Args:
-        x: of any rank.
-        axis: may be negative.
-        keepdims: whether the axis stays, with extent 1; all of them where it is None.
-
-    Raises:
-        AxisError: x has no such axis.
-        ShapeError: no element lies along it.
-        DTypeError: x is complex, which has no order.
     """
     return _position(x, "max", axis, keepdims)
 
 
-@_reducing("functions.argmin")
+@_reducing("functions.argmin", _NO_ELEMENT, _NO_ORDER, axis=_ONE)
 def argmin(x: Any, axis: int | None = None, keepdims: bool = False) -> Any:
     """Return where the smallest element along an axis is, the first of several, as int64.
 
     A NaN is the smallest. ``axis=None`` counts in all elements in C order.
-
-    Args:
-        x: of any rank.
-        axis: may be negative.
-        keepdims: whether the axis stays, with extent 1; all of them where it is None.
-
-    Raises:
-        AxisError: x has no such axis.
-        ShapeError: no element lies along it.
-        DTypeError: x is complex, which has no order.
     """
     return _position(x, "min", axis, keepdims)
 
@@ -229,19 +149,9 @@ def _position(x: Any, kind: Literal["max", "min"], axis: int | None, keepdims: b
     return expand_dims(found, tuple(range(x.ndim)) if axis is None else along)
 
 
-@_reducing("functions.logsumexp")
+@_reducing("functions.logsumexp", "DTypeError: x is complex.")
 def logsumexp(x: Any, axis: Axes = None, keepdims: bool = False) -> Any:
-    """Return ``log(sum(exp(x)))`` along axes, without overflow.
-
-    Args:
-        x: of any rank.
-        axis: one or several, all where None; may be negative.
-        keepdims: whether these axes stay, with extent 1.
-
-    Raises:
-        AxisError: x has no such axis.
-        DTypeError: x is complex.
-    """
+    """Return ``log(sum(exp(x)))`` along axes, without overflow."""
     return Expression(builders.logsumexp(_as(x, inexact(x.dtype)).node, axis, keepdims))
 
 
