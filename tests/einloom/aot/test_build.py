@@ -338,13 +338,27 @@ def test_loading_maps_constants(tmp_path: Path, numpy_only: Path, embedded_bytes
     assert int(resident) >= w.nbytes // 1024
 
 
-_ANONYMOUS = """
-    import re
-    from pathlib import Path
-    def grown():
-        text = Path("/proc/self/status").read_text()
-        return int(re.search(r"RssAnon:\\s+([0-9]+) kB", text)[1])
-    """
+def grown_by(built: Built, numpy_only: Path, *calls: str) -> list[int]:
+    """Return the kB of a process's own memory when the library is loaded, and after each call."""
+    return [
+        int(number)
+        for number in run_alone(
+            built,
+            numpy_only,
+            f"""
+            import re
+            from pathlib import Path
+            def show():
+                text = Path("/proc/self/status").read_text()
+                print(re.search(r"RssAnon:\\s+([0-9]+) kB", text)[1])
+            x = np.ones((64, {built.manifest["inputs"][0]["shape"][1]}), np.float32)
+            show()
+            for array in ({", ".join(calls)},):
+                f(array)
+                show()
+            """,
+        ).split()
+    ]
 
 
 def test_loading_packs_constants(tmp_path: Path, numpy_only: Path) -> None:
@@ -353,18 +367,7 @@ def test_loading_packs_constants(tmp_path: Path, numpy_only: Path) -> None:
     x = el.spec(64, 1024, dtype="float32", name="x")
     built = el.aot.build("bi,ij->bj", tmp_path / "f", x, w, cpu=("x86-64-v2", CPU))
     assert isinstance(built, Built)
-    found = run_alone(
-        built,
-        numpy_only,
-        _ANONYMOUS
-        + """
-    x = np.ones((64, 1024), np.float32)
-    loaded = grown()
-    f(x)
-    print(loaded, grown())
-    """,
-    )
-    loaded, called = map(int, found.split())
+    loaded, called = grown_by(built, numpy_only, "x")
     assert called - loaded < w.nbytes // 1024
 
 
@@ -375,20 +378,7 @@ def test_many_constants_are_packed_by_the_first_call_that_reads_them(
     x = el.spec("B", 2048, dtype="float32", name="x")
     built = el.aot.build("bi,ij->bj", tmp_path / "f", x, w, cpu=("x86-64-v2", CPU))
     assert isinstance(built, Built)
-    found = run_alone(
-        built,
-        numpy_only,
-        _ANONYMOUS
-        + """
-    x = np.ones((64, 2048), np.float32)
-    loaded = grown()
-    f(x[:1])
-    single = grown()
-    f(x)
-    print(loaded, single, grown())
-    """,
-    )
-    loaded, single, many = map(int, found.split())
+    loaded, single, many = grown_by(built, numpy_only, "x[:1]", "x")
     assert single - loaded < w.nbytes // 1024 < many - single
 
 
