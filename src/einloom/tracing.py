@@ -19,6 +19,7 @@ from einloom.compiled import CompiledFunction, check_meaning, compile_expression
 from einloom.expression import Expression, constant, spec
 from einloom.frontends.arrays import as_numpy, wrapper_for
 from einloom.runtime.prepared import Evaluation, PreparedFunction
+from einloom.runtime.stores import keep
 from einloom_compiler.errors import EinloomError, SpecError
 from einloom_compiler.ir.graph import Node
 from einloom_compiler.ir.traversal import at_sizes, inputs_of
@@ -253,11 +254,11 @@ class Jit(PreparedFunction):
         found = self._programs.get((structure, shapes))
         if found is None:
             exact = self._trace(bound, names, shapes, dtypes)
-            known = self._known.setdefault(structure, _Known(shapes))
-            _drop_oldest(self._known)
+            known = self._known.get(structure)
+            if known is None:
+                known = keep(self._known, structure, _Known(shapes), _KEPT_PROGRAMS)
             found = self._shared(known, bound, names, shapes, dtypes, exact) or exact
-            self._programs[structure, shapes] = found
-            _drop_oldest(self._programs)
+            keep(self._programs, (structure, shapes), found, _KEPT_PROGRAMS)
         return found
 
     def _shared(
@@ -335,11 +336,6 @@ class Jit(PreparedFunction):
             inputs=inputs,
         )
         return _Traced(run, result, tuple(output.node for output in outputs), tuple(shapes))
-
-
-def _drop_oldest(kept: dict[Hashable, Any]) -> None:
-    while len(kept) > _KEPT_PROGRAMS:
-        kept.pop(next(iter(kept)), None)
 
 
 def _is_array(value: Any) -> bool:

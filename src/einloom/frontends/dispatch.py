@@ -21,6 +21,7 @@ import numpy as np
 from einloom.expression import Ambiguity, Call, Expression, constant, spec
 from einloom.frontends.arrays import Wrap, as_numpy, wrapper_for
 from einloom.runtime.prepared import Evaluation, PreparedFunction
+from einloom.runtime.stores import keep
 from einloom_compiler.errors import (
     CastingError,
     DTypeError,
@@ -165,9 +166,7 @@ class _Evaluated:
                 self._built(bound, specs),
                 inputs=tuple(each for n, each in enumerate(specs) if n not in numbers),
             )
-            if len(self._programs) >= _KEPT_PROGRAMS:
-                self._programs.pop(next(iter(self._programs)), None)
-            self._programs[key] = program
+            keep(self._programs, key, program, _KEPT_PROGRAMS)
         return program
 
     def _built(self, bound: inspect.BoundArguments, operands: Iterable[Any]) -> Expression:

@@ -24,6 +24,7 @@ from einloom.frontends.values import numpy_scalar
 from einloom.runtime.contractor import Contractor
 from einloom.runtime.memory import kernel_ready
 from einloom.runtime.prepared import Evaluation, is_same_memory, prepared
+from einloom.runtime.stores import keep
 from einloom.runtime.threads import default_backend
 from einloom.runtime.values import layout
 from einloom_compiler.dtypes import AnyDType, as_dtype, has_kernel
@@ -366,9 +367,7 @@ def _contractor(expr: EinsumExpr, compute: AnyDType, optimize: Optimize) -> Cont
         n_operands = len(expr.terms)
         found = Contractor(expr, compute, (False,) * n_operands, optimize=optimize, broadcasts=True)
         if key is not None:
-            if len(_contractors) >= _KEPT_CONTRACTORS:
-                _contractors.pop(next(iter(_contractors)), None)
-            _contractors[key] = found
+            keep(_contractors, key, found, _KEPT_CONTRACTORS)
     return found
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from einloom.expression import spec
 from einloom.frontends.arrays import as_numpy
 from einloom.keras.compiling import compile as compile_keras
+from einloom.runtime.stores import keep
 from einloom_compiler.errors import DTypeError, ShapeError, UnsupportedError
 
 #: Layers with enough arithmetic that leaving the framework pays.
@@ -207,11 +208,11 @@ class _Replaced:
         return _Given(arrays, masks, settings, query_mask)
 
     def _function(self, given: _Given) -> Any:
-        if given.key not in self._functions:
-            if len(self._functions) >= _KEPT:
-                self._functions.pop(next(iter(self._functions)))
-            self._functions[given.key] = self._compiled(given)
-        return self._functions[given.key]
+        """Return the compiled function for such calls; None where Keras must compute them."""
+        key = given.key
+        if key not in self._functions:
+            return keep(self._functions, key, self._compiled(given), _KEPT)
+        return self._functions[key]
 
     def _compiled(self, given: _Given) -> Any:
         specs = [

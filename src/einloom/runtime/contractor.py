@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from einloom.runtime.builder import Builder
 from einloom.runtime.recipe import Contracted, Recipe
+from einloom.runtime.stores import keep
 from einloom.runtime.values import Layout, Value
 from einloom_compiler.dtypes import AnyDType, as_dtype, dtype_name
 from einloom_compiler.errors import ScheduleError
@@ -75,7 +76,7 @@ class Contractor:
         if found is None:
             extents, _ = bind_extents(self.expr, key, broadcasts=self.broadcasts)
             found = tuple(extents[index] for index in self.expr.output)
-            _keep(self._shapes, key, found)
+            keep(self._shapes, key, found, _KEPT_LAYOUTS)
         return found
 
     def recipe_for(self, layouts: Sequence[Layout]) -> Recipe:
@@ -91,7 +92,7 @@ class Contractor:
             operands = [Value(slot, layout) for slot, layout in enumerate(key[:-1])]
             self.append_to(builder, operands, Value(builder.result, key[-1]))
             found = builder.recipe()
-            _keep(self._recipes, key, found)
+            keep(self._recipes, key, found, _KEPT_LAYOUTS)
         return found
 
     def append_to(self, builder: Builder, operands: Sequence[Value], target: Value) -> None:
@@ -204,10 +205,3 @@ def _without_axes(value: Value, axes: Collection[int]) -> Value:
     """Return the first elements along these axes."""
     kept = [axis for axis in range(len(value.shape)) if axis not in axes]
     return value.viewed((0,) * len(value.shape), [(value.shape[axis], axis, 1) for axis in kept])
-
-
-def _keep(kept: dict[Any, Any], key: object, value: object) -> None:
-    """Remember ``value``, dropping the oldest entry of a full store."""
-    if len(kept) >= _KEPT_LAYOUTS:
-        kept.pop(next(iter(kept)), None)
-    kept[key] = value

@@ -19,6 +19,7 @@ from einloom.runtime.optimizing import optimized
 from einloom.runtime.prepared import Evaluation
 from einloom.runtime.recipe import Recipe
 from einloom.runtime.signature import Signature
+from einloom.runtime.stores import keep
 from einloom.runtime.threads import Backend
 from einloom.runtime.values import Layout, Value, c_layout, layout
 from einloom.runtime.views import evaluated, reshaped, seen_through, strided
@@ -208,9 +209,7 @@ class Program:
         if found is None:
             sizes = self.signature.check([array.shape for array in arrays])
             found = self._recipe(key[: len(arrays)], key[len(arrays) :], sizes)
-            if len(self._recipes) >= _KEPT_RECIPES:
-                self._recipes.pop(next(iter(self._recipes)), None)
-            self._recipes[key] = found
+            keep(self._recipes, key, found, _KEPT_RECIPES)
         return found
 
     def evaluation(self, arrays: Sequence[Array], *results: Array) -> Evaluation:

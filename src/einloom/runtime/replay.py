@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from einloom.runtime.recipe import Recipe
+from einloom.runtime.stores import keep
 from einloom.runtime.threads import Backend
 from einloom_compiler.dtypes import AnyDType
 
@@ -66,12 +67,10 @@ class Caller:
         results = result if isinstance(result, tuple) else (result,)
         if key is None or not all(map(_is_plain, results)):
             return False
-        kept = self._kept
-        if len(kept) >= _KEPT:
-            kept.pop(next(iter(kept)), None)
         layouts = tuple((r.shape, r.dtype, isinstance(r, np.generic)) for r in results)
         backend: Backend = "pool" if uses_pool else "numba"
-        kept[key] = _Kept(recipe, layouts, isinstance(result, tuple), finish, backend)
+        known = _Kept(recipe, layouts, isinstance(result, tuple), finish, backend)
+        keep(self._kept, key, known, _KEPT)
         return True
 
     def _forget(self) -> None:

@@ -20,6 +20,7 @@ from einloom.keras.lowering.layer_call import compute_dtype, frozen
 from einloom.keras.models.kinds.activation import FUNCTIONS, LAYER_FUNCTIONS
 from einloom.keras.models.live import takes_a_list
 from einloom.keras.models.weights_by_class import snake_case
+from einloom.runtime.stores import keep
 from einloom_compiler.dtypes import as_dtype
 from einloom_compiler.errors import ShapeError, SpecError, UnsupportedError
 from einloom_compiler.extents import Extent, parse_extent, symbol
@@ -251,10 +252,7 @@ class Layer:
         programs = self._programs
         function = programs.get(key)
         if function is None:
-            function = self._compiled(shapes, dtypes, roles, settings)
-            if len(programs) >= _KEPT:
-                programs.pop(next(iter(programs)), None)
-            programs[key] = function
+            function = keep(programs, key, self._compiled(shapes, dtypes, roles, settings), _KEPT)
         result = function(*arrays)
         wrap = wrapper_for(operands, as_tensor)
         return tuple(map(wrap, result)) if isinstance(result, tuple) else wrap(result)
